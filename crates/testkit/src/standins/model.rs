@@ -1,0 +1,4 @@
+//! The scripted model.
+
+#[derive(Clone, Debug)]
+pub struct Model {}

@@ -1,0 +1,4 @@
+//! Prometheus.
+
+#[derive(Clone, Debug)]
+pub struct Prometheus {}

@@ -1,0 +1,1 @@
+//! Finds and kills the worker.
