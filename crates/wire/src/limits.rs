@@ -1,0 +1,27 @@
+//! Limits that several rooms share, each with its reason.
+
+use std::time::Duration;
+
+/// Largest payload that travels inside a message; NATS refuses above 1 MiB including headers.
+pub const MAX_MESSAGE_BYTES: usize = 1_000_000;
+
+/// Runs of one team that are admitted at once: the slots of the smallest deployment.
+pub const TEAM_WINDOW: i64 = 10;
+
+/// Runs of one team that may wait behind the admitted ones.
+pub const TEAM_BACKLOG: i64 = 1_000;
+
+/// How long an unacknowledged work message stays with a silent worker: the recovery time.
+pub const WORK_ACK_WAIT: Duration = Duration::from_secs(4);
+
+/// How often a busy consumer says that it is alive; four signs fit into [`WORK_ACK_WAIT`].
+pub const PROGRESS_INTERVAL: Duration = Duration::from_secs(1);
+
+/// How long the broker remembers message ids; longer costs 260 bytes an id.
+pub const DUPLICATE_WINDOW: Duration = Duration::from_secs(120);
+
+/// Deliveries of one message before it is dead-lettered.
+pub const MAX_ATTEMPTS: u64 = 10;
+
+/// How long delivery and semantic keys are remembered: the longest retry horizon of any sender.
+pub const SEEN_WINDOW: Duration = Duration::from_secs(72 * 60 * 60);

@@ -1,0 +1,388 @@
+//! An envelope on its way: CloudEvents 1.0 in binary mode, sealed by its writer, opened by its reader.
+
+use std::str::FromStr as _;
+
+use bytes::Bytes;
+use jiff::Timestamp;
+use prost::Message as _;
+
+use crate::ids::{EventId, MessageId};
+use crate::keyring::{KeyRing, VerifyError};
+use crate::proto::{Envelope, Event, SignedEnvelope, Tenant, envelope::Body};
+use crate::service::Service;
+use crate::signing::{Attributes, CONTENT_TYPE, DATA_SCHEMA, SigningKey};
+use crate::subject::Subject;
+use crate::time;
+use crate::token::{OrgId, TeamId};
+
+/// Header of the signature.
+pub const SIGNATURE_HEADER: &str = "Tocsin-Signature";
+/// Header by which JetStream drops repeats.
+pub const MESSAGE_ID_HEADER: &str = "Nats-Msg-Id";
+/// W3C trace context; not signed, because each hop may change it.
+pub const TRACE_HEADER: &str = "traceparent";
+
+/// Read access to whatever holds the headers of a message.
+pub trait Headers {
+    /// The first value of a header; names are compared exactly, as NATS does.
+    fn header(&self, name: &str) -> Option<&str>;
+}
+
+impl Headers for [(&'static str, String)] {
+    fn header(&self, name: &str) -> Option<&str> {
+        self.iter()
+            .find(|(known, _)| *known == name)
+            .map(|(_, value)| value.as_str())
+    }
+}
+
+impl Headers for Vec<(&'static str, String)> {
+    fn header(&self, name: &str) -> Option<&str> {
+        self.as_slice().header(name)
+    }
+}
+
+impl Envelope {
+    /// An envelope of `service`. `causation` is the message that led to it; an ingress event, which
+    /// nothing led to, is its own correlation.
+    pub fn new(
+        id: MessageId,
+        service: Service,
+        at: Timestamp,
+        correlation: EventId,
+        causation: Option<MessageId>,
+        body: Body,
+    ) -> Self {
+        Self {
+            id: id.to_string(),
+            source: service.source().to_owned(),
+            time: Some(time::to_proto(at)),
+            correlation_id: correlation.to_string(),
+            causation_id: causation.map(|id| id.to_string()).unwrap_or_default(),
+            tenant: None,
+            body: Some(body),
+        }
+    }
+
+    /// The same, owned by a team.
+    #[must_use]
+    pub fn owned_by(mut self, org: &OrgId, team: &TeamId) -> Self {
+        self.tenant = Some(Tenant {
+            org: org.to_string(),
+            team: team.to_string(),
+        });
+        self
+    }
+
+    /// Its id, when it is a UUID.
+    pub fn message_id(&self) -> Option<MessageId> {
+        MessageId::from_str(&self.id).ok()
+    }
+
+    /// The ingress event that it follows from.
+    pub fn correlation(&self) -> Option<EventId> {
+        EventId::from_str(&self.correlation_id).ok()
+    }
+
+    /// When it was written.
+    pub fn written_at(&self) -> Option<Timestamp> {
+        self.time.as_ref().and_then(time::from_proto)
+    }
+
+    /// The ingress event inside, if it is one.
+    pub fn event(&self) -> Option<&Event> {
+        match &self.body {
+            Some(Body::Event(event)) => Some(event),
+            _ => None,
+        }
+    }
+
+    /// The CloudEvents type: `tocsin.<provider>.<kind>.v1` for events, `tocsin.<message>.v1` else.
+    pub fn kind(&self) -> String {
+        let name = match &self.body {
+            Some(Body::Event(event)) => {
+                return format!("tocsin.{}.{}.v1", event.provider, event.kind);
+            }
+            Some(Body::Decision(_)) => "decision",
+            Some(Body::RunRequest(_)) => "run_request",
+            Some(Body::Journal(_)) => "journal",
+            Some(Body::RunStarted(_)) => "run_started",
+            Some(Body::RunPost(_)) => "run_post",
+            Some(Body::RunResult(_)) => "run_result",
+            Some(Body::Signal(_)) => "signal",
+            Some(Body::ConfigChanged(_)) => "config_changed",
+            Some(Body::RoutingRecord(_)) => "routing_record",
+            Some(Body::TeamRecord(_)) => "team_record",
+            Some(Body::Claim(_)) => "claim",
+            Some(Body::DeadLetter(_)) => "dead_letter",
+            None => "unknown",
+        };
+        format!("tocsin.{name}.v1")
+    }
+
+    /// What it is about: the value that routes an event, the run, the node, the key.
+    fn about(&self) -> &str {
+        match &self.body {
+            Some(Body::Event(event)) => event
+                .identifiers
+                .first()
+                .map_or(&event.delivery_id, |first| &first.value),
+            Some(Body::Decision(decision)) => &decision.event_id,
+            Some(Body::RunRequest(request)) => &request.run_id,
+            Some(Body::Journal(journal)) => &journal.run_id,
+            Some(Body::RunStarted(started)) => &started.run_id,
+            Some(Body::RunPost(post)) => &post.run_id,
+            Some(Body::RunResult(result)) => &result.run_id,
+            Some(Body::Signal(signal)) => &signal.run_id,
+            Some(Body::ConfigChanged(change)) => &change.node,
+            Some(Body::RoutingRecord(record)) => &record.value,
+            Some(Body::TeamRecord(record)) => &record.team,
+            Some(Body::Claim(claim)) => &claim.key,
+            Some(Body::DeadLetter(dead)) => &dead.subject,
+            None => "",
+        }
+    }
+
+    /// The attributes that are signed, as they stand in the headers.
+    pub fn attributes(&self) -> Attributes {
+        let tenant = self.tenant.as_ref();
+        Attributes {
+            id: percent_encode(&self.id),
+            source: percent_encode(&self.source),
+            kind: percent_encode(&self.kind()),
+            time: self
+                .written_at()
+                .map(|at| at.to_string())
+                .unwrap_or_default(),
+            about: percent_encode(self.about()),
+            correlation_id: percent_encode(&self.correlation_id),
+            causation_id: percent_encode(&self.causation_id),
+            tenant: tenant
+                .map(|tenant| format!("{}/{}", tenant.org, tenant.team))
+                .unwrap_or_default(),
+        }
+    }
+}
+
+/// Header values may hold U+0021 to U+007E; space, `"`, `%` and all else is percent-encoded.
+fn percent_encode(text: &str) -> String {
+    let is_plain = |byte: u8| (0x21..=0x7e).contains(&byte) && byte != b'"' && byte != b'%';
+    if text.bytes().all(is_plain) {
+        return text.to_owned();
+    }
+    let mut encoded = String::with_capacity(text.len() + 16);
+    for byte in text.bytes() {
+        if is_plain(byte) {
+            encoded.push(char::from(byte));
+        } else {
+            encoded.push('%');
+            encoded.push_str(&crate::signing::hex(&[byte]).to_ascii_uppercase());
+        }
+    }
+    encoded
+}
+
+/// A message that is ready to be published.
+#[derive(Debug, Clone)]
+pub struct Sealed {
+    /// Where it is published.
+    pub subject: String,
+    /// All headers, signature included.
+    pub headers: Vec<(&'static str, String)>,
+    /// Encoded envelope.
+    pub payload: Bytes,
+}
+
+/// Signs `envelope` for `subject`, or for the subject that it will move to.
+pub fn seal(
+    envelope: &Envelope,
+    subject: &Subject,
+    key: &SigningKey,
+    trace: Option<&str>,
+) -> Sealed {
+    let payload = Bytes::from(envelope.encode_to_vec());
+    let attributes = envelope.attributes();
+    let signature = key.sign(&attributes, &subject.consumed_on().to_string(), &payload);
+    let mut headers = header_list(attributes);
+    headers.push((SIGNATURE_HEADER, signature));
+    if let Some(trace) = trace {
+        headers.push((TRACE_HEADER, trace.to_owned()));
+    }
+    Sealed {
+        subject: subject.to_string(),
+        headers,
+        payload,
+    }
+}
+
+fn header_list(attributes: Attributes) -> Vec<(&'static str, String)> {
+    let mut headers = Vec::with_capacity(14);
+    headers.push((MESSAGE_ID_HEADER, attributes.id.clone()));
+    headers.push(("ce-specversion", "1.0".to_owned()));
+    headers.push(("ce-id", attributes.id));
+    headers.push(("ce-source", attributes.source));
+    headers.push(("ce-type", attributes.kind));
+    headers.push(("ce-time", attributes.time));
+    headers.push(("ce-subject", attributes.about));
+    headers.push(("ce-datacontenttype", CONTENT_TYPE.to_owned()));
+    headers.push(("ce-dataschema", DATA_SCHEMA.to_owned()));
+    headers.push(("correlationid", attributes.correlation_id));
+    for (name, value) in [
+        ("causationid", attributes.causation_id),
+        ("tenant", attributes.tenant),
+    ] {
+        if !value.is_empty() {
+            headers.push((name, value));
+        }
+    }
+    headers
+}
+
+/// A message whose signature held.
+#[derive(Debug, Clone)]
+pub struct Opened {
+    /// What it says.
+    pub envelope: Envelope,
+    /// Who signed it.
+    pub service: Service,
+}
+
+/// Why a message was not opened.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum OpenError {
+    /// Forged, foreign or unsigned.
+    #[error("the signature does not hold")]
+    Signature(#[source] VerifyError),
+    /// Signed, but not an envelope.
+    #[error("the payload is not a tocsin.v1.Envelope")]
+    Undecodable(#[source] prost::DecodeError),
+    /// A header says something else than the body.
+    #[error("header {header} says {said:?}, the body {expected:?}")]
+    HeaderMismatch {
+        /// Which header.
+        header: &'static str,
+        /// Its value.
+        said: String,
+        /// What the body implies.
+        expected: String,
+    },
+}
+
+impl OpenError {
+    /// Stable code for dead letters and metrics.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::Signature(_) => "signature_invalid",
+            Self::Undecodable(_) => "undecodable",
+            Self::HeaderMismatch { .. } => "header_mismatch",
+        }
+    }
+}
+
+/// Verifies and decodes a message consumed on `subject` and stored by the server at `at`.
+///
+/// Verification uses the headers as they came, so that a reader older than the writer still can;
+/// then the headers must say what the body says.
+pub fn open(
+    subject: &str,
+    headers: &impl Headers,
+    payload: &Bytes,
+    ring: &KeyRing,
+    at: Timestamp,
+) -> Result<Opened, OpenError> {
+    let signed = attributes_from(headers);
+    let service = ring
+        .verify(
+            headers.header(SIGNATURE_HEADER),
+            &signed,
+            subject,
+            payload,
+            at,
+        )
+        .map_err(OpenError::Signature)?;
+    let envelope = Envelope::decode(payload.clone()).map_err(OpenError::Undecodable)?;
+    same_as_body(&signed, &envelope)?;
+    Ok(Opened { envelope, service })
+}
+
+fn attributes_from(headers: &impl Headers) -> Attributes {
+    let value = |name| headers.header(name).unwrap_or_default().to_owned();
+    Attributes {
+        id: value("ce-id"),
+        source: value("ce-source"),
+        kind: value("ce-type"),
+        time: value("ce-time"),
+        about: value("ce-subject"),
+        correlation_id: value("correlationid"),
+        causation_id: value("causationid"),
+        tenant: value("tenant"),
+    }
+}
+
+/// A type this reader does not know yet has a name of its own; all else must agree.
+fn same_as_body(signed: &Attributes, envelope: &Envelope) -> Result<(), OpenError> {
+    let body = envelope.attributes();
+    let pairs = [
+        ("ce-id", &signed.id, &body.id),
+        ("ce-source", &signed.source, &body.source),
+        ("ce-time", &signed.time, &body.time),
+        (
+            "correlationid",
+            &signed.correlation_id,
+            &body.correlation_id,
+        ),
+        ("causationid", &signed.causation_id, &body.causation_id),
+        ("tenant", &signed.tenant, &body.tenant),
+    ];
+    let mismatch = pairs
+        .into_iter()
+        .find(|(_, said, expected)| said != expected);
+    let kind = ("ce-type", &signed.kind, &body.kind);
+    let mismatch =
+        mismatch.or_else(|| (envelope.body.is_some() && signed.kind != body.kind).then_some(kind));
+    match mismatch {
+        None => Ok(()),
+        Some((header, said, expected)) => Err(OpenError::HeaderMismatch {
+            header,
+            said: said.clone(),
+            expected: expected.clone(),
+        }),
+    }
+}
+
+/// Signs `envelope` as the value of a key: watches show no headers, so the signature goes inside.
+pub fn seal_value(envelope: &Envelope, subject: &Subject, key: &SigningKey) -> Bytes {
+    let body = Bytes::from(envelope.encode_to_vec());
+    let signature = key.sign(&envelope.attributes(), &subject.to_string(), &body);
+    Bytes::from(
+        SignedEnvelope {
+            envelope: body,
+            signature,
+        }
+        .encode_to_vec(),
+    )
+}
+
+/// Verifies and decodes the value of a key, written at `at`.
+pub fn open_value(
+    subject: &str,
+    value: &Bytes,
+    ring: &KeyRing,
+    at: Timestamp,
+) -> Result<Opened, OpenError> {
+    let signed = SignedEnvelope::decode(value.clone()).map_err(OpenError::Undecodable)?;
+    let envelope = Envelope::decode(signed.envelope.clone()).map_err(OpenError::Undecodable)?;
+    let service = ring
+        .verify(
+            Some(&signed.signature),
+            &envelope.attributes(),
+            subject,
+            &signed.envelope,
+            at,
+        )
+        .map_err(OpenError::Signature)?;
+    Ok(Opened { envelope, service })
+}
+
+#[cfg(test)]
+mod tests;

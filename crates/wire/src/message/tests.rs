@@ -1,0 +1,210 @@
+use proptest::prelude::*;
+
+use super::*;
+use crate::ids::RunId;
+use crate::keyring::KeyRecord;
+use crate::proto::{Claim, Decision};
+use crate::token::Pool;
+
+fn at(second: i64) -> Timestamp {
+    Timestamp::from_second(second).expect("in range")
+}
+
+fn ring_with(keys: &[&SigningKey]) -> KeyRing {
+    let root = SigningKey::from_seed(Service::Operator, [1; 32]).expect("seed");
+    let mut ring = KeyRing::new(root.public());
+    for key in keys {
+        let record = KeyRecord::issue(&root, key.public(), key.service(), at(0), None, None);
+        assert!(ring.insert(record));
+    }
+    ring
+}
+
+fn router() -> SigningKey {
+    SigningKey::from_seed(Service::Router, [3; 32]).expect("seed")
+}
+
+fn decision(detail: &str) -> Envelope {
+    let event = EventId::derive("pagerduty:shared:1");
+    let body = Body::Decision(Decision {
+        event_id: event.to_string(),
+        run_id: RunId::derive(detail, "acme", "pay").to_string(),
+        ..Decision::default()
+    });
+    let org = OrgId::new("acme").expect("token");
+    let team = TeamId::new("pay").expect("token");
+    Envelope::new(
+        MessageId::decision(event),
+        Service::Router,
+        at(1_700_000_000),
+        event,
+        Some(event.into()),
+        body,
+    )
+    .owned_by(&org, &team)
+}
+
+fn decisions() -> Subject {
+    "results.router.decision.acme.pay".parse().expect("subject")
+}
+
+#[test]
+fn a_sealed_message_opens_and_a_changed_one_does_not() {
+    let key = router();
+    let ring = ring_with(&[&key]);
+    let sealed = seal(&decision("x"), &decisions(), &key, Some("00-trace"));
+    let opened = open(
+        &sealed.subject,
+        &sealed.headers,
+        &sealed.payload,
+        &ring,
+        at(1),
+    )
+    .expect("opens");
+    assert_eq!(opened.envelope, decision("x"));
+    assert_eq!(opened.service, Service::Router);
+
+    for name in [
+        "ce-id",
+        "ce-time",
+        "tenant",
+        "correlationid",
+        "causationid",
+        "ce-subject",
+    ] {
+        let mut changed = sealed.clone();
+        for (known, value) in &mut changed.headers {
+            if *known == name {
+                value.push('x');
+            }
+        }
+        let error = open(
+            &changed.subject,
+            &changed.headers,
+            &changed.payload,
+            &ring,
+            at(1),
+        );
+        assert_eq!(error.expect_err(name).code(), "signature_invalid", "{name}");
+    }
+    let unsigned: Vec<(&'static str, String)> = Vec::new();
+    let error = open(&sealed.subject, &unsigned, &sealed.payload, &ring, at(1));
+    assert_eq!(
+        error.expect_err("unsigned"),
+        OpenError::Signature(VerifyError::Missing)
+    );
+}
+
+#[test]
+fn a_writer_cannot_say_one_thing_in_headers_and_another_in_the_body() {
+    let key = router();
+    let ring = ring_with(&[&key]);
+    let envelope = decision("x");
+    let payload = Bytes::from(envelope.encode_to_vec());
+    let mut attributes = envelope.attributes();
+    attributes.tenant = "other/team".to_owned();
+    let signature = key.sign(&attributes, &decisions().to_string(), &payload);
+    let mut headers = header_list(attributes);
+    headers.push((SIGNATURE_HEADER, signature));
+    let error = open(&decisions().to_string(), &headers, &payload, &ring, at(1));
+    assert_eq!(error.expect_err("lie").code(), "header_mismatch");
+}
+
+#[test]
+fn a_message_in_the_backlog_is_signed_for_the_work_subject() {
+    let key = router();
+    let ring = ring_with(&[&key]);
+    let backlog = Subject::BacklogRun {
+        pool: Pool::shared(),
+        org: OrgId::new("acme").expect("token"),
+        team: TeamId::new("pay").expect("token"),
+    };
+    let sealed = seal(&decision("x"), &backlog, &key, None);
+    assert_eq!(sealed.subject, "backlog.run.default.acme.pay");
+    let work = "work.run.default.acme.pay";
+    assert!(open(work, &sealed.headers, &sealed.payload, &ring, at(1)).is_ok());
+    assert!(
+        open(
+            &sealed.subject,
+            &sealed.headers,
+            &sealed.payload,
+            &ring,
+            at(1)
+        )
+        .is_err()
+    );
+}
+
+#[test]
+fn the_published_vectors_hold() {
+    let vectors: serde_json::Value =
+        serde_json::from_str(include_str!("../../vectors/signature.json")).expect("JSON");
+    let key = SigningKey::from_seed(Service::Router, [3; 32]).expect("seed");
+    assert_eq!(vectors["public_key"], key.public().to_string());
+    let cases = vectors["cases"].as_array().expect("cases");
+    assert!(!cases.is_empty());
+    for case in cases {
+        let (attributes, subject, body) = read_case(case);
+        assert_eq!(
+            case["signed_text"],
+            crate::signing::signed_text(&attributes, &subject, &body)
+        );
+        assert_eq!(
+            case["signature"],
+            key.sign(&attributes, &subject, &body),
+            "{}",
+            case["name"]
+        );
+    }
+}
+
+fn read_case(case: &serde_json::Value) -> (Attributes, String, Vec<u8>) {
+    let text = |name: &str| {
+        case["headers"][name]
+            .as_str()
+            .unwrap_or_default()
+            .to_owned()
+    };
+    let attributes = Attributes {
+        id: text("ce-id"),
+        source: text("ce-source"),
+        kind: text("ce-type"),
+        time: text("ce-time"),
+        about: text("ce-subject"),
+        correlation_id: text("correlationid"),
+        causation_id: text("causationid"),
+        tenant: text("tenant"),
+    };
+    let body = case["body_hex"].as_str().expect("hex");
+    let body = (0..body.len())
+        .step_by(2)
+        .map(|index| u8::from_str_radix(&body[index..index + 2], 16).expect("hex"))
+        .collect();
+    (
+        attributes,
+        case["subject"].as_str().expect("subject").to_owned(),
+        body,
+    )
+}
+
+proptest! {
+    #[test]
+    fn header_values_never_break_the_line(about in ".{0,60}") {
+        let body = Body::Claim(Claim { key: about, ..Claim::default() });
+        let event = EventId::derive("x");
+        let envelope = Envelope::new(event.into(), Service::Router, at(1), event, None, body);
+        let encoded = envelope.attributes().about;
+        prop_assert!(encoded.bytes().all(|byte| (0x21..=0x7e).contains(&byte)));
+    }
+
+    #[test]
+    fn values_open_only_under_their_own_key(key_name in "[a-z]{1,10}", other in "[a-z]{1,10}") {
+        let key = router();
+        let ring = ring_with(&[&key]);
+        let subject = |name: &str| Subject::KeyValue { bucket: "seen".to_owned(), key: name.to_owned() };
+        let value = seal_value(&decision("x"), &subject(&key_name), &key);
+        let opens = |name: &str| open_value(&subject(name).to_string(), &value, &ring, at(1)).is_ok();
+        prop_assert!(opens(&key_name));
+        prop_assert_eq!(opens(&other), other == key_name);
+    }
+}
