@@ -1,0 +1,67 @@
+//! A private folder for one server, removed with it.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::Context as _;
+
+const PREFIX: &str = "tocsin-test-";
+/// A folder whose test process is gone is swept by a later test, but not while it may still be in use by a server
+/// that has not yet noticed the death of its parent.
+const LEFT_BEHIND_AFTER: Duration = Duration::from_secs(600);
+
+/// `<temp>/tocsin-test-<pid>-<unique>`; removed when dropped. What a killed test process left is swept by later ones.
+#[derive(Debug)]
+pub(crate) struct Directory(PathBuf);
+
+impl Directory {
+    pub(crate) fn create() -> anyhow::Result<Self> {
+        let parent = std::env::temp_dir();
+        sweep(&parent);
+        let name = format!(
+            "{PREFIX}{}-{}",
+            std::process::id(),
+            uuid::Uuid::now_v7().simple()
+        );
+        let path = parent.join(name);
+        std::fs::create_dir(&path)
+            .with_context(|| format!("cannot create the test's folder {}", path.display()))?;
+        Ok(Self(path))
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.0
+    }
+}
+
+impl Drop for Directory {
+    fn drop(&mut self) {
+        if let Err(error) = std::fs::remove_dir_all(&self.0) {
+            tracing::debug!(path = %self.0.display(), %error, "the test's folder stays behind");
+        }
+    }
+}
+
+fn sweep(parent: &Path) {
+    // Without /proc nobody knows which owners are alive.
+    if !Path::new("/proc/self").exists() {
+        return;
+    }
+    for entry in std::fs::read_dir(parent).into_iter().flatten().flatten() {
+        let name = entry.file_name();
+        let owner = name
+            .to_str()
+            .and_then(|name| name.strip_prefix(PREFIX)?.split('-').next());
+        let Some(owner) = owner else { continue };
+        let age = entry
+            .metadata()
+            .and_then(|metadata| metadata.modified())
+            .ok()
+            .and_then(|time| time.elapsed().ok());
+        let old = age.is_some_and(|age| age > LEFT_BEHIND_AFTER);
+        if old && !Path::new("/proc").join(owner).exists() {
+            // Another test may be sweeping the same folder: whoever comes second finds nothing.
+            let _removed = std::fs::remove_dir_all(entry.path());
+        }
+    }
+}

@@ -1,0 +1,21 @@
+//! Real servers for tests: nats-server and PostgreSQL on free ports, processes that can be killed, a proxy that cuts the
+//! wire, and waiting for conditions.
+//!
+//! A dev-dependency only (and of the stand-in binary): it may panic, read the environment and start processes, which
+//! no service may. Everything it starts ends with the test, also when the test is killed.
+
+mod directory;
+mod environment;
+
+pub mod eventually;
+pub mod nats;
+pub mod postgres;
+pub mod process;
+pub mod proxy;
+
+pub use eventually::eventually;
+pub use nats::{NatsOptions, NatsServer};
+pub use postgres::Postgres;
+pub use process::{Process, Program};
+pub use proxy::FaultProxy;
+pub mod standins;
