@@ -101,7 +101,7 @@ impl Program {
     /// # Errors
     /// When the program cannot be executed or the machine has no resources for it.
     pub fn start(self) -> anyhow::Result<Process> {
-        Process::start(self)
+        Process::start(&self)
     }
 
     fn command(&self) -> Command {
@@ -173,7 +173,7 @@ pub struct Process {
 }
 
 impl Process {
-    fn start(program: Program) -> anyhow::Result<Self> {
+    fn start(program: &Program) -> anyhow::Result<Self> {
         let name = program
             .path
             .file_name()
