@@ -1,0 +1,171 @@
+//! One connection from accept to close.
+
+use std::{
+    convert::Infallible,
+    net::SocketAddr,
+    pin::pin,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use hyper::{rt::Executor, service::service_fn};
+use hyper_util::{
+    rt::{TokioIo, TokioTimer},
+    server::conn::auto,
+};
+use tokio::{net::TcpStream, time::sleep};
+use tokio_util::task::TaskTracker;
+
+use super::{limits::Limits, request::Requests};
+use crate::{ErrorChain, Stop};
+
+/// Cap on the headers of an HTTP/1 request. GitHub sends 1 KiB and the largest real ones have 16 KiB
+/// of cookies; hyper's own cap is 400 KiB per connection.
+const MAX_HEADER_BYTES: usize = 64 * 1024;
+/// The same for HTTP/2, which advertises it.
+const MAX_HEADER_LIST_BYTES: u32 = 32 * 1024;
+/// Requests at once on one HTTP/2 connection: one peer must not take the whole in-flight cap.
+const MAX_STREAMS: u32 = 128;
+/// How often a silent HTTP/2 peer is asked whether it is there, and how long it may take to say so.
+const PING_INTERVAL: Duration = Duration::from_secs(20);
+const PING_TIMEOUT: Duration = Duration::from_secs(10);
+/// At a soft stop, how long a connection on which no request has come yet may still bring its first:
+/// it may be on its way already.
+const FIRST_REQUEST_GRACE: Duration = Duration::from_millis(250);
+
+/// Serves connections.
+pub(super) struct Connections {
+    header_timeout: Duration,
+}
+
+impl Connections {
+    pub(super) fn new(limits: &Limits) -> Self {
+        Self {
+            header_timeout: limits.header_timeout,
+        }
+    }
+
+    fn builder(&self, tracker: TaskTracker, stop: Stop) -> auto::Builder<Tracked> {
+        let mut builder = auto::Builder::new(Tracked { tracker, stop });
+        // Without a timer hyper's header timeout does nothing. Its default cap of 100 headers stays:
+        // setting any makes it allocate per request.
+        builder
+            .http1()
+            .timer(TokioTimer::new())
+            .header_read_timeout(self.header_timeout)
+            .max_buf_size(MAX_HEADER_BYTES);
+        builder
+            .http2()
+            .timer(TokioTimer::new())
+            .keep_alive_interval(PING_INTERVAL)
+            .keep_alive_timeout(PING_TIMEOUT)
+            .max_concurrent_streams(MAX_STREAMS)
+            .max_header_list_size(MAX_HEADER_LIST_BYTES);
+        builder
+    }
+
+    /// A future that serves the connection until it closes, drains, or the hard stop drops it.
+    pub(super) fn serve(
+        &self,
+        stream: TcpStream,
+        peer: SocketAddr,
+        requests: Arc<Requests>,
+        tracker: TaskTracker,
+        stop: Stop,
+    ) -> impl Future<Output = ()> + Send + 'static {
+        let builder = self.builder(tracker, stop.clone());
+        let header_timeout = self.header_timeout;
+        async move {
+            // Answers are small and awaited; Nagle's algorithm would hold them back.
+            if let Err(error) = stream.set_nodelay(true) {
+                tracing::debug!(%peer, %error, "cannot set TCP_NODELAY");
+            }
+            let observed = requests.observed();
+            observed.connections.increment(1);
+            drive(&builder, stream, peer, &requests, header_timeout, &stop).await;
+            observed.connections.decrement(1);
+        }
+    }
+}
+
+async fn drive(
+    builder: &auto::Builder<Tracked>,
+    stream: TcpStream,
+    peer: SocketAddr,
+    requests: &Arc<Requests>,
+    header_timeout: Duration,
+    stop: &Stop,
+) {
+    let seen = Arc::new(AtomicBool::new(false));
+    let service = service_fn({
+        let (requests, seen) = (Arc::clone(requests), Arc::clone(&seen));
+        move |request| {
+            seen.store(true, Ordering::Relaxed);
+            let requests = Arc::clone(&requests);
+            async move { Ok::<_, Infallible>(requests.answer(request, peer).await) }
+        }
+    });
+    let mut connection = pin!(builder.serve_connection(TokioIo::new(stream), service));
+    // hyper's header timeout starts only once it knows which version of HTTP is spoken, which a peer
+    // that sends nothing never lets it know.
+    let mut first_request = pin!(sleep(header_timeout));
+    let mut awaiting_first = true;
+    let mut soft = pin!(async {
+        stop.soft().await;
+        if !seen.load(Ordering::Relaxed) {
+            sleep(FIRST_REQUEST_GRACE).await;
+        }
+    });
+    let mut draining = false;
+    loop {
+        tokio::select! {
+            biased;
+            result = &mut connection => {
+                if let Err(error) = result {
+                    // Resets, timeouts and bad requests: the peer's affair, too common to log louder.
+                    tracing::debug!(%peer, error = %ErrorChain(error.as_ref()), "connection failed");
+                }
+                return;
+            }
+            () = &mut first_request, if awaiting_first => {
+                awaiting_first = false;
+                if !seen.load(Ordering::Relaxed) {
+                    tracing::debug!(%peer, "closed: no request within the header timeout");
+                    return;
+                }
+            }
+            () = &mut soft, if !draining => {
+                draining = true;
+                connection.as_mut().graceful_shutdown();
+            }
+            () = stop.hard() => {
+                tracing::debug!(%peer, "closed: the hard stop came before its requests were done");
+                return;
+            }
+        }
+    }
+}
+
+/// Runs the streams of HTTP/2 connections so that the server waits for them, and drops them at the
+/// hard stop.
+#[derive(Clone)]
+struct Tracked {
+    tracker: TaskTracker,
+    stop: Stop,
+}
+
+impl<F> Executor<F> for Tracked
+where
+    F: Future + Send + 'static,
+    F::Output: Send,
+{
+    fn execute(&self, stream: F) {
+        let stop = self.stop.clone();
+        self.tracker.spawn(async move {
+            stop.until_hard(stream).await;
+        });
+    }
+}
