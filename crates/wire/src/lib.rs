@@ -12,6 +12,7 @@
 //! * [`message`]: an envelope with its CloudEvents headers, sealed and opened.
 //! * [`signing`], [`keyring`]: Ed25519 over a fixed text; keys under the operator's root.
 
+pub mod identifier;
 pub mod ids;
 pub mod key_token;
 pub mod keyring;

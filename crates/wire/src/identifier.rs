@@ -1,0 +1,157 @@
+//! Routing identifiers: what may name a team, in which order, and how a value is compared.
+//!
+//! Config stores identifiers under plural list names (`routing.slack_channel_ids`); events, lookups
+//! and the bucket `routing` use the singular type (`slack_channel_id`). Whoever writes or looks up
+//! goes through [`normalise`] or [`IdentifierType::normalise`], so both sides compare the same text.
+
+use crate::key_token::KeyToken;
+
+/// One kind of identifier.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct IdentifierType {
+    /// In events, lookups and keys: `github_repo`.
+    pub name: &'static str,
+    /// In a team's `routing` config: `github_repos`.
+    pub list: &'static str,
+    /// Provider ids keep their case; names that people type do not.
+    pub ignores_case: bool,
+}
+
+const fn exact(name: &'static str, list: &'static str) -> IdentifierType {
+    IdentifierType {
+        name,
+        list,
+        ignores_case: false,
+    }
+}
+
+const fn folded(name: &'static str, list: &'static str) -> IdentifierType {
+    IdentifierType {
+        name,
+        list,
+        ignores_case: true,
+    }
+}
+
+/// Every type, most specific first: the first that any team owns decides. `slack_workspace_id` is
+/// the default team of a workspace, for channels that nobody owns.
+pub const PRIORITY: &[IdentifierType] = &[
+    exact("incidentio_team_id", "incidentio_team_ids"),
+    exact("pagerduty_service_id", "pagerduty_service_ids"),
+    exact("slack_channel_id", "slack_channel_ids"),
+    exact("slack_workspace_id", "slack_workspace_ids"),
+    exact("teams_channel_id", "teams_channel_ids"),
+    exact("google_chat_space_id", "google_chat_space_ids"),
+    folded("github_repo", "github_repos"),
+    folded("vercel_project_id", "vercel_project_ids"),
+    folded("coralogix_team_name", "coralogix_team_names"),
+    exact("incidentio_alert_source_id", "incidentio_alert_source_ids"),
+    folded("service", "services"),
+];
+
+impl IdentifierType {
+    /// The type called `name`; `None` for one that routes nothing.
+    pub fn named(name: &str) -> Option<&'static Self> {
+        PRIORITY.iter().find(|known| known.name == name)
+    }
+
+    /// The type whose values stand under `list` in a team's `routing` config.
+    pub fn listed_as(list: &str) -> Option<&'static Self> {
+        PRIORITY.iter().find(|known| known.list == list)
+    }
+
+    /// The value as it is stored and compared: trimmed, and in lower case where case means nothing.
+    /// Empty means that there is nothing to look up.
+    pub fn normalise(&self, value: &str) -> String {
+        let trimmed = value.trim();
+        if self.ignores_case {
+            trimmed.to_lowercase()
+        } else {
+            trimmed.to_owned()
+        }
+    }
+
+    /// Key in the bucket `routing` of a value, given as a provider or a person wrote it.
+    pub fn key(&self, value: &str) -> String {
+        format!("{}.{}", self.name, KeyToken::encode(&self.normalise(value)))
+    }
+}
+
+/// `value` as it is compared; values of unknown types are only trimmed.
+pub fn normalise(name: &str, value: &str) -> String {
+    match IdentifierType::named(name) {
+        Some(known) => known.normalise(value),
+        None => value.trim().to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn names_fold_and_provider_ids_do_not() {
+        for (name, value, expected) in [
+            ("github_repo", " Acme/Checkout.API\n", "acme/checkout.api"),
+            ("service", "Payments-API", "payments-api"),
+            ("coralogix_team_name", "SRE Core", "sre core"),
+            ("vercel_project_id", "Prj_1", "prj_1"),
+            ("slack_channel_id", " C0A4967KRBM ", "C0A4967KRBM"),
+            ("slack_workspace_id", "T01", "T01"),
+            ("pagerduty_service_id", "PABC12", "PABC12"),
+            ("incidentio_alert_source_id", "01HX", "01HX"),
+            ("unheard_of", " As Sent ", "As Sent"),
+            ("service", "  ", ""),
+        ] {
+            assert_eq!(normalise(name, value), expected, "{name}");
+        }
+    }
+
+    #[test]
+    fn types_are_known_by_one_name_and_one_list() {
+        let names: BTreeSet<_> = PRIORITY.iter().map(|known| known.name).collect();
+        let lists: BTreeSet<_> = PRIORITY.iter().map(|known| known.list).collect();
+        assert_eq!((names.len(), lists.len()), (PRIORITY.len(), PRIORITY.len()));
+        for known in PRIORITY {
+            assert_eq!(IdentifierType::named(known.name), Some(known));
+            assert_eq!(IdentifierType::listed_as(known.list), Some(known));
+        }
+        assert_eq!(IdentifierType::named("services"), None);
+    }
+
+    #[test]
+    fn a_channel_beats_its_workspace_and_a_repository() {
+        let rank = |name: &&str| PRIORITY.iter().position(|known| known.name == *name);
+        let order = [
+            "incidentio_team_id",
+            "pagerduty_service_id",
+            "slack_channel_id",
+            "slack_workspace_id",
+            "github_repo",
+            "coralogix_team_name",
+            "service",
+        ];
+        assert!(order.is_sorted_by_key(rank));
+    }
+
+    #[test]
+    fn keys_are_the_same_for_what_compares_the_same() {
+        let repo = IdentifierType::named("github_repo").expect("known");
+        assert_eq!(repo.key(" Acme/API "), "github_repo.acme=2Fapi");
+        assert_eq!(repo.key("acme/api"), repo.key("ACME/api"));
+    }
+
+    proptest! {
+        #[test]
+        fn normalising_twice_changes_nothing(value in ".{0,40}") {
+            for known in PRIORITY {
+                let once = known.normalise(&value);
+                prop_assert_eq!(known.normalise(&once), once);
+            }
+        }
+    }
+}
