@@ -8,12 +8,10 @@
 mod body;
 mod guard;
 
-use std::{
-    sync::{Arc, Once},
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
 use reqwest::{Method, RequestBuilder, Url, redirect};
+use rustls::crypto::{CryptoProvider, ring};
 
 pub use body::{ReadError, read_capped};
 pub use guard::{AllowList, GuardError, InvalidAllowEntry, refusal};
@@ -212,16 +210,8 @@ fn builder(timeouts: Timeouts) -> reqwest::ClientBuilder {
 /// Makes ring the process's TLS provider. May be called any number of times; clients built by this
 /// module call it themselves, so only other users of rustls need to.
 pub fn install_crypto_provider() {
-    static INSTALLED: Once = Once::new();
-    INSTALLED.call_once(|| {
-        if rustls::crypto::ring::default_provider()
-            .install_default()
-            .is_err()
-        {
-            tracing::debug!("a TLS provider is installed already; it stays");
-        }
-    });
+    let absent = CryptoProvider::get_default().is_none();
+    if absent && ring::default_provider().install_default().is_err() {
+        tracing::debug!("another thread installed a TLS provider first; it stays");
+    }
 }
-
-#[cfg(test)]
-mod tests;

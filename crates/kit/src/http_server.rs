@@ -167,6 +167,3 @@ fn concerns_one_connection(error: &std::io::Error) -> bool {
         ConnectionAborted | ConnectionRefused | ConnectionReset
     )
 }
-
-#[cfg(test)]
-mod tests;

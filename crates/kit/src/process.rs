@@ -152,7 +152,7 @@ where
     tracing::info!(service, version = crate::VERSION, instance = %context.instance, "starting");
 
     // What watches the process outlives what it watches.
-    let watch = Tasks::new(Stop::new());
+    let watch = Tasks::new(context.stop.clone());
     let until = Stop::new();
     let listener = http_server::bind(&settings.metrics_listen)
         .await
@@ -160,14 +160,17 @@ where
     let grace = settings.shutdown_grace.duration();
     let signals = Signals::listen().map_err(ProcessError::Signals)?;
     watch.spawn("signals", signals.drive(context.stop.clone(), grace));
-    let upkeep = metrics.clone().upkeep(until.clone());
-    watch.spawn("metrics", async { Ok::<_, ServeError>(upkeep.await) });
+    watch.spawn("metrics", metrics.clone().upkeep(until.clone()));
     watch.spawn(
         "health",
         health::listener::serve(listener, context.clone(), metrics, until.clone()),
     );
 
     let result = run_until_stopped(&context, run).await;
+    let result = match watch.failure() {
+        Some(failure) => result.and(Err(ProcessError::Run(failure))),
+        None => result,
+    };
     until.trigger_hard();
     match &result {
         Ok(()) => tracing::info!(service, "stopped"),
@@ -209,6 +212,3 @@ fn default_instance() -> String {
     };
     format!("{host}-{}", std::process::id())
 }
-
-#[cfg(test)]
-mod tests;

@@ -9,6 +9,7 @@
 //! | [`SecretList`] | several, comma-separated, for rotation | `#[arg(long, env = "SLACK_SIGNING_SECRET", hide_env_values = true, default_value = "")]` |
 //! | [`Seconds`] | a length of time: `250ms`, `5s`, `2m`, `1h` | `default_value = "10s"` |
 //! | [`Bytes`] | a size: `512`, `64KiB`, `1MiB` | `default_value = "1MiB"` |
+//! | [`ServicePath`] | a file of which each service has its own | `.tocsin/keys/{service}.key` |
 //! | [`HttpListen`] | where to listen: `127.0.0.1:8080`, `[::]:8080`; port 0 takes a free one | |
 //!
 //! **Secrets** must carry `hide_env_values = true`, or `--help` would print the variable's value, and
@@ -19,6 +20,7 @@
 
 mod listen;
 mod secret;
+mod service_path;
 mod units;
 
 use std::ffi::OsString;
@@ -27,6 +29,7 @@ use clap::{ArgMatches, Args, Command, Parser};
 
 pub use listen::{HttpListen, InvalidListen};
 pub use secret::{EmptySecret, Secret, SecretList};
+pub use service_path::ServicePath;
 pub use units::{Bytes, InvalidUnit, Seconds};
 
 /// Parses the process's own arguments and environment, or prints the error or help and exits.

@@ -123,3 +123,23 @@ pub(crate) fn panic_text(payload: &(dyn Any + Send)) -> &str {
         .or_else(|| payload.downcast_ref::<String>().map(String::as_str))
         .unwrap_or("with a value that is no text")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_wrong_filter_is_refused_when_it_is_read() {
+        for (directives, valid) in [
+            ("info", true),
+            ("warn,tocsin_bus=debug", true),
+            ("tocsin_bus=loud", false),
+        ] {
+            assert_eq!(
+                directives.parse::<LogFilter>().is_ok(),
+                valid,
+                "{directives}"
+            );
+        }
+    }
+}

@@ -298,6 +298,3 @@ impl Resolve for GuardedResolver {
         })
     }
 }
-
-#[cfg(test)]
-mod tests;

@@ -116,7 +116,7 @@ async fn drive(
     let mut soft = pin!(async {
         stop.soft().await;
         if !seen.load(Ordering::Relaxed) {
-            sleep(FIRST_REQUEST_GRACE).await;
+            stop.until_hard(sleep(FIRST_REQUEST_GRACE)).await;
         }
     });
     let mut draining = false;
@@ -141,7 +141,9 @@ async fn drive(
                 draining = true;
                 connection.as_mut().graceful_shutdown();
             }
-            () = stop.hard() => {
+            // Not before: a hard stop is a soft stop too, and each signal that is watched costs a lock
+            // that all connections share, whenever this one wakes.
+            () = stop.hard(), if draining => {
                 tracing::debug!(%peer, "closed: the hard stop came before its requests were done");
                 return;
             }

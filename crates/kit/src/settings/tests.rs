@@ -1,3 +1,5 @@
+use clap::CommandFactory;
+
 use super::*;
 
 #[derive(Parser, Debug)]
@@ -31,7 +33,7 @@ fn durations_parse_and_print_as_inverses() {
         ("2m", 120_000, "2m"),
         ("1500ms", 1_500, "1500ms"),
         ("60 m", 3_600_000, "1h"),
-        ("7d", 604_800_000, "168h"),
+        ("7d", 604_800_000, "7d"),
     ] {
         let parsed: Seconds = text.parse().unwrap();
         assert_eq!(parsed.duration().as_millis(), milliseconds, "{text}");
@@ -156,4 +158,26 @@ fn one_services_settings_parse_alone() {
         error.to_string().contains("is not an address to listen on"),
         "{error}"
     );
+}
+
+#[test]
+fn each_service_has_its_own_file() {
+    let path: ServicePath = ".tocsin/keys/{service}.key".parse().unwrap();
+    assert_eq!(path.of("audit").to_str(), Some(".tocsin/keys/audit.key"));
+}
+
+proptest::proptest! {
+    #[test]
+    fn every_unit_prints_as_what_it_reads(number: u64) {
+        let bytes = Bytes::new(number);
+        proptest::prop_assert_eq!(bytes.to_string().parse(), Ok(bytes));
+        let seconds = Seconds::new(std::time::Duration::from_millis(number));
+        proptest::prop_assert_eq!(seconds.to_string().parse(), Ok(seconds));
+    }
+
+    #[test]
+    fn no_text_breaks_the_parsers(text: String) {
+        let _: (Result<Bytes, _>, Result<Seconds, _>) = (text.parse(), text.parse());
+        let _: (Result<HttpListen, _>, Result<Secret, _>) = (text.parse(), text.parse());
+    }
 }

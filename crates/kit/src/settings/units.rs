@@ -67,8 +67,7 @@ impl FromStr for Seconds {
 impl fmt::Display for Seconds {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         let milliseconds = u64::try_from(self.0.as_millis()).unwrap_or(u64::MAX);
-        // Days read worse than hours in a default value; both parse.
-        print(formatter, milliseconds, &MILLISECONDS[..4], "0s")
+        print(formatter, milliseconds, MILLISECONDS, "0s")
     }
 }
 

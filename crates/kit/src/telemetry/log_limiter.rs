@@ -42,7 +42,11 @@ impl LogLimiter {
 
     /// Whether to log now, and if so how many lines were suppressed since the last one.
     pub fn permit(&self) -> Option<u64> {
-        let now = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(NEVER - 1);
+        self.permit_after(self.started.elapsed())
+    }
+
+    fn permit_after(&self, elapsed: Duration) -> Option<u64> {
+        let now = u64::try_from(elapsed.as_millis()).unwrap_or(NEVER - 1);
         let interval = u64::try_from(self.interval.as_millis()).unwrap_or(NEVER);
         let last = self.last.load(Ordering::Relaxed);
         let due = last == NEVER || now.saturating_sub(last) >= interval;
@@ -65,15 +69,24 @@ impl LogLimiter {
 mod tests {
     use super::*;
 
-    #[tokio::test(start_paused = true)]
-    async fn one_line_per_interval_and_the_rest_are_counted() {
+    #[test]
+    fn one_line_per_interval_and_the_rest_are_counted() {
         let limiter = LogLimiter::new(Duration::from_secs(10));
-        assert_eq!(limiter.permit(), Some(0));
-        assert_eq!((limiter.permit(), limiter.permit()), (None, None));
-        tokio::time::advance(Duration::from_millis(9_999)).await;
-        assert_eq!(limiter.permit(), None);
-        tokio::time::advance(Duration::from_millis(1)).await;
-        assert_eq!(limiter.permit(), Some(3));
-        assert_eq!(limiter.permit(), None);
+        for (milliseconds, permitted) in [
+            (0, Some(0)),
+            (1, None),
+            (5_000, None),
+            (9_999, None),
+            (10_000, Some(3)),
+            (10_001, None),
+            (60_000, Some(1)),
+        ] {
+            let elapsed = Duration::from_millis(milliseconds);
+            assert_eq!(
+                limiter.permit_after(elapsed),
+                permitted,
+                "{milliseconds} ms"
+            );
+        }
     }
 }

@@ -1,6 +1,6 @@
 //! The metrics recorder, and the handle that renders what it recorded.
 
-use std::{sync::Arc, time::Duration};
+use std::{convert::Infallible, sync::Arc, time::Duration};
 
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 
@@ -45,11 +45,12 @@ impl MetricsHandle {
     }
 
     /// Keeps memory flat when nobody scrapes: drains histograms on a timer until the soft stop.
-    pub async fn upkeep(self, stop: Stop) {
+    pub async fn upkeep(self, stop: Stop) -> Result<(), Infallible> {
         let mut timer = tokio::time::interval(UPKEEP_INTERVAL);
         while stop.until_soft(timer.tick()).await.is_some() {
             self.0.run_upkeep();
         }
+        Ok(())
     }
 
     /// Says which service and version this process runs, as the gauge `build_info`.
