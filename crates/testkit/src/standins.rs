@@ -8,6 +8,7 @@
 //!
 //! A stand-in stops when its last handle is dropped.
 
+pub mod command;
 pub mod github;
 pub mod model;
 pub mod pagerduty;
