@@ -61,13 +61,27 @@ impl Store {
     /// `work` may run several times: it only touches the database, and publishes through the outbox. `name` is a label of
     /// metrics. The caller's errors keep `sqlx::Error` as their source, which is where the reasons for repeating are found:
     ///
-    /// ```ignore
-    /// let (id, name) = (&id, &name);
-    /// store.run_tx("rename_team", |tx| Box::pin(async move {
-    ///     sqlx::query("update teams set name = $2 where id = $1").bind(id).bind(name).execute(&mut **tx).await?;
-    ///     outbox::append(tx, &[message]).await?;
-    ///     Ok::<_, Error>(())
-    /// })).await?;
+    /// ```no_run
+    /// # use tocsin_store::{Store, StoreError, outbox::{self, Message}};
+    /// #[derive(Debug, thiserror::Error)]
+    /// enum Error {
+    ///     #[error("the query failed")]
+    ///     Query(#[from] sqlx::Error),
+    ///     #[error(transparent)]
+    ///     Store(#[from] StoreError),
+    /// }
+    ///
+    /// async fn rename(store: &Store, id: i64, name: String, changed: Message) -> Result<(), Error> {
+    ///     // The block below takes what it names with it, so references are made first.
+    ///     let (name, changed) = (&name, &changed);
+    ///     let renaming = store.run_tx("rename_team", |tx| Box::pin(async move {
+    ///         let update = sqlx::query("update teams set name = $2 where id = $1").bind(id).bind(name);
+    ///         update.execute(&mut **tx).await?;
+    ///         outbox::append(tx, std::slice::from_ref(changed)).await?;
+    ///         Ok::<_, Error>(())
+    ///     }));
+    ///     renaming.await
+    /// }
     /// ```
     ///
     /// # Errors
