@@ -7,12 +7,14 @@
 mod directory;
 mod environment;
 
+pub mod bus;
 pub mod eventually;
 pub mod nats;
 pub mod postgres;
 pub mod process;
 pub mod proxy;
 
+pub use bus::TestBus;
 pub use eventually::eventually;
 pub use nats::{NatsOptions, NatsServer};
 pub use postgres::Postgres;

@@ -20,8 +20,15 @@ pub const PROGRESS_INTERVAL: Duration = Duration::from_secs(1);
 /// How long the broker remembers message ids; longer costs 260 bytes an id.
 pub const DUPLICATE_WINDOW: Duration = Duration::from_secs(120);
 
-/// Deliveries of one message before it is dead-lettered.
-pub const MAX_ATTEMPTS: u64 = 10;
+/// Tries at a message whose handler panics before it is dead-lettered.
+pub const MAX_PANICS: u64 = 3;
+
+/// Deliveries of one message, for whatever reason, before it is dead-lettered: over an hour of a
+/// process that it kills each time, or eight hours of retries at [`MAX_RETRY_DELAY`].
+pub const MAX_DELIVERIES: u64 = 1_000;
+
+/// Longest pause between two tries.
+pub const MAX_RETRY_DELAY: Duration = Duration::from_secs(30);
 
 /// How long delivery and semantic keys are remembered: the longest retry horizon of any sender.
 pub const SEEN_WINDOW: Duration = Duration::from_secs(72 * 60 * 60);

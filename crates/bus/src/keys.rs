@@ -1,0 +1,231 @@
+//! The key ring, from KV `keys`: loaded at start, kept current, asked again for unknown keys.
+
+use std::collections::HashMap;
+use std::sync::{Mutex, PoisonError, RwLock};
+use std::time::Duration;
+
+use async_nats::jetstream::Context;
+use bytes::Bytes;
+use futures::StreamExt as _;
+use jiff::Timestamp;
+use tocsin_wire::message::{self, OpenError, Opened};
+use tocsin_wire::{KeyId, KeyRecord, KeyRing, PublicKey, VerifyError};
+use tokio::time::Instant;
+
+use crate::error::BusError;
+use crate::message::NatsHeaders;
+
+/// Name of the bucket.
+pub(crate) const BUCKET: &str = "keys";
+
+/// How soon an unknown key is asked for again: forged messages must not become a flood of lookups.
+const UNKNOWN_FOR: Duration = Duration::from_secs(2);
+
+/// How often the ring is read again, so that revocations arrive everywhere within a second or two.
+const REFRESH_INTERVAL: Duration = Duration::from_secs(1);
+
+/// Unknown keys remembered at once; beyond it all are forgotten.
+const MAX_UNKNOWN: usize = 1_000;
+
+pub(crate) struct Keys {
+    ring: RwLock<KeyRing>,
+    unknown: Mutex<HashMap<KeyId, Instant>>,
+    last_sequence: Mutex<u64>,
+    refreshed: Mutex<Option<Instant>>,
+}
+
+impl Keys {
+    pub(crate) fn new(root: PublicKey) -> Self {
+        Self {
+            ring: RwLock::new(KeyRing::new(root)),
+            unknown: Mutex::new(HashMap::new()),
+            last_sequence: Mutex::new(0),
+            refreshed: Mutex::new(None),
+        }
+    }
+
+    /// Reads every record. A ring that stays empty accepts nothing, so it is an error in itself.
+    pub(crate) async fn load(&self, jetstream: &Context) -> Result<(), BusError> {
+        for record in read_records(jetstream).await? {
+            self.insert(record);
+        }
+        Ok(())
+    }
+
+    fn insert(&self, record: KeyRecord) {
+        let id = record.key_id.clone();
+        let accepted = self
+            .ring
+            .write()
+            .unwrap_or_else(PoisonError::into_inner)
+            .insert(record);
+        if !accepted {
+            tracing::warn!(key = %id, "a key record is not signed by our root, or takes back a revocation; ignored");
+        }
+    }
+
+    /// Opens a message; an unknown key is looked up once before it is refused.
+    pub(crate) async fn open(
+        &self,
+        jetstream: &Context,
+        message: &async_nats::Message,
+        subject: &str,
+        at: Timestamp,
+    ) -> Result<Opened, OpenError> {
+        self.refresh(jetstream).await;
+        let headers = NatsHeaders(message.headers.as_ref());
+        let opened =
+            self.with_ring(|ring| message::open(subject, &headers, &message.payload, ring, at));
+        match unknown_key(&opened) {
+            Some(key) if self.learn(jetstream, &key).await => {
+                self.with_ring(|ring| message::open(subject, &headers, &message.payload, ring, at))
+            }
+            _ => opened,
+        }
+    }
+
+    /// Opens the value of a key.
+    pub(crate) async fn open_value(
+        &self,
+        jetstream: &Context,
+        subject: &str,
+        value: &Bytes,
+        at: Timestamp,
+    ) -> Result<Opened, OpenError> {
+        self.refresh(jetstream).await;
+        let opened = self.with_ring(|ring| message::open_value(subject, value, ring, at));
+        match unknown_key(&opened) {
+            Some(key) if self.learn(jetstream, &key).await => {
+                self.with_ring(|ring| message::open_value(subject, value, ring, at))
+            }
+            _ => opened,
+        }
+    }
+
+    fn with_ring<T>(&self, read: impl FnOnce(&KeyRing) -> T) -> T {
+        read(&self.ring.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Reads the bucket again when it has changed; asked at most once per interval, and never in
+    /// the way of messages when the server is slow to answer.
+    async fn refresh(&self, jetstream: &Context) {
+        {
+            let mut refreshed = self
+                .refreshed
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner);
+            if refreshed.is_some_and(|at| at.elapsed() < REFRESH_INTERVAL) {
+                return;
+            }
+            *refreshed = Some(Instant::now());
+        }
+        let last = match last_sequence(jetstream).await {
+            Ok(last) => last,
+            Err(error) => {
+                tracing::debug!(%error, "cannot ask for changes of the key ring; keeping the known keys");
+                return;
+            }
+        };
+        let known = *self
+            .last_sequence
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        if known == last {
+            return;
+        }
+        match self.load(jetstream).await {
+            Ok(()) => {
+                *self
+                    .last_sequence
+                    .lock()
+                    .unwrap_or_else(PoisonError::into_inner) = last;
+            }
+            Err(error) => {
+                tracing::warn!(%error, "cannot read the key ring; keeping the known keys");
+            }
+        }
+    }
+
+    /// `true` when the ring now holds `key`.
+    async fn learn(&self, jetstream: &Context, key: &KeyId) -> bool {
+        {
+            let mut unknown = self.unknown.lock().unwrap_or_else(PoisonError::into_inner);
+            if unknown
+                .get(key)
+                .is_some_and(|asked| asked.elapsed() < UNKNOWN_FOR)
+            {
+                return false;
+            }
+            if unknown.len() >= MAX_UNKNOWN {
+                unknown.clear();
+            }
+            unknown.insert(key.clone(), Instant::now());
+        }
+        match read_record(jetstream, key).await {
+            Ok(Some(record)) => self.insert(record),
+            Ok(None) => return false,
+            Err(error) => {
+                tracing::warn!(%key, %error, "cannot look up a signing key");
+                return false;
+            }
+        }
+        self.with_ring(|ring| ring.contains(key))
+    }
+}
+
+fn unknown_key(opened: &Result<Opened, OpenError>) -> Option<KeyId> {
+    match opened {
+        Err(OpenError::Signature(VerifyError::UnknownKey(key))) => Some(key.clone()),
+        _ => None,
+    }
+}
+
+async fn last_sequence(jetstream: &Context) -> Result<u64, BusError> {
+    let stream = jetstream
+        .get_stream(format!("KV_{BUCKET}"))
+        .await
+        .map_err(|error| BusError::request("asking for the key ring's state", error))?;
+    Ok(stream.cached_info().state.last_sequence)
+}
+
+async fn store(jetstream: &Context) -> Result<async_nats::jetstream::kv::Store, BusError> {
+    let failed = |error| BusError::request("opening the bucket of signing keys", error);
+    jetstream.get_key_value(BUCKET).await.map_err(failed)
+}
+
+async fn read_record(jetstream: &Context, key: &KeyId) -> Result<Option<KeyRecord>, BusError> {
+    let failed = |error| BusError::request("reading a signing key", error);
+    let value = store(jetstream)
+        .await?
+        .get(key.as_str())
+        .await
+        .map_err(failed)?;
+    Ok(value.and_then(|value| parse(key.as_str(), &value)))
+}
+
+fn parse(key: &str, value: &Bytes) -> Option<KeyRecord> {
+    match serde_json::from_slice(value) {
+        Ok(record) => Some(record),
+        Err(error) => {
+            tracing::warn!(key, %error, "a key record cannot be read; ignored");
+            None
+        }
+    }
+}
+
+/// All records in the bucket. `keys()` leaves a consumer behind for half a minute, so it is used
+/// only when the bucket changed.
+pub(crate) async fn read_records(jetstream: &Context) -> Result<Vec<KeyRecord>, BusError> {
+    let failed = |error| BusError::request("listing the signing keys", error);
+    let store = store(jetstream).await?;
+    let mut names = store.keys().await.map_err(failed)?.boxed();
+    let mut records = Vec::new();
+    while let Some(name) = names.next().await {
+        let name = name.map_err(|error| BusError::request("listing the signing keys", error))?;
+        let failed = |error| BusError::request("reading a signing key", error);
+        if let Some(value) = store.get(name.as_str()).await.map_err(failed)? {
+            records.extend(parse(&name, &value));
+        }
+    }
+    Ok(records)
+}

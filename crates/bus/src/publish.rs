@@ -1,0 +1,221 @@
+//! Publishing: signed, acknowledged by the stream, with an id that makes a repeat harmless.
+
+use std::error::Error as _;
+
+use async_nats::HeaderMap;
+use async_nats::jetstream::context::{PublishError as ClientError, PublishErrorKind};
+use async_nats::jetstream::{self, ErrorCode};
+use tocsin_wire::message::{self, Sealed};
+use tocsin_wire::proto::Envelope;
+use tocsin_wire::{Subject, limits};
+
+use crate::connect::Bus;
+use crate::error::Cause;
+
+/// The broker's code for a stream or a subject without room; the text tells which.
+const FULL: ErrorCode = ErrorCode(10077);
+
+const EXPECTED_SEQUENCE_HEADER: &str = "Nats-Expected-Last-Subject-Sequence";
+
+/// A message to be published.
+#[derive(Debug, Clone)]
+pub struct Outgoing {
+    subject: Subject,
+    envelope: Envelope,
+    expected_sequence: Option<u64>,
+    trace: Option<String>,
+}
+
+impl Outgoing {
+    /// `envelope` on `subject`.
+    pub fn new(subject: Subject, envelope: Envelope) -> Self {
+        Self {
+            subject,
+            envelope,
+            expected_sequence: None,
+            trace: None,
+        }
+    }
+
+    /// Only when the last message of this subject has this stream sequence; 0 for no message.
+    #[must_use]
+    pub fn expecting(mut self, last_subject_sequence: Option<u64>) -> Self {
+        self.expected_sequence = last_subject_sequence;
+        self
+    }
+
+    /// With W3C trace context.
+    #[must_use]
+    pub fn traced(mut self, trace: Option<String>) -> Self {
+        self.trace = trace;
+        self
+    }
+}
+
+/// Where a message went.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Published {
+    /// Sequence in the stream.
+    pub sequence: u64,
+    /// The stream already held a message with this id.
+    pub duplicate: bool,
+}
+
+/// Why a message is not (known to be) in its stream.
+#[derive(Debug, thiserror::Error)]
+pub enum PublishError {
+    /// The subject has reached its cap.
+    #[error("{subject} is full")]
+    SubjectFull {
+        /// Which subject.
+        subject: String,
+    },
+    /// The stream has reached its size.
+    #[error("the stream of {subject} is full; raise its limit or let its readers catch up")]
+    StreamFull {
+        /// Which subject.
+        subject: String,
+    },
+    /// Another writer was faster, or this very message was stored before and the answer lost.
+    #[error("the last message of {subject} is not the expected one")]
+    WrongSequence {
+        /// Which subject.
+        subject: String,
+    },
+    /// Not connected, or no stream leader.
+    #[error("the bus is not available")]
+    Unavailable {
+        /// What the client said.
+        #[source]
+        source: Option<Cause>,
+    },
+    /// No answer in time: stored or not, nobody knows. Publishing again with the same id is safe.
+    #[error("no acknowledgement for {subject} in time")]
+    TimedOut {
+        /// Which subject.
+        subject: String,
+    },
+    /// Larger than a message may be.
+    #[error("{bytes} bytes for {subject} are more than the {limit} that fit into a message")]
+    TooLarge {
+        /// Which subject.
+        subject: String,
+        /// Its payload.
+        bytes: usize,
+        /// What fits.
+        limit: usize,
+    },
+    /// The server said no for another reason.
+    #[error("the server refused a message on {subject}")]
+    Refused {
+        /// Which subject.
+        subject: String,
+        /// Why.
+        #[source]
+        source: Cause,
+    },
+}
+
+impl PublishError {
+    /// Whether the same publish may succeed later without anything else changing.
+    pub fn is_temporary(&self) -> bool {
+        matches!(
+            self,
+            Self::Unavailable { .. } | Self::TimedOut { .. } | Self::StreamFull { .. }
+        )
+    }
+}
+
+impl Bus {
+    /// Signs, publishes and waits until the message is stored.
+    pub async fn publish(&self, outgoing: Outgoing) -> Result<Published, PublishError> {
+        let Outgoing {
+            subject,
+            envelope,
+            expected_sequence,
+            trace,
+        } = outgoing;
+        let sealed = message::seal(&envelope, &subject, &self.inner.key, trace.as_deref());
+        self.publish_sealed(sealed, expected_sequence).await
+    }
+
+    pub(crate) async fn publish_sealed(
+        &self,
+        sealed: Sealed,
+        expected_sequence: Option<u64>,
+    ) -> Result<Published, PublishError> {
+        let mut headers = HeaderMap::new();
+        for (name, value) in sealed.headers {
+            headers.insert(name, value);
+        }
+        if let Some(sequence) = expected_sequence {
+            headers.insert(EXPECTED_SEQUENCE_HEADER, sequence.to_string());
+        }
+        self.publish_bytes(sealed.subject, headers, sealed.payload)
+            .await
+    }
+
+    pub(crate) async fn publish_bytes(
+        &self,
+        subject: String,
+        headers: HeaderMap,
+        payload: bytes::Bytes,
+    ) -> Result<Published, PublishError> {
+        if payload.len() > limits::MAX_MESSAGE_BYTES {
+            let (bytes, limit) = (payload.len(), limits::MAX_MESSAGE_BYTES);
+            return Err(PublishError::TooLarge {
+                subject,
+                bytes,
+                limit,
+            });
+        }
+        if !self.is_connected() {
+            // The client would buffer the message and answer when the server is back: too late for
+            // whoever waits here.
+            return Err(PublishError::Unavailable { source: None });
+        }
+        let sent = self
+            .inner
+            .jetstream
+            .publish_with_headers(subject.clone(), headers, payload)
+            .await;
+        let answer = match sent {
+            Ok(acknowledgement) => acknowledgement.await,
+            Err(error) => Err(error),
+        };
+        match answer {
+            Ok(ack) => Ok(Published {
+                sequence: ack.sequence,
+                duplicate: ack.duplicate,
+            }),
+            Err(error) => Err(classify(subject, error)),
+        }
+    }
+}
+
+fn classify(subject: String, error: ClientError) -> PublishError {
+    let server = error
+        .source()
+        .and_then(|source| source.downcast_ref::<jetstream::Error>());
+    if let Some(server) = server.filter(|server| server.error_code() == FULL) {
+        return if server.to_string().contains("per subject") {
+            PublishError::SubjectFull { subject }
+        } else {
+            PublishError::StreamFull { subject }
+        };
+    }
+    match error.kind() {
+        PublishErrorKind::WrongLastSequence => PublishError::WrongSequence { subject },
+        PublishErrorKind::TimedOut => PublishError::TimedOut { subject },
+        // No responders: the stream has no leader, or is not there at all.
+        PublishErrorKind::StreamNotFound
+        | PublishErrorKind::BrokenPipe
+        | PublishErrorKind::MaxAckPending => PublishError::Unavailable {
+            source: Some(Box::new(error)),
+        },
+        _ => PublishError::Refused {
+            subject,
+            source: Box::new(error),
+        },
+    }
+}
