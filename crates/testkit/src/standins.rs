@@ -36,6 +36,8 @@ pub enum Error {
     },
     #[error("cannot build the HTTP client that delivers webhooks")]
     Client(#[source] reqwest::Error),
+    #[error("cannot set up the TLS that the HTTP client is built with")]
+    Tls(#[source] rustls::Error),
     #[error("delivery to {url} got no answer: is ingress running there?")]
     Deliver {
         url: String,
