@@ -11,13 +11,13 @@ mod observe;
 mod request;
 mod request_id;
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{net::SocketAddr, pin::pin, sync::Arc, time::Duration};
 
 use axum::Router;
-use futures::FutureExt;
 use tokio::{
     net::{TcpListener, TcpStream},
     sync::{OwnedSemaphorePermit, Semaphore},
+    time::sleep,
 };
 use tokio_util::task::TaskTracker;
 
@@ -32,7 +32,10 @@ use request::Requests;
 /// How long to wait after a failed accept: the usual cause is that file descriptors ran out, and
 /// trying again at once would only burn the CPU that others need to give some back.
 const ACCEPT_BACKOFF: Duration = Duration::from_millis(100);
-/// How often to say so.
+/// How long to go on accepting after the soft stop: closing the listener resets the connections that
+/// wait in its queue, and those that a load balancer has just sent our way.
+const CLOSE_DELAY: Duration = Duration::from_millis(100);
+/// How often to log that accepts fail.
 const ACCEPT_LOG_INTERVAL: Duration = Duration::from_secs(10);
 
 /// The server could not start.
@@ -110,7 +113,16 @@ struct Server {
 impl Server {
     async fn run(self) {
         let failures = LogLimiter::new(ACCEPT_LOG_INTERVAL);
-        while let Some(accepted) = self.stop.until_soft(self.accept()).await {
+        let mut closing = pin!(async {
+            self.stop.soft().await;
+            self.stop.until_hard(sleep(CLOSE_DELAY)).await;
+        });
+        loop {
+            let accepted = tokio::select! {
+                biased;
+                () = &mut closing => break,
+                accepted = self.accept() => accepted,
+            };
             match accepted {
                 Ok((stream, peer, permit)) => self.open(stream, peer, permit),
                 Err(error) if concerns_one_connection(&error) => {}
@@ -118,15 +130,9 @@ impl Server {
                     if let Some(suppressed) = failures.permit() {
                         tracing::warn!(%error, suppressed, "cannot accept connections");
                     }
-                    self.stop
-                        .until_soft(tokio::time::sleep(ACCEPT_BACKOFF))
-                        .await;
+                    self.stop.until_hard(sleep(ACCEPT_BACKOFF)).await;
                 }
             }
-        }
-        // Closing the listener resets what waits in its queue, so serve those first.
-        while let Some(Ok((stream, peer, permit))) = self.accept().now_or_never() {
-            self.open(stream, peer, permit);
         }
         drop(self.listener);
         self.tracker.close();

@@ -34,7 +34,7 @@ const PING_INTERVAL: Duration = Duration::from_secs(20);
 const PING_TIMEOUT: Duration = Duration::from_secs(10);
 /// At a soft stop, how long a connection on which no request has come yet may still bring its first:
 /// it may be on its way already.
-const FIRST_REQUEST_GRACE: Duration = Duration::from_millis(250);
+const FIRST_REQUEST_GRACE: Duration = Duration::from_millis(500);
 
 /// Serves connections.
 pub(super) struct Connections {

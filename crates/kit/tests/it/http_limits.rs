@@ -6,6 +6,7 @@ use axum::{Router, body::Bytes, routing::get, routing::post};
 use tocsin_kit::http_server::Limits;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
     sync::{Notify, mpsc},
 };
 
@@ -186,12 +187,7 @@ async fn a_soft_stop_finishes_what_is_in_flight_and_takes_nothing_new() {
     within(begins.recv()).await.unwrap();
 
     server.stop.trigger_soft();
-    within(async {
-        while tokio::net::TcpStream::connect(server.address).await.is_ok() {
-            tokio::task::yield_now().await;
-        }
-    })
-    .await;
+    server.refuses().await;
     open.notify_one();
     let answer = read_to_end(&mut stream).await;
     assert!(answer.starts_with("HTTP/1.1 200 OK"), "{answer}");
@@ -203,8 +199,12 @@ async fn a_soft_stop_finishes_what_is_in_flight_and_takes_nothing_new() {
 async fn a_soft_stop_serves_a_request_that_is_on_its_way() {
     let router = Router::new().route("/", get(|| async { "done" }));
     let server = Server::start(router, Limits::default()).await;
-    let mut stream = server.connect().await;
+    // Blocking, so that the server cannot accept it before it is told to stop.
+    let stream = std::net::TcpStream::connect(server.address).unwrap();
+    stream.set_nonblocking(true).unwrap();
+    let mut stream = TcpStream::from_std(stream).unwrap();
     server.stop.trigger_soft();
+    server.refuses().await;
     stream.write_all(GET.as_bytes()).await.unwrap();
     assert!(read_to_end(&mut stream).await.ends_with("done"));
     server.ended().await;

@@ -31,6 +31,8 @@ fn a_process_tells_the_truth_about_itself_and_its_end() {
     let mut settings = cli.process;
     settings.outbound.outbound_allow = "127.0.0.1/32".parse().unwrap();
 
+    // A failed assertion is a panic of the service, which only shows as this missing.
+    let (passed, all_passed) = std::sync::mpsc::channel();
     let code = run_process("example", &settings, |context| async move {
         let get = async |path: &str| {
             let url = format!("http://{address}{path}");
@@ -63,8 +65,12 @@ fn a_process_tells_the_truth_about_itself_and_its_end() {
         assert_eq!(status, 503);
         assert!(body.contains("asked to stop"), "{body}");
         assert_eq!(get("/health").await.0, 200, "alive while it drains");
+        passed.send(()).unwrap();
         Err(io::Error::other("the disk is gone"))
     });
+    all_passed
+        .recv()
+        .expect("the log above tells which assertion failed");
     assert_eq!(format!("{code:?}"), format!("{:?}", ExitCode::FAILURE));
 }
 

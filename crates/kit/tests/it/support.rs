@@ -42,6 +42,16 @@ impl Server {
         format!("http://{}{path}", self.address)
     }
 
+    /// Waits until the server takes no more connections.
+    pub(crate) async fn refuses(&self) {
+        within(async {
+            while TcpStream::connect(self.address).await.is_ok() {
+                tokio::task::yield_now().await;
+            }
+        })
+        .await;
+    }
+
     /// Waits until the server has closed everything.
     pub(crate) async fn ended(self) {
         within(self.tasks.ended()).await;
