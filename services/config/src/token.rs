@@ -1,0 +1,294 @@
+//! Team tokens: their text, their hash, and whether a presented one is good. Pure.
+//!
+//! A token reads `{org}.{team}.{random}`. The random part is the URL-safe base64 of 16 bytes token
+//! id and 32 bytes secret, so a token is found by its id; org and team in front are for people and
+//! must agree with what is stored. Only a keyed hash of the secret is stored.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64;
+use jiff::Timestamp;
+use ring::hmac;
+use serde::{Deserialize, Serialize};
+use tocsin_kit::{Secret, SecretList};
+use tocsin_wire::{OrgId, TeamId};
+use uuid::Uuid;
+
+/// Bytes of the secret part: 256 bits.
+pub(crate) const SECRET_BYTES: usize = 32;
+const ID_BYTES: usize = 16;
+
+/// What a token allows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub(crate) enum Permission {
+    /// Read the team's config.
+    #[serde(rename = "config:read")]
+    ConfigRead,
+    /// Change the team's config.
+    #[serde(rename = "config:write")]
+    ConfigWrite,
+    /// Issue tokens of the team.
+    #[serde(rename = "tokens:issue")]
+    TokensIssue,
+    /// Revoke tokens of the team.
+    #[serde(rename = "tokens:revoke")]
+    TokensRevoke,
+    /// Start runs of the team's agents.
+    #[serde(rename = "agent:invoke")]
+    AgentInvoke,
+    /// Read the team's record.
+    #[serde(rename = "audit:read")]
+    AuditRead,
+    /// Export the team's record.
+    #[serde(rename = "audit:export")]
+    AuditExport,
+}
+
+impl Permission {
+    /// Every permission there is.
+    pub(crate) const ALL: [Self; 7] = [
+        Self::ConfigRead,
+        Self::ConfigWrite,
+        Self::TokensIssue,
+        Self::TokensRevoke,
+        Self::AgentInvoke,
+        Self::AuditRead,
+        Self::AuditExport,
+    ];
+
+    /// What a token gets when nobody says otherwise.
+    pub(crate) const DEFAULT: [Self; 3] = [Self::ConfigRead, Self::ConfigWrite, Self::AgentInvoke];
+
+    /// As it is stored and shown.
+    pub(crate) const fn as_str(self) -> &'static str {
+        match self {
+            Self::ConfigRead => "config:read",
+            Self::ConfigWrite => "config:write",
+            Self::TokensIssue => "tokens:issue",
+            Self::TokensRevoke => "tokens:revoke",
+            Self::AgentInvoke => "agent:invoke",
+            Self::AuditRead => "audit:read",
+            Self::AuditExport => "audit:export",
+        }
+    }
+
+    /// Undoes [`Permission::as_str`].
+    pub(crate) fn parse(text: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|known| known.as_str() == text)
+    }
+}
+
+/// A token as its holder sends it.
+pub(crate) struct Presented {
+    /// As its front says.
+    pub(crate) org: String,
+    /// As its front says.
+    pub(crate) team: String,
+    /// By which it is found.
+    pub(crate) id: Uuid,
+    secret: [u8; SECRET_BYTES],
+}
+
+/// The text of a token. Shown once, never stored.
+pub(crate) fn text(org: &OrgId, team: &TeamId, id: Uuid, secret: &[u8; SECRET_BYTES]) -> String {
+    let mut random = Vec::with_capacity(ID_BYTES + SECRET_BYTES);
+    random.extend_from_slice(id.as_bytes());
+    random.extend_from_slice(secret);
+    format!("{org}.{team}.{}", BASE64.encode(random))
+}
+
+/// Takes a token apart; `None` when it is not of our form.
+pub(crate) fn parse(text: &str) -> Option<Presented> {
+    let (front, random) = text.rsplit_once('.')?;
+    let (org, team) = front.split_once('.')?;
+    let bytes = BASE64.decode(random).ok()?;
+    let (id, secret) = bytes.split_first_chunk::<ID_BYTES>()?;
+    Some(Presented {
+        org: org.to_owned(),
+        team: team.to_owned(),
+        id: Uuid::from_bytes(*id),
+        secret: secret.try_into().ok()?,
+    })
+}
+
+/// HMAC-SHA256 of the secret part under `pepper`: what is stored.
+pub(crate) fn hash(pepper: &Secret, secret: &[u8; SECRET_BYTES]) -> Vec<u8> {
+    hmac::sign(&key(pepper), secret).as_ref().to_vec()
+}
+
+fn key(pepper: &Secret) -> hmac::Key {
+    hmac::Key::new(hmac::HMAC_SHA256, pepper.expose().as_bytes())
+}
+
+/// A token as it is stored, without its hash.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Token {
+    /// By which it is found.
+    pub(crate) id: Uuid,
+    /// Owner.
+    pub(crate) org: OrgId,
+    /// Owner.
+    pub(crate) team: TeamId,
+    /// What it allows.
+    pub(crate) permissions: Vec<Permission>,
+    /// For people; may be empty.
+    pub(crate) label: String,
+    /// When it was made.
+    pub(crate) issued_at: Timestamp,
+    /// By whom.
+    pub(crate) issued_by: String,
+    /// When it ends by itself.
+    pub(crate) expires_at: Option<Timestamp>,
+    /// When it was ended.
+    pub(crate) revoked_at: Option<Timestamp>,
+    /// When it was last good, to within five minutes.
+    pub(crate) last_used_at: Option<Timestamp>,
+}
+
+/// Why a token is no good.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum Bad {
+    /// Unknown, or its secret is wrong: callers learn no more.
+    #[error("the token is not valid; ask an admin for a new one")]
+    Invalid,
+    /// It was revoked.
+    #[error("the token was revoked; ask an admin for a new one")]
+    Revoked,
+    /// Its time is over.
+    #[error("the token has expired; ask an admin for a new one")]
+    Expired,
+}
+
+/// Judges a presented token against the stored one. The secret first: who does not know it learns
+/// nothing about the token's state.
+pub(crate) fn judge(
+    presented: &Presented,
+    stored: &Token,
+    hash: &[u8],
+    peppers: &SecretList,
+    now: Timestamp,
+) -> Result<(), Bad> {
+    let known = peppers
+        .iter()
+        .any(|pepper| hmac::verify(&key(pepper), &presented.secret, hash).is_ok());
+    let fits = presented.org == stored.org.as_str() && presented.team == stored.team.as_str();
+    if !known || !fits {
+        return Err(Bad::Invalid);
+    }
+    if stored.revoked_at.is_some() {
+        return Err(Bad::Revoked);
+    }
+    match stored.expires_at {
+        Some(end) if end <= now => Err(Bad::Expired),
+        _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use jiff::ToSpan as _;
+
+    use super::*;
+
+    const SECRET: [u8; SECRET_BYTES] = [7; SECRET_BYTES];
+
+    fn stored() -> Token {
+        Token {
+            id: Uuid::from_u128(5),
+            org: OrgId::new("acme").expect("id"),
+            team: TeamId::new("sre").expect("id"),
+            permissions: Permission::DEFAULT.to_vec(),
+            label: String::new(),
+            issued_at: Timestamp::UNIX_EPOCH,
+            issued_by: "test".to_owned(),
+            expires_at: None,
+            revoked_at: None,
+            last_used_at: None,
+        }
+    }
+
+    #[test]
+    fn a_token_reads_back_and_others_do_not_parse() {
+        let token = stored();
+        let text = text(&token.org, &token.team, token.id, &SECRET);
+        assert!(
+            text.starts_with("acme.sre.") && text.len() == "acme.sre.".len() + 64,
+            "{text}"
+        );
+        let presented = parse(&text).expect("own text");
+        assert_eq!((presented.id, presented.secret), (token.id, SECRET));
+        let short = text.split_at(text.len() - 4).0;
+        for bad in [
+            "",
+            "x",
+            "a.b.c",
+            "acme.sre.",
+            short,
+            &format!("{text}AAAA"),
+            &text.replace("acme.sre.", "acme."),
+        ] {
+            assert!(parse(bad).is_none(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn only_the_right_live_token_passes() {
+        let (old, new): (Secret, Secret) = (
+            "old".parse().expect("secret"),
+            "new".parse().expect("secret"),
+        );
+        let peppers: SecretList = "new,old".parse().expect("list");
+        let token = stored();
+        let stored_hash = hash(&old, &SECRET);
+        let now = Timestamp::UNIX_EPOCH + 1.hour();
+        let good = text(&token.org, &token.team, token.id, &SECRET);
+        let forged = text(&token.org, &token.team, token.id, &[8; SECRET_BYTES]);
+        let dressed = good.replace("acme.sre", "acme.web");
+        let ended = |token: &mut Token| token.expires_at = Some(now);
+        let later = |token: &mut Token| token.expires_at = Some(now + 1.second());
+        let revoked = |token: &mut Token| token.revoked_at = Some(now);
+        let same = |_: &mut Token| {};
+        let cases: [(&str, &dyn Fn(&mut Token), Result<(), Bad>); 7] = [
+            (&good, &same, Ok(())),
+            (&good, &later, Ok(())),
+            (&good, &ended, Err(Bad::Expired)),
+            (&good, &revoked, Err(Bad::Revoked)),
+            (&forged, &same, Err(Bad::Invalid)),
+            (&forged, &revoked, Err(Bad::Invalid)),
+            (&dressed, &same, Err(Bad::Invalid)),
+        ];
+        for (text, change, expected) in cases {
+            let mut token = token.clone();
+            change(&mut token);
+            let presented = parse(text).expect("well formed");
+            assert_eq!(
+                judge(&presented, &token, &stored_hash, &peppers, now),
+                expected
+            );
+        }
+        let presented = parse(&good).expect("well formed");
+        let without_old: SecretList = [new].into_iter().collect();
+        assert_eq!(
+            judge(&presented, &token, &stored_hash, &without_old, now),
+            Err(Bad::Invalid)
+        );
+        assert_eq!(
+            judge(
+                &presented,
+                &token,
+                &stored_hash,
+                &SecretList::default(),
+                now
+            ),
+            Err(Bad::Invalid)
+        );
+    }
+
+    #[test]
+    fn permissions_read_as_they_print() {
+        for permission in Permission::ALL {
+            assert_eq!(Permission::parse(permission.as_str()), Some(permission));
+            let json = serde_json::to_value(permission).expect("serialises");
+            assert_eq!(json, permission.as_str());
+        }
+    }
+}
