@@ -162,8 +162,9 @@ mod tests {
 
     #[test]
     fn any_difference_is_refused_with_what_to_do() {
-        let applied = |rows: &[(i64, bool, u8)]| {
-            let row = |&(version, success, sum)| Applied {
+        type Row = (i64, bool, u8);
+        let applied = |rows: &[Row]| {
+            let row = |&(version, success, sum): &Row| Applied {
                 version,
                 success,
                 checksum: vec![sum],
@@ -180,7 +181,7 @@ mod tests {
                 checksum: &[3],
             },
         ];
-        let cases: [(&[(i64, bool, u8)], Result<(), SchemaProblem>); 6] = [
+        let cases: [(&[Row], Result<(), SchemaProblem>); 6] = [
             (&[(1, true, 1), (3, true, 3)], Ok(())),
             (
                 &[],

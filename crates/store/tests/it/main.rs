@@ -1,5 +1,9 @@
 #![cfg(test)]
 //! The store against a real PostgreSQL: one binary, so that it is linked once.
+#![expect(
+    clippy::disallowed_methods,
+    reason = "a test's tasks end with its runtime"
+)]
 
 mod migration;
 mod outbox;

@@ -145,7 +145,7 @@ async fn concurrent_writers_and_killed_relays_lose_and_reorder_nothing() {
             tokio::spawn(async move {
                 start.wait().await;
                 for number in 0..MESSAGES {
-                    append(&store, &[message(format!("{writer}-{number}"))]).await;
+                    append(&store, &[message(&format!("{writer}-{number}"))]).await;
                 }
             })
         })
@@ -214,7 +214,7 @@ async fn one_relay_publishes_and_another_takes_over() {
     wait_for(&first, 1).await;
     let standby = relay(&store, take(&second));
     for number in 2..20 {
-        append(&store, &[message(number)]).await;
+        append(&store, &[message(&number.to_string())]).await;
     }
     wait_for(&first, 19).await;
     assert!(second.lock().unwrap().is_empty());

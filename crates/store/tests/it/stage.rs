@@ -63,9 +63,9 @@ pub(crate) async fn value(store: &Store, name: &str) -> i32 {
     query.fetch_one(store.pool()).await.unwrap()
 }
 
-pub(crate) fn message(id: impl ToString) -> Message {
+pub(crate) fn message(id: &str) -> Message {
     Message {
-        message_id: id.to_string(),
+        message_id: id.to_owned(),
         subject: "config.changed.acme".to_owned(),
         headers: vec![
             ("b".to_owned(), "1".to_owned()),

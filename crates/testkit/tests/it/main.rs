@@ -1,5 +1,9 @@
 #![cfg(test)]
 //! The testkit against the real programs: one binary, so that they are linked once.
+#![expect(
+    clippy::disallowed_methods,
+    reason = "a test's tasks end with its runtime"
+)]
 
 mod nats;
 mod postgres;
