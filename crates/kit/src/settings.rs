@@ -23,7 +23,7 @@ mod secret;
 mod service_path;
 mod units;
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 
 use clap::{ArgMatches, Args, Command, Parser};
 
@@ -77,17 +77,23 @@ pub fn parse_service<S: Args>(
     reason = "kit is where the environment is read"
 )]
 fn without_empty_variables(command: Command) -> Command {
-    let is_empty = |name: &std::ffi::OsStr| std::env::var_os(name).is_some_and(|v| v.is_empty());
-    let names: Vec<String> = command
+    without_variables(command, &|name| {
+        std::env::var_os(name).is_some_and(|value| value.is_empty())
+    })
+}
+
+/// The command, and those below it, with no connection to the variables that `ignored` names.
+fn without_variables(command: Command, ignored: &dyn Fn(&OsStr) -> bool) -> Command {
+    let subcommands: Vec<String> = command
         .get_subcommands()
         .map(|subcommand| subcommand.get_name().to_owned())
         .collect();
     let command = command.mut_args(|argument| match argument.get_env() {
-        Some(name) if is_empty(name) => argument.env(None::<&'static str>),
+        Some(name) if ignored(name) => argument.env(None::<&'static str>),
         _ => argument,
     });
-    names.into_iter().fold(command, |command, name| {
-        command.mut_subcommand(name, without_empty_variables)
+    subcommands.into_iter().fold(command, |command, name| {
+        command.mut_subcommand(name, |subcommand| without_variables(subcommand, ignored))
     })
 }
 

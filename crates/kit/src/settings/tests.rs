@@ -145,6 +145,21 @@ fn help_hides_what_the_environment_holds() {
 }
 
 #[test]
+fn an_ignored_variable_counts_as_not_set() {
+    for ignored in [false, true] {
+        let path = clap::Arg::new("path").long("path").env("PATH");
+        let inner = Command::new("inner").arg(path.clone());
+        let outer = Command::new("outer").arg(path).subcommand(inner);
+        let command = without_variables(outer, &|name| ignored && name == "PATH");
+        let matches = command.try_get_matches_from(["outer", "inner"]).unwrap();
+        let (_, below) = matches.subcommand().unwrap();
+        for matches in [&matches, below] {
+            assert_eq!(matches.get_one::<String>("path").is_none(), ignored);
+        }
+    }
+}
+
+#[test]
 fn one_services_settings_parse_alone() {
     #[derive(Args, Debug)]
     struct Settings {
