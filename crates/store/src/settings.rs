@@ -9,7 +9,7 @@ pub struct StoreSettings {
     #[arg(long, env = "DATABASE_URL", hide_env_values = true, value_name = "URL")]
     pub database_url: SecretString,
 
-    /// Connections that this process may hold at once, two of them for its outbox
+    /// Connections in the pool; an outbox takes one of them for its notifications and one more for its lock
     #[arg(
         long,
         env = "DATABASE_MAX_CONNECTIONS",

@@ -35,7 +35,8 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 /// lets another process take over. Failures are logged and tried again: nothing is ever skipped, so a message that the bus
 /// will never take holds up all that follow, which `store_outbox_oldest_seconds` shows.
 ///
-/// `publish` returns when the message is durable. It sees a message again after a crash. Uses two connections.
+/// `publish` returns when the message is durable. It sees a message again after a crash. Holds one connection of the
+/// pool and one outside it.
 pub async fn relay<P, F, E, S>(store: &Store, mut publish: P, stop: S)
 where
     P: FnMut(Row) -> F + Send,

@@ -5,6 +5,7 @@
     reason = "a test's tasks end with its runtime"
 )]
 
+mod eventually;
 mod nats;
 mod postgres;
 mod process;
