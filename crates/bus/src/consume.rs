@@ -207,7 +207,8 @@ impl Place {
             return;
         };
         let (attempt, raw) = (delivery.attempt, delivery.raw.clone());
-        let work = AssertUnwindSafe(handler(delivery)).catch_unwind();
+        // A handler may panic before it returns its future, so the call stands inside as well.
+        let work = AssertUnwindSafe(async { handler(delivery).await }).catch_unwind();
         let outcome = self.with_heartbeats(&message, work).await;
         match outcome {
             Ok(Outcome::Done) => {

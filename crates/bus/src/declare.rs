@@ -33,7 +33,7 @@ pub async fn declare(
     let bus = Bus::open(settings, Service::Operator, "declare", now as Now).await?;
     let mut declared = Declared::default();
     for spec in STREAMS {
-        declare_stream(&bus, spec, settings.nats_replicas, &mut declared).await?;
+        declare_stream(&bus, spec, settings, &mut declared).await?;
     }
     for spec in BUCKETS {
         declare_bucket(&bus, spec, settings.nats_replicas, &mut declared).await?;
@@ -91,7 +91,7 @@ async fn find_stream(bus: &Bus, name: &str) -> Result<Option<Stream>, BusError> 
 async fn declare_stream(
     bus: &Bus,
     spec: &StreamSpec,
-    replicas: usize,
+    settings: &BusSettings,
     declared: &mut Declared,
 ) -> Result<(), BusError> {
     let name = format!("stream {}", spec.name);
@@ -100,11 +100,11 @@ async fn declare_stream(
         declared.present.push(name);
         return Ok(());
     }
-    let created = bus
-        .inner
-        .jetstream
-        .create_stream(stream_config(spec, replicas))
-        .await;
+    let mut config = stream_config(spec, settings.nats_replicas);
+    config.max_bytes = config
+        .max_bytes
+        .saturating_mul(i64::from(settings.stream_size_factor));
+    let created = bus.inner.jetstream.create_stream(config).await;
     created.map_err(|error| BusError::request(format!("creating {name}"), error))?;
     declared.created.push(name);
     Ok(())

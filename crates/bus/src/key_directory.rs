@@ -155,6 +155,7 @@ impl KeyDirectory {
             signing_root_file: self.file("root.pub"),
             declare_streams: false,
             nats_replicas: 1,
+            stream_size_factor: 1,
         }
     }
 

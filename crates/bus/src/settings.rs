@@ -59,6 +59,10 @@ pub struct BusSettings {
     /// Copies of each stream when declaring; 3 in production, on three servers.
     #[arg(long, env = "NATS_REPLICAS", default_value_t = 1)]
     pub nats_replicas: usize,
+
+    /// Multiplies the size of every stream when declaring; 1 reserves 7 GiB on each server.
+    #[arg(long, env = "STREAM_SIZE_FACTOR", default_value_t = 1)]
+    pub stream_size_factor: u32,
 }
 
 impl BusSettings {

@@ -11,7 +11,7 @@ use crate::service::Service;
 use crate::service::Service::{AgentWorker, Audit, Config, Ingress, Operator, Router};
 
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
-const GIBIBYTE: i64 = 1024 * 1024 * 1024;
+const MEBIBYTE: i64 = 1024 * 1024;
 
 /// How long messages stay.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,7 +42,7 @@ pub struct StreamSpec {
     pub retention: Retention,
     /// Oldest message; zero means no limit.
     pub max_age: Duration,
-    /// Largest size; -1 means no limit.
+    /// Largest size; the server reserves it, so an installation multiplies it to fit its disks.
     pub max_bytes: i64,
     /// Most messages per subject; -1 means no limit.
     pub max_messages_per_subject: i64,
@@ -93,7 +93,7 @@ pub const STREAMS: &[StreamSpec] = &[
         subjects: &["events.>"],
         retention: Retention::Limits,
         max_age: Duration::from_secs(7 * DAY.as_secs()),
-        max_bytes: 16 * GIBIBYTE,
+        max_bytes: 2_048 * MEBIBYTE,
         max_messages_per_subject: -1,
         when_full: WhenFull::RefuseNew,
         writers: &[(Ingress, &["events.>"])],
@@ -104,7 +104,7 @@ pub const STREAMS: &[StreamSpec] = &[
         subjects: &["work.run.>"],
         retention: Retention::WorkQueue,
         max_age: Duration::ZERO,
-        max_bytes: 4 * GIBIBYTE,
+        max_bytes: 512 * MEBIBYTE,
         max_messages_per_subject: limits::TEAM_WINDOW,
         when_full: WhenFull::RefuseNew,
         writers: &[(Router, &["work.run.>"]), (AgentWorker, &["work.run.>"])],
@@ -115,7 +115,7 @@ pub const STREAMS: &[StreamSpec] = &[
         subjects: &["backlog.run.>"],
         retention: Retention::Limits,
         max_age: Duration::ZERO,
-        max_bytes: 4 * GIBIBYTE,
+        max_bytes: 512 * MEBIBYTE,
         max_messages_per_subject: limits::TEAM_BACKLOG,
         when_full: WhenFull::RefuseNew,
         writers: &[(Router, &["backlog.run.>"])],
@@ -126,7 +126,7 @@ pub const STREAMS: &[StreamSpec] = &[
         subjects: &["signal.>"],
         retention: Retention::Limits,
         max_age: Duration::from_secs(30 * DAY.as_secs()),
-        max_bytes: 2 * GIBIBYTE,
+        max_bytes: 256 * MEBIBYTE,
         max_messages_per_subject: -1,
         when_full: WhenFull::RefuseNew,
         writers: &[(Router, &["signal.>"]), (AgentWorker, &["signal.>"])],
@@ -137,7 +137,7 @@ pub const STREAMS: &[StreamSpec] = &[
         subjects: &["journal.>"],
         retention: Retention::Limits,
         max_age: Duration::from_secs(90 * DAY.as_secs()),
-        max_bytes: 16 * GIBIBYTE,
+        max_bytes: 2_048 * MEBIBYTE,
         max_messages_per_subject: -1,
         when_full: WhenFull::RefuseNew,
         writers: &[(AgentWorker, &["journal.>"])],
@@ -148,7 +148,7 @@ pub const STREAMS: &[StreamSpec] = &[
         subjects: &["results.>"],
         retention: Retention::Limits,
         max_age: Duration::from_secs(7 * DAY.as_secs()),
-        max_bytes: 8 * GIBIBYTE,
+        max_bytes: 1_024 * MEBIBYTE,
         max_messages_per_subject: -1,
         when_full: WhenFull::DropOldest,
         writers: &[
@@ -162,7 +162,7 @@ pub const STREAMS: &[StreamSpec] = &[
         subjects: &["config.changed.>"],
         retention: Retention::Limits,
         max_age: Duration::from_secs(7 * DAY.as_secs()),
-        max_bytes: GIBIBYTE,
+        max_bytes: 128 * MEBIBYTE,
         max_messages_per_subject: -1,
         when_full: WhenFull::DropOldest,
         writers: &[(Config, &["config.changed.>"])],
@@ -177,7 +177,7 @@ pub const STREAMS: &[StreamSpec] = &[
         ],
         retention: Retention::Limits,
         max_age: Duration::from_secs(30 * DAY.as_secs()),
-        max_bytes: 4 * GIBIBYTE,
+        max_bytes: 512 * MEBIBYTE,
         max_messages_per_subject: -1,
         when_full: WhenFull::DropOldest,
         writers: &[
