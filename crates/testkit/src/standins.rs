@@ -23,6 +23,7 @@ use std::time::Duration;
 
 pub use model::Model;
 pub use prometheus::Prometheus;
+pub use runtime::http_client;
 pub use slack::Slack;
 
 /// What can go wrong around a stand-in. What a stand-in answers over its protocol is not here.

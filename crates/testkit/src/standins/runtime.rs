@@ -58,12 +58,15 @@ pub(crate) fn spawn(task: impl Future<Output = ()> + Send + 'static) {
 }
 
 /// The client that delivers webhooks; no retries of its own. Trusts no certificate authority: it
-/// speaks plain HTTP to this machine.
+/// speaks plain HTTP to this machine. A request takes at most 10 s.
+///
+/// # Errors
+/// [`Error::Client`], [`Error::Tls`].
 #[expect(
     clippy::disallowed_methods,
     reason = "plays providers that post to a loopback ingress"
 )]
-pub(crate) fn http_client() -> Result<reqwest::Client, Error> {
+pub fn http_client() -> Result<reqwest::Client, Error> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let tls = rustls::ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()

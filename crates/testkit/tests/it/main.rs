@@ -10,3 +10,4 @@ mod nats;
 mod postgres;
 mod process;
 mod proxy;
+mod standins;

@@ -137,7 +137,7 @@ fn answer(outcome: Outcome) -> Response {
             json!({"ok": false, "error": error})
         }
         Err(Refusal { error, messages }) => json!({
-            "ok": false, "error": error, "errors": messages.clone(),
+            "ok": false, "error": error, "errors": messages,
             "response_metadata": {"messages": messages},
         }),
     };
