@@ -1,0 +1,1 @@
+"""What `./dev` does, one idea per module. Standard library only."""
