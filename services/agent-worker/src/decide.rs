@@ -1,0 +1,27 @@
+//! The pure core: what a run's journal says, and what follows from it.
+//!
+//! A run is its journal. [`RunState`] is the fold of the entries, [`next_step`] says what to do now, and
+//! everything that is shown or reported ([`conclusion`], [`conversation`], [`results`]) is a function of
+//! the state. A worker that takes over therefore continues where the journal ends, whoever wrote it.
+
+mod admission;
+mod conclusion;
+mod conversation;
+mod findings;
+mod results;
+mod state;
+mod step;
+
+pub use admission::{Admission, admit, resumed};
+pub use conclusion::{Conclusion, conclude};
+pub use conversation::{Message, conversation};
+pub use findings::parse_findings;
+pub use results::{ResultMessage, results};
+pub use state::{
+    Answer, Call, FAILED, Limit, Phase, Post, PostKey, RunState, TRUNCATED, ToolResult, Turn,
+    Undelivered,
+};
+pub use step::{Assignment, Step, intent, next_step};
+
+#[cfg(test)]
+mod tests;
