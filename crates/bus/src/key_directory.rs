@@ -132,6 +132,11 @@ impl KeyDirectory {
         Service::ALL.into_iter().map(issue).collect()
     }
 
+    /// File with the seed of a service's NATS user key.
+    pub fn user_seed(&self, service: Service) -> PathBuf {
+        self.file(&format!("{service}.nk"))
+    }
+
     /// What the server's environment needs so that `accounts.conf` finds the user keys.
     pub fn server_environment(&self) -> Result<Vec<(String, String)>, KeyDirectoryError> {
         let variable = |service: Service| {

@@ -24,6 +24,11 @@ pub struct TestBus {
 impl TestBus {
     /// Starts a server, makes keys, declares streams, publishes the key records.
     pub async fn start() -> anyhow::Result<Self> {
+        Self::start_sized(1).await
+    }
+
+    /// The same with larger streams, for tests that fill them.
+    pub async fn start_sized(stream_size_factor: u32) -> anyhow::Result<Self> {
         let directory = Directory::create()?;
         let keys = KeyDirectory::new(directory.path());
         keys.init(&mut random)?;
@@ -33,7 +38,8 @@ impl TestBus {
             ..NatsOptions::default()
         })
         .await?;
-        let settings = keys.settings(&server.url());
+        let mut settings = keys.settings(&server.url());
+        settings.stream_size_factor = stream_size_factor;
         declare(&settings, clock())
             .await
             .context("declaring streams")?;

@@ -1,1 +1,21 @@
-//! 
+//! The `tocsin` binary: every service in one process for development, each alone for production,
+//! and the operator's commands.
+//!
+//! It holds no logic of the services: it parses, starts them or asks them, and prints.
+
+pub mod cli;
+mod decode;
+mod demo;
+mod error;
+mod events;
+mod keys;
+mod life_text;
+mod random;
+mod run;
+mod send;
+mod services;
+mod sign;
+mod table;
+mod webhooks;
+
+pub use run::run;

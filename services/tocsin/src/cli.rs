@@ -1,0 +1,288 @@
+//! The command line. `--help` is its reference.
+
+use std::path::PathBuf;
+
+use clap::{Args, CommandFactory as _, Parser, Subcommand};
+use tocsin_bus::BusSettings;
+use tocsin_kit::{ProcessSettings, Secret, SecretList};
+use tocsin_wire::Service;
+
+/// Tocsin: from alert to investigation, over NATS JetStream.
+#[derive(Debug, Parser)]
+#[command(name = "tocsin", version, propagate_version = true, max_term_width = 110)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Run all services in this process.
+    Up(Box<Up>),
+    /// Take webhooks: verify, normalize, sign, publish.
+    Ingress(Box<One<tocsin_ingress::Settings>>),
+    /// Decide whose an event is, and why.
+    Router(Box<One<tocsin_router::Settings>>),
+    /// Own tenants and configuration.
+    Config(Box<One<tocsin_config::Settings>>),
+    /// Run agents.
+    AgentWorker(Box<One<tocsin_agent_worker::Settings>>),
+    /// Keep the record.
+    Audit(Box<One<tocsin_audit::Settings>>),
+    /// Events: list them, show the whole life of one.
+    #[command(subcommand)]
+    Events(Events),
+    /// Send a real, signed webhook, as the provider would.
+    #[command(subcommand)]
+    Send(Send),
+    /// Signing keys and NATS user keys.
+    #[command(subcommand)]
+    Keys(Keys),
+    /// Streams, consumers, buckets and permissions.
+    #[command(subcommand)]
+    Bus(BusCommand),
+    /// A first organisation and team to try things with.
+    #[command(subcommand)]
+    Demo(Demo),
+    /// Read a message on stdin and print it as JSON; for `nats sub --translate 'tocsin decode'`.
+    Decode,
+    /// Print the headers for a message made by hand.
+    Sign(Box<Sign>),
+}
+
+/// One service alone.
+#[derive(Debug, Args)]
+pub struct One<S: Args> {
+    /// Logging, health, shutdown.
+    #[command(flatten)]
+    pub process: ProcessSettings,
+    /// Its own settings.
+    #[command(flatten)]
+    pub settings: S,
+}
+
+/// `tocsin up`
+#[derive(Debug, Args)]
+pub struct Up {
+    /// Only these services, comma-separated: ingress, router, config, agent-worker, audit.
+    #[arg(long, value_delimiter = ',', value_name = "SERVICES")]
+    pub only: Vec<Service>,
+    /// Logging, health, shutdown. Each service takes its own settings from the environment; see
+    /// `tocsin <service> --help`.
+    #[command(flatten)]
+    pub process: ProcessSettings,
+}
+
+/// `tocsin events …`
+#[derive(Debug, Subcommand)]
+pub enum Events {
+    /// The newest events, one line each.
+    Ls {
+        /// At most so many.
+        #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=1000))]
+        limit: u32,
+        /// Only this provider's.
+        #[arg(long)]
+        provider: Option<String>,
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+        /// Connection.
+        #[command(flatten)]
+        bus: Box<BusSettings>,
+    },
+    /// Everything that followed from one event, with milliseconds per hop.
+    Show {
+        /// Event id, run id, or the provider's delivery id.
+        id: String,
+        /// Wait until its run has finished.
+        #[arg(long)]
+        wait: bool,
+        /// Longest wait.
+        #[arg(long, default_value = "120s", value_name = "TIME")]
+        timeout: tocsin_kit::settings::Seconds,
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+        /// Connection.
+        #[command(flatten)]
+        bus: Box<BusSettings>,
+    },
+}
+
+/// Where webhooks are sent.
+#[derive(Debug, Args)]
+pub struct Target {
+    /// Ingress to send to.
+    #[arg(long, env = "INGRESS_URL", default_value = "http://127.0.0.1:8080")]
+    pub ingress_url: String,
+}
+
+/// `tocsin send …`
+#[derive(Debug, Subcommand)]
+pub enum Send {
+    /// A PagerDuty V3 `incident.triggered`.
+    Pagerduty {
+        /// Title of the incident.
+        #[arg(long)]
+        title: String,
+        /// Service of the incident: what routes it.
+        #[arg(long, default_value = crate::demo::PAGERDUTY_SERVICE)]
+        service_id: String,
+        /// `high` or `low`.
+        #[arg(long, default_value = "high")]
+        urgency: String,
+        /// Send an earlier event id again, as a retry would.
+        #[arg(long)]
+        event_id: Option<String>,
+        /// Where to.
+        #[command(flatten)]
+        target: Target,
+        /// Secret of the subscription; the first of a list is used.
+        #[arg(long, env = "PAGERDUTY_WEBHOOK_SECRET", hide_env_values = true)]
+        secret: SecretList,
+    },
+    /// A Slack `app_mention`.
+    Slack {
+        /// What is said to the bot.
+        #[arg(long)]
+        text: String,
+        /// Channel: what routes it.
+        #[arg(long, default_value = crate::demo::SLACK_CHANNEL)]
+        channel: String,
+        /// Workspace.
+        #[arg(long, default_value = crate::demo::SLACK_WORKSPACE)]
+        workspace: String,
+        /// Where to.
+        #[command(flatten)]
+        target: Target,
+        /// Signing secret of the app; the first of a list is used.
+        #[arg(long, env = "SLACK_SIGNING_SECRET", hide_env_values = true)]
+        secret: SecretList,
+    },
+    /// A GitHub `workflow_run` that failed.
+    Github {
+        /// Repository: what routes it.
+        #[arg(long, default_value = crate::demo::GITHUB_REPOSITORY)]
+        repository: String,
+        /// Name of the workflow.
+        #[arg(long, default_value = "deploy")]
+        workflow: String,
+        /// Where to.
+        #[command(flatten)]
+        target: Target,
+        /// Secret of the hook; the first of a list is used.
+        #[arg(long, env = "GITHUB_WEBHOOK_SECRET", hide_env_values = true)]
+        secret: SecretList,
+    },
+}
+
+/// `tocsin keys …`
+#[derive(Debug, Subcommand)]
+pub enum Keys {
+    /// Make whatever key is missing: the root, and per service a signing key and a NATS user key.
+    #[command(visible_alias = "init")]
+    Generate {
+        /// Folder for the keys; made with mode 0600 files.
+        #[arg(long, env = "KEY_DIRECTORY", value_name = "PATH")]
+        dir: PathBuf,
+    },
+    /// Write the public halves, signed by the root, into the bucket `keys`.
+    Publish {
+        /// Folder of the keys.
+        #[arg(long, env = "KEY_DIRECTORY", value_name = "PATH")]
+        dir: PathBuf,
+        /// Connection.
+        #[command(flatten)]
+        bus: Box<BusSettings>,
+    },
+    /// Every key that services may know, with validity and revocation.
+    List {
+        /// Connection.
+        #[command(flatten)]
+        bus: Box<BusSettings>,
+    },
+    /// Make and publish a new signing key for one service. The old one stays valid for what it
+    /// signed; restart the service to use the new one, then revoke the old.
+    Rotate {
+        /// Whose key.
+        service: Service,
+        /// Folder of the keys.
+        #[arg(long, env = "KEY_DIRECTORY", value_name = "PATH")]
+        dir: PathBuf,
+        /// Connection.
+        #[command(flatten)]
+        bus: Box<BusSettings>,
+    },
+    /// Refuse everything that this key signs from now on.
+    Revoke {
+        /// Key id, as `tocsin keys list` shows it.
+        key_id: String,
+        /// Folder of the keys: the root signs the revocation.
+        #[arg(long, env = "KEY_DIRECTORY", value_name = "PATH")]
+        dir: PathBuf,
+        /// Connection.
+        #[command(flatten)]
+        bus: Box<BusSettings>,
+    },
+}
+
+/// `tocsin bus …`
+#[derive(Debug, Subcommand)]
+pub enum BusCommand {
+    /// Create missing streams, consumers and buckets; existing ones are compared, never changed.
+    Declare {
+        /// Connection.
+        #[command(flatten)]
+        bus: Box<BusSettings>,
+    },
+    /// Print the accounts and permissions for nats-server, as in deploy/nats/accounts.conf.
+    Permissions,
+    /// Print the tables of streams, consumers and buckets.
+    Table,
+}
+
+/// `tocsin demo …`
+#[derive(Debug, Subcommand)]
+pub enum Demo {
+    /// Create the organisation `demo` with the team `checkout`, and wait until it can be routed.
+    Seed(Box<DemoSeed>),
+}
+
+/// `tocsin demo seed`
+#[derive(Debug, Args)]
+pub struct DemoSeed {
+    /// The config service.
+    #[arg(long, env = "CONFIG_URL", default_value = "http://127.0.0.1:8082")]
+    pub config_url: String,
+    /// Global admin token.
+    #[arg(long, env = "ADMIN_TOKEN", hide_env_values = true)]
+    pub admin_token: Secret,
+    /// Connection, to see when the router knows the team.
+    #[command(flatten)]
+    pub bus: BusSettings,
+}
+
+/// `tocsin sign`
+#[derive(Debug, Args)]
+pub struct Sign {
+    /// Subject on which the message will be consumed.
+    #[arg(long)]
+    pub subject: String,
+    /// Service whose key signs; it must be a writer of the subject.
+    #[arg(long = "as", value_name = "SERVICE", default_value = "operator")]
+    pub service: Service,
+    /// File with the payload, an encoded tocsin.v1.Envelope; `-` reads stdin.
+    #[arg(long, default_value = "-", value_name = "PATH")]
+    pub payload: PathBuf,
+    /// Keys.
+    #[command(flatten)]
+    pub bus: BusSettings,
+}
+
+/// The whole command line, for tests and documentation.
+pub fn command() -> clap::Command {
+    Cli::command()
+}

@@ -1,0 +1,104 @@
+//! Which command does what.
+
+use std::future::Future;
+use std::io::Write as _;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use tocsin_bus::{Bus, BusSettings, declare};
+use tocsin_kit::telemetry::ErrorChain;
+use tocsin_kit::{Clock, http_client};
+use tocsin_wire::Service;
+use tocsin_wire::permissions::accounts_conf;
+
+use crate::cli::{BusCommand, Cli, Command, Demo};
+use crate::error::CommandError;
+use crate::{decode, demo, events, keys, send, services, sign, table};
+
+/// Runs the command; what it prints goes to stdout, why it failed to stderr.
+pub fn run(cli: Cli) -> ExitCode {
+    match cli.command {
+        Command::Up(up) => services::up(*up),
+        Command::Ingress(one) => services::ingress(*one),
+        Command::Router(one) => services::router(*one),
+        Command::Config(one) => services::config(*one),
+        Command::AgentWorker(one) => services::agent_worker(*one),
+        Command::Audit(one) => services::audit(*one),
+        other => finish(operator(other)),
+    }
+}
+
+fn operator(command: Command) -> Result<(), CommandError> {
+    match command {
+        Command::Decode => decode::decode(),
+        Command::Sign(command) => sign::sign(&command),
+        Command::Bus(BusCommand::Permissions) => print(&accounts_conf()),
+        Command::Bus(BusCommand::Table) => print(&table::markdown()),
+        Command::Bus(BusCommand::Declare { bus }) => block_on(declare_streams(*bus)),
+        Command::Keys(command) => block_on(keys::run(command)),
+        Command::Send(command) => block_on(send::run(command)),
+        Command::Events(command) => block_on(events::run(command)),
+        Command::Demo(Demo::Seed(seed)) => block_on(demo::seed(*seed)),
+        _ => Ok(()),
+    }
+}
+
+async fn declare_streams(settings: BusSettings) -> Result<(), CommandError> {
+    let declared = declare(&settings, now()).await?;
+    let mut text = String::new();
+    for name in &declared.created {
+        text.push_str(&format!("created  {name}\n"));
+    }
+    text.push_str(&format!(
+        "{} created, {} were there with the same settings\n",
+        declared.created.len(),
+        declared.present.len()
+    ));
+    print(&text)
+}
+
+/// A small runtime: operators' commands ask and wait.
+fn block_on(
+    work: impl Future<Output = Result<(), CommandError>>,
+) -> Result<(), CommandError> {
+    http_client::install_crypto_provider();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.map_err(|source| CommandError::Files {
+        operation: "start the async runtime".to_owned(),
+        source,
+    })?;
+    runtime.block_on(Box::pin(work))
+}
+
+#[expect(clippy::print_stderr, reason = "a command line tool says why it failed")]
+fn finish(result: Result<(), CommandError>) -> ExitCode {
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("tocsin: {}", ErrorChain(&error));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Writes to stdout; a closed pipe (`| head`) is no failure.
+pub(crate) fn print(text: &str) -> Result<(), CommandError> {
+    match std::io::stdout().lock().write_all(text.as_bytes()) {
+        Err(source) if source.kind() != std::io::ErrorKind::BrokenPipe => {
+            Err(CommandError::Files { operation: "write to stdout".to_owned(), source })
+        }
+        _ => Ok(()),
+    }
+}
+
+/// The system's time, as the bus takes it.
+pub(crate) fn now() -> Arc<dyn Fn() -> Timestamp + Send + Sync> {
+    let clock = Clock::system();
+    Arc::new(move || clock.now())
+}
+
+/// A connection with the operator's identity.
+pub(crate) async fn operator_bus(settings: &BusSettings) -> Result<Bus, CommandError> {
+    Ok(Bus::connect(settings, Service::Operator, "cli", now()).await?)
+}
