@@ -1,0 +1,448 @@
+//! JSON of strangers: reads the fields we know, skips the rest, and never fails on a type it did not
+//! expect.
+//!
+//! A signed delivery whose title is suddenly a number is still a delivery. So a field of another type
+//! counts as absent, the last of two equal keys wins, and only broken JSON is an error. Strings borrow
+//! from the body unless they hold escapes; what is skipped is neither copied nor limited in depth.
+
+use std::{borrow::Cow, fmt, marker::PhantomData, ops::Deref};
+
+use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
+
+/// Elements read of one list: more teams, commits or repositories than this say nothing new.
+pub(crate) const MAX_LIST: usize = 100;
+
+/// A string, or a number as its digits; absent when it is anything else, or empty.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Text<'a>(Option<Cow<'a, str>>);
+
+impl Text<'_> {
+    pub(crate) fn get(&self) -> Option<&str> {
+        self.0.as_deref().filter(|text| !text.is_empty())
+    }
+
+    /// The text, empty when absent.
+    pub(crate) fn text(&self) -> &str {
+        self.get().unwrap_or_default()
+    }
+
+    pub(crate) fn owned(&self) -> String {
+        self.text().to_owned()
+    }
+}
+
+/// Something with an id, given as the id alone or as an object with `id` and `name`.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Reference<'a> {
+    pub(crate) id: Text<'a>,
+    pub(crate) name: Text<'a>,
+}
+
+/// True for `true`; false for all else.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Flag(pub(crate) bool);
+
+/// Whether there is anything but `null`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Present(pub(crate) bool);
+
+/// The first [`MAX_LIST`] elements of a list; empty when it is no list.
+#[derive(Clone, Debug)]
+pub(crate) struct List<T>(Vec<T>);
+
+impl<T> Default for List<T> {
+    fn default() -> Self {
+        Self(Vec::new())
+    }
+}
+
+impl<T> Deref for List<T> {
+    type Target = [T];
+
+    fn deref(&self) -> &[T] {
+        &self.0
+    }
+}
+
+/// Fields of an object, read by name; written by [`object!`].
+pub(crate) trait Fields<'de>: Default {
+    fn read<A: MapAccess<'de>>(&mut self, name: &str, map: &mut A) -> Result<(), A::Error>;
+}
+
+/// Declares an object: `object! { Name<'a> { "key" => field: Kind, … } }`.
+///
+/// Its default, with every field absent, stands for `null` and for values that are no objects.
+macro_rules! object {
+    ($(#[$meta:meta])* $name:ident { $($key:literal => $field:ident: $kind:ty),* $(,)? }) => {
+        $(#[$meta])*
+        #[derive(Clone, Debug, Default)]
+        pub(crate) struct $name<'a> {
+            $(pub(crate) $field: $kind,)*
+        }
+
+        impl<'a> $crate::json::Fields<'a> for $name<'a> {
+            fn read<A: ::serde::de::MapAccess<'a>>(
+                &mut self,
+                name: &str,
+                map: &mut A,
+            ) -> ::core::result::Result<(), A::Error> {
+                match name {
+                    $($key => self.$field = map.next_value()?,)*
+                    _ => {
+                        map.next_value::<::serde::de::IgnoredAny>()?;
+                    }
+                }
+                Ok(())
+            }
+        }
+
+        impl<'a> ::serde::de::Deserialize<'a> for $name<'a> {
+            fn deserialize<D: ::serde::de::Deserializer<'a>>(
+                deserializer: D,
+            ) -> ::core::result::Result<Self, D::Error> {
+                $crate::json::deserialize_object(deserializer)
+            }
+        }
+    };
+}
+pub(crate) use object;
+
+pub(crate) fn deserialize_object<'de, T, D>(deserializer: D) -> Result<T, D::Error>
+where
+    T: Fields<'de>,
+    D: Deserializer<'de>,
+{
+    deserializer.deserialize_any(ObjectVisitor(PhantomData))
+}
+
+/// Visits for the scalars that a visitor has no use for: each gives the default.
+macro_rules! absent {
+    ($($visit:ident: $kind:ty),* $(,)?) => {
+        $(fn $visit<E>(self, _value: $kind) -> Result<Self::Value, E> {
+            Ok(Self::Value::default())
+        })*
+
+        fn visit_unit<E>(self) -> Result<Self::Value, E> {
+            Ok(Self::Value::default())
+        }
+    };
+}
+
+fn skip_list<'de, A: SeqAccess<'de>>(mut list: A) -> Result<(), A::Error> {
+    while list.next_element::<IgnoredAny>()?.is_some() {}
+    Ok(())
+}
+
+fn skip_object<'de, A: MapAccess<'de>>(mut map: A) -> Result<(), A::Error> {
+    while map.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
+    Ok(())
+}
+
+struct ObjectVisitor<T>(PhantomData<T>);
+
+impl<'de, T: Fields<'de>> Visitor<'de> for ObjectVisitor<T> {
+    type Value = T;
+
+    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("any JSON value")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<T, A::Error> {
+        let mut object = T::default();
+        while let Some(Name(name)) = map.next_key()? {
+            object.read(&name, &mut map)?;
+        }
+        Ok(object)
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, list: A) -> Result<T, A::Error> {
+        skip_list(list)?;
+        Ok(T::default())
+    }
+
+    absent!(visit_bool: bool, visit_i64: i64, visit_u64: u64, visit_f64: f64, visit_str: &str);
+}
+
+/// A key, borrowed unless it is escaped.
+struct Name<'a>(Cow<'a, str>);
+
+impl<'de> Deserialize<'de> for Name<'de> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct NameVisitor;
+
+        impl<'de> Visitor<'de> for NameVisitor {
+            type Value = Name<'de>;
+
+            fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+                formatter.write_str("a key")
+            }
+
+            fn visit_borrowed_str<E>(self, name: &'de str) -> Result<Name<'de>, E> {
+                Ok(Name(Cow::Borrowed(name)))
+            }
+
+            fn visit_str<E>(self, name: &str) -> Result<Name<'de>, E> {
+                Ok(Name(Cow::Owned(name.to_owned())))
+            }
+        }
+
+        deserializer.deserialize_str(NameVisitor)
+    }
+}
+
+impl<'de> Deserialize<'de> for Text<'de> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct TextVisitor;
+
+        impl<'de> Visitor<'de> for TextVisitor {
+            type Value = Text<'de>;
+
+            fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+                formatter.write_str("any JSON value")
+            }
+
+            fn visit_borrowed_str<E>(self, text: &'de str) -> Result<Text<'de>, E> {
+                Ok(Text(Some(Cow::Borrowed(text))))
+            }
+
+            fn visit_str<E>(self, text: &str) -> Result<Text<'de>, E> {
+                Ok(Text(Some(Cow::Owned(text.to_owned()))))
+            }
+
+            fn visit_u64<E>(self, number: u64) -> Result<Text<'de>, E> {
+                Ok(Text(Some(Cow::Owned(number.to_string()))))
+            }
+
+            fn visit_i64<E>(self, number: i64) -> Result<Text<'de>, E> {
+                Ok(Text(Some(Cow::Owned(number.to_string()))))
+            }
+
+            fn visit_f64<E>(self, number: f64) -> Result<Text<'de>, E> {
+                Ok(Text(Some(Cow::Owned(number.to_string()))))
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, list: A) -> Result<Text<'de>, A::Error> {
+                skip_list(list)?;
+                Ok(Text::default())
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Text<'de>, A::Error> {
+                skip_object(map)?;
+                Ok(Text::default())
+            }
+
+            absent!(visit_bool: bool);
+        }
+
+        deserializer.deserialize_any(TextVisitor)
+    }
+}
+
+object! {
+    Referred { "id" => id: Text<'a>, "name" => name: Text<'a> }
+}
+
+impl<'de> Deserialize<'de> for Reference<'de> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct ReferenceVisitor;
+
+        impl<'de> Visitor<'de> for ReferenceVisitor {
+            type Value = Reference<'de>;
+
+            fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+                formatter.write_str("any JSON value")
+            }
+
+            fn visit_borrowed_str<E>(self, id: &'de str) -> Result<Reference<'de>, E> {
+                let id = Text(Some(Cow::Borrowed(id)));
+                Ok(Reference {
+                    id,
+                    ..Reference::default()
+                })
+            }
+
+            fn visit_str<E>(self, id: &str) -> Result<Reference<'de>, E> {
+                let id = Text(Some(Cow::Owned(id.to_owned())));
+                Ok(Reference {
+                    id,
+                    ..Reference::default()
+                })
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Reference<'de>, A::Error> {
+                let Referred { id, name } = ObjectVisitor(PhantomData).visit_map(map)?;
+                Ok(Reference { id, name })
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, list: A) -> Result<Reference<'de>, A::Error> {
+                skip_list(list)?;
+                Ok(Reference::default())
+            }
+
+            absent!(visit_bool: bool, visit_i64: i64, visit_u64: u64, visit_f64: f64);
+        }
+
+        deserializer.deserialize_any(ReferenceVisitor)
+    }
+}
+
+impl<'de> Deserialize<'de> for Flag {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct FlagVisitor;
+
+        impl<'de> Visitor<'de> for FlagVisitor {
+            type Value = Flag;
+
+            fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+                formatter.write_str("any JSON value")
+            }
+
+            fn visit_bool<E>(self, flag: bool) -> Result<Flag, E> {
+                Ok(Flag(flag))
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, list: A) -> Result<Flag, A::Error> {
+                skip_list(list)?;
+                Ok(Flag::default())
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Flag, A::Error> {
+                skip_object(map)?;
+                Ok(Flag::default())
+            }
+
+            absent!(visit_i64: i64, visit_u64: u64, visit_f64: f64, visit_str: &str);
+        }
+
+        deserializer.deserialize_any(FlagVisitor)
+    }
+}
+
+impl<'de> Deserialize<'de> for Present {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Ok(Self(
+            Option::<IgnoredAny>::deserialize(deserializer)?.is_some(),
+        ))
+    }
+}
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for List<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct ListVisitor<T>(PhantomData<T>);
+
+        impl<'de, T: Deserialize<'de>> Visitor<'de> for ListVisitor<T> {
+            type Value = List<T>;
+
+            fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+                formatter.write_str("any JSON value")
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<List<T>, A::Error> {
+                let mut elements = Vec::new();
+                while elements.len() < MAX_LIST {
+                    match list.next_element()? {
+                        Some(element) => elements.push(element),
+                        None => return Ok(List(elements)),
+                    }
+                }
+                skip_list(list)?;
+                Ok(List(elements))
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<List<T>, A::Error> {
+                skip_object(map)?;
+                Ok(List::default())
+            }
+
+            absent!(visit_bool: bool, visit_i64: i64, visit_u64: u64, visit_f64: f64, visit_str: &str);
+        }
+
+        deserializer.deserialize_any(ListVisitor(PhantomData))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    object! {
+        Inner { "id" => id: Text<'a> }
+    }
+
+    object! {
+        Outer {
+            "title" => title: Text<'a>,
+            "open" => open: Flag,
+            "link" => link: Present,
+            "inner" => inner: Inner<'a>,
+            "list" => list: List<Inner<'a>>,
+        }
+    }
+
+    fn summary(json: &str) -> String {
+        match serde_json::from_str::<Outer<'_>>(json) {
+            Ok(outer) => {
+                let ids: Vec<&str> = outer.list.iter().map(|inner| inner.id.text()).collect();
+                format!(
+                    "{:?} {} {} {:?} {ids:?}",
+                    outer.title.get(),
+                    outer.open.0,
+                    outer.link.0,
+                    outer.inner.id.get()
+                )
+            }
+            Err(_) => "error".to_owned(),
+        }
+    }
+
+    #[test]
+    fn only_broken_json_is_an_error() {
+        let nothing = "None false false None []";
+        let deep = format!("{}{}", "[".repeat(100_000), "]".repeat(100_000));
+        for (json, expected) in [
+            (
+                r#"{"title":"t","open":true,"link":{},"inner":{"id":7},"list":[{"id":"a"},3,{"id":"b"}]}"#,
+                r#"Some("t") true true Some("7") ["a", "", "b"]"#,
+            ),
+            // The last of two keys wins; keys may be escaped.
+            (
+                r#"{"title":"a","\u0074itle":"b"}"#,
+                r#"Some("b") false false None []"#,
+            ),
+            (
+                r#"{"title":{"x":[1]},"open":"true","link":null,"inner":[[]],"list":{"a":1}}"#,
+                nothing,
+            ),
+            (
+                r#"{"title":["x"],"open":{"a":1},"inner":"x","list":true}"#,
+                nothing,
+            ),
+            (
+                r#"{"title":true,"open":[1],"inner":1.5,"list":-1}"#,
+                nothing,
+            ),
+            (r#"{"title":""}"#, nothing),
+            ("[1,2]", nothing),
+            ("null", nothing),
+            ("5", nothing),
+            (&format!(r#"{{"unknown":{deep}}}"#), nothing),
+            ("", "error"),
+            ("{", "error"),
+            (r#"{"title":"x"} y"#, "error"),
+            (r#"{"title":tru}"#, "error"),
+        ] {
+            assert_eq!(summary(json), expected, "{}", &json[..json.len().min(80)]);
+        }
+    }
+
+    #[test]
+    fn text_borrows_and_lists_are_bounded() {
+        let body = r#"{"title":"plain","inner":{"id":"esc\"aped"}}"#;
+        let outer: Outer<'_> = serde_json::from_str(body).expect("valid");
+        assert!(matches!(outer.title.0, Some(Cow::Borrowed("plain"))));
+        assert!(matches!(outer.inner.id.0, Some(Cow::Owned(_))));
+        let long = format!(r#"{{"list":[{}{{}}]}}"#, "{},".repeat(5000));
+        let outer: Outer<'_> = serde_json::from_str(&long).expect("valid");
+        assert_eq!(outer.list.len(), MAX_LIST);
+    }
+}

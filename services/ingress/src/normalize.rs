@@ -1,0 +1,117 @@
+//! What a verified delivery says: one pure function per provider, from headers and body to an event.
+//!
+//! A signature that holds makes a delivery worth keeping, whatever is in it: a type nobody knows
+//! becomes kind `other`, a field of an unexpected type counts as absent, a time that does not parse
+//! is the time of receipt. Only a body that is no JSON (or no form) at all is refused.
+
+mod draft;
+pub mod github;
+pub mod pagerduty;
+pub mod slack;
+mod times;
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderName, header};
+use jiff::Timestamp;
+use serde::de::{Deserialize, IgnoredAny};
+use tocsin_wire::proto::Event;
+
+/// Kind of what we have no name for; kept and audited, never routed.
+pub const OTHER: &str = "other";
+
+/// A delivery whose signature held.
+#[derive(Clone, Copy, Debug)]
+pub struct Delivery<'a> {
+    /// The configured source, or `shared`.
+    pub source: &'a str,
+    pub headers: &'a HeaderMap,
+    /// Raw, as it was signed.
+    pub body: &'a Bytes,
+    pub received_at: Timestamp,
+    /// Which of the live secrets matched.
+    pub secret_index: usize,
+}
+
+/// What to do with a delivery.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Normalized {
+    /// Store it. The event has no id yet; its `delivery_key` makes one.
+    Event(Box<Event>),
+    /// Acknowledge it; nothing happened.
+    Ping,
+    /// Answer with this text.
+    Challenge(String),
+}
+
+/// A verified body that cannot be read at all.
+#[derive(Debug, thiserror::Error)]
+pub enum Malformed {
+    #[error("the body is not JSON")]
+    Json(#[source] serde_json::Error),
+    #[error("the body is not UTF-8")]
+    Utf8(#[source] std::str::Utf8Error),
+    #[error("the form has none of the fields that this endpoint expects ({expected})")]
+    Form { expected: &'static str },
+}
+
+impl Malformed {
+    /// Stable code for answers and metrics.
+    #[must_use]
+    pub const fn code(&self) -> &'static str {
+        match self {
+            Self::Json(_) | Self::Utf8(_) => "invalid_json",
+            Self::Form { .. } => "invalid_form",
+        }
+    }
+}
+
+impl Delivery<'_> {
+    /// A header's first value when it is printable ASCII, else nothing.
+    fn header(&self, name: impl header::AsHeaderName) -> &str {
+        self.headers
+            .get(name)
+            .and_then(|value| value.to_str().ok())
+            .unwrap_or_default()
+    }
+
+    fn is_form(&self) -> bool {
+        let kind = self.header(header::CONTENT_TYPE);
+        let kind = kind.split(';').next().unwrap_or_default().trim();
+        kind.eq_ignore_ascii_case("application/x-www-form-urlencoded")
+    }
+}
+
+/// Headers that an event keeps: enough to verify it again and to find it at the sender. Never
+/// `authorization` or cookies.
+const KEPT_HEADERS: [HeaderName; 14] = [
+    crate::verify::slack::SIGNATURE,
+    crate::verify::slack::TIMESTAMP,
+    slack::RETRY_NUMBER,
+    slack::RETRY_REASON,
+    crate::verify::github::SIGNATURE,
+    crate::verify::github::EVENT,
+    crate::verify::github::DELIVERY,
+    HeaderName::from_static("x-github-hook-id"),
+    HeaderName::from_static("x-github-hook-installation-target-type"),
+    HeaderName::from_static("x-github-hook-installation-target-id"),
+    crate::verify::pagerduty::SIGNATURE,
+    HeaderName::from_static("x-webhook-id"),
+    HeaderName::from_static("x-webhook-subscription"),
+    header::USER_AGENT,
+];
+
+/// Reads `T` from JSON; the default of `T` when the JSON is sound but holds text that Rust cannot
+/// hold (a lone surrogate).
+fn read_json<'a, T: Deserialize<'a> + Default>(json: &'a str) -> Result<T, Malformed> {
+    serde_json::from_str(json).or_else(|error| match serde_json::from_str::<IgnoredAny>(json) {
+        Ok(_) => Ok(T::default()),
+        Err(_) => Err(Malformed::Json(error)),
+    })
+}
+
+fn utf8(body: &[u8]) -> Result<&str, Malformed> {
+    std::str::from_utf8(body).map_err(Malformed::Utf8)
+}
+
+#[cfg(test)]
+mod fixtures;

@@ -1,0 +1,488 @@
+//! Every fixture against its index, and golden events.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderName, HeaderValue};
+use jiff::Timestamp;
+use serde::Deserialize;
+use serde_json::{Value, json};
+use tocsin_wire::{
+    KeyToken, Subject, Token,
+    ids::EventId,
+    proto::{ActorKind, Event, EventStatus, Severity, TextFormat},
+    time,
+};
+
+use super::{Delivery, Malformed, Normalized, github, pagerduty, slack};
+
+#[derive(Deserialize)]
+struct Index {
+    entries: Vec<Entry>,
+}
+
+#[derive(Deserialize)]
+struct Entry {
+    file: String,
+    provider: String,
+    endpoint: Option<String>,
+    event_type: String,
+    content_type: String,
+    headers: BTreeMap<String, String>,
+    expect: Expect,
+}
+
+#[derive(Deserialize)]
+struct Expect {
+    disposition: String,
+    routing: BTreeMap<String, Value>,
+    #[serde(default)]
+    dedupe: Value,
+    #[serde(default)]
+    fields: Value,
+    #[serde(default)]
+    action: Value,
+    #[serde(default)]
+    thread: Value,
+    #[serde(default)]
+    response: Value,
+    #[serde(default)]
+    github_repos: Vec<String>,
+}
+
+fn folder() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/fixtures/webhooks")
+}
+
+fn entries() -> Vec<Entry> {
+    let index = std::fs::read_to_string(folder().join("index.json")).expect("index");
+    let Index { entries } = serde_json::from_str(&index).expect("index");
+    assert_eq!(entries.len(), 81);
+    entries
+}
+
+fn received_at() -> Timestamp {
+    "2026-01-02T03:04:05Z".parse().expect("a time")
+}
+
+fn deliver(
+    provider: &str,
+    endpoint: Option<&str>,
+    headers: &HeaderMap,
+    body: &Bytes,
+) -> Result<Normalized, Malformed> {
+    let delivery = Delivery {
+        source: "shared",
+        headers,
+        body,
+        received_at: received_at(),
+        secret_index: 0,
+    };
+    match (provider, endpoint) {
+        ("github", _) => github::normalize(delivery),
+        ("pagerduty", _) => pagerduty::normalize(delivery),
+        (_, Some("interactions")) => slack::normalize(slack::Endpoint::Interactions, delivery),
+        (_, Some("commands")) => slack::normalize(slack::Endpoint::Commands, delivery),
+        _ => slack::normalize(slack::Endpoint::Events, delivery),
+    }
+}
+
+fn headers<'a>(pairs: impl IntoIterator<Item = (&'a str, &'a str)>) -> HeaderMap {
+    let mut headers = HeaderMap::new();
+    for (name, value) in pairs {
+        let name = HeaderName::from_bytes(name.as_bytes()).expect("a name");
+        headers.append(name, HeaderValue::from_str(value).expect("a value"));
+    }
+    headers
+}
+
+fn normalized(entry: &Entry) -> Normalized {
+    let body = Bytes::from(std::fs::read(folder().join(&entry.file)).expect("body"));
+    let pairs = entry
+        .headers
+        .iter()
+        .map(|(name, value)| (name.as_str(), value.as_str()));
+    let headers = headers(pairs.chain([("content-type", entry.content_type.as_str())]));
+    deliver(&entry.provider, entry.endpoint.as_deref(), &headers, &body).expect("well-formed")
+}
+
+#[test]
+fn every_fixture_is_what_the_index_says() {
+    for entry in entries() {
+        match (entry.expect.disposition.as_str(), normalized(&entry)) {
+            ("event", Normalized::Event(event)) => check(&entry, &event),
+            ("ping", Normalized::Ping) => {}
+            ("handshake", Normalized::Challenge(challenge)) => {
+                assert_eq!(entry.expect.response["body_must_contain"], challenge);
+            }
+            (expected, got) => panic!("{}: expected {expected}, got {got:?}", entry.file),
+        }
+    }
+}
+
+fn check(entry: &Entry, event: &Event) {
+    let file = &entry.file;
+    assert_eq!(routing(event), expected_routing(entry), "{file}: routing");
+    dedupe(entry, event);
+    types(entry, event);
+    fields(entry, event);
+    assert_eq!(
+        event.raw_body,
+        std::fs::read(folder().join(file)).expect("body"),
+        "{file}"
+    );
+    for (name, value) in entry.expect.action.as_object().into_iter().flatten() {
+        assert_eq!(
+            event.attributes.get(name).map(String::as_str),
+            value.as_str(),
+            "{file}: {name}"
+        );
+    }
+    if let Some(thread) = entry.expect.thread["ts"].as_str() {
+        let conversation = event.conversation.as_ref().expect("a conversation");
+        assert_eq!(conversation.thread, thread, "{file}: thread");
+    }
+    if !entry.expect.github_repos.is_empty() {
+        let listed = event
+            .attributes
+            .get("repositories")
+            .or(event.attributes.get("repositories_added"));
+        assert_eq!(listed, Some(&entry.expect.github_repos.join(",")), "{file}");
+    }
+}
+
+fn fold(name: &str, value: &str) -> String {
+    if name == "github_repo" {
+        value.to_lowercase()
+    } else {
+        value.to_owned()
+    }
+}
+
+fn text(value: &Value) -> String {
+    value
+        .as_str()
+        .map_or_else(|| value.to_string(), str::to_owned)
+}
+
+type Routing = BTreeMap<String, BTreeSet<String>>;
+
+fn routing(event: &Event) -> Routing {
+    let mut routing = Routing::new();
+    for identifier in &event.identifiers {
+        let value = fold(&identifier.r#type, &identifier.value);
+        routing
+            .entry(identifier.r#type.clone())
+            .or_default()
+            .insert(value);
+    }
+    routing
+}
+
+fn expected_routing(entry: &Entry) -> Routing {
+    let values = |name: &str, value: &Value| match value {
+        Value::Array(values) => values
+            .iter()
+            .map(|value| fold(name, &text(value)))
+            .collect(),
+        value => BTreeSet::from([fold(name, &text(value))]),
+    };
+    let routing = entry.expect.routing.iter();
+    routing
+        .map(|(name, value)| (name.clone(), values(name, value)))
+        .collect()
+}
+
+fn dedupe(entry: &Entry, event: &Event) {
+    let file = &entry.file;
+    let prefix = format!("{}:shared:", entry.provider);
+    if let Some(id) = entry.expect.dedupe["value"].as_str() {
+        assert_eq!(event.delivery_id, id, "{file}");
+        assert_eq!(event.delivery_key, format!("{prefix}{id}"), "{file}");
+    } else {
+        assert_eq!(entry.expect.dedupe["from"], "body-hash", "{file}");
+        let is_hash = event.delivery_key.starts_with(&format!("{prefix}sha256:"));
+        assert!(is_hash, "{file}: {}", event.delivery_key);
+    }
+    assert!(event.semantic_key.len() > prefix.len(), "{file}");
+}
+
+/// The index names types as `event_callback/message.file_share`, `incident.resolved` or
+/// `issues.opened`.
+fn types(entry: &Entry, event: &Event) {
+    let named = match (entry.provider.as_str(), event.action.as_str()) {
+        ("pagerduty", _) | (_, "") => event.native_type.clone(),
+        (_, action) => format!("{}.{action}", event.native_type),
+    };
+    let expected = entry.event_type.rsplit('/').next().unwrap_or_default();
+    assert_eq!(named, expected, "{}", entry.file);
+    assert_ne!(event.kind, super::OTHER, "{}", entry.file);
+    Token::new(event.kind.clone()).expect("kinds are subject tokens");
+}
+
+fn fields(entry: &Entry, event: &Event) {
+    let file = &entry.file;
+    let expected = &entry.expect.fields;
+    for (name, got) in [
+        ("title", event.title.clone()),
+        ("text", event.text.clone()),
+        ("url", event.url.clone()),
+        ("severity", event.severity_native.clone()),
+        (
+            "status",
+            event.attributes.get("state").cloned().unwrap_or_default(),
+        ),
+    ] {
+        if let Some(expected) = expected[name].as_str() {
+            assert_eq!(got, expected, "{file}: {name}");
+        }
+    }
+    if let Some(expected) = expected["occurred_at_unix"].as_f64() {
+        let at = event
+            .occurred_at
+            .as_ref()
+            .and_then(time::from_proto)
+            .expect("a time");
+        let difference = at.as_duration().as_secs_f64() - expected;
+        assert!(difference.abs() < 0.000_01, "{file}: occurred at {at}");
+    }
+    let actor = event.actor.clone().unwrap_or_default();
+    for (name, got) in [("id", actor.id), ("name", actor.name)] {
+        let expected = &expected["actor"][name];
+        if !expected.is_null() {
+            assert_eq!(got, text(expected), "{file}: actor {name}");
+        }
+    }
+}
+
+#[test]
+fn golden_events() {
+    for provider in ["slack", "github", "pagerduty"] {
+        let mut golden = BTreeMap::new();
+        for entry in entries()
+            .into_iter()
+            .filter(|entry| entry.provider == provider)
+        {
+            if let Normalized::Event(event) = normalized(&entry) {
+                golden.insert(entry.file, readable(&event));
+            }
+        }
+        insta::assert_json_snapshot!(provider, golden);
+    }
+}
+
+/// All but what is copied from the request.
+fn readable(event: &Event) -> Value {
+    let name = |names: &str| names.rsplit("Kind").next().unwrap_or_default().to_owned();
+    let mut value = json!({
+        "subject": subject(event).to_string(),
+        "id": EventId::derive(&event.delivery_key).to_string(),
+        "native_type": event.native_type,
+        "delivery_key": event.delivery_key,
+        "semantic_key": event.semantic_key,
+        "identifiers": event.identifiers.iter()
+            .map(|known| format!("{}={}", known.r#type, known.value)).collect::<Vec<_>>(),
+        "title": event.title,
+        "text": event.text.chars().take(120).collect::<String>(),
+        "status": format!("{:?}", EventStatus::try_from(event.status).expect("known")),
+        "occurred_at": event.occurred_at.as_ref().and_then(time::from_proto).map(|at| at.to_string()),
+        "attributes": event.attributes,
+        "headers": event.headers.iter().map(|header| &header.name).collect::<Vec<_>>(),
+    });
+    let severity = Severity::try_from(event.severity).expect("known");
+    for (key, text) in [
+        ("action", event.action.clone()),
+        ("url", event.url.clone()),
+        ("correlation_key", event.correlation_key.clone()),
+        ("attempt_reason", event.attempt_reason.clone()),
+        (
+            "severity",
+            match severity {
+                Severity::Unspecified => String::new(),
+                severity => format!("{severity:?} ({})", event.severity_native),
+            },
+        ),
+        (
+            "text_format",
+            match TextFormat::try_from(event.text_format).expect("known") {
+                TextFormat::Unspecified => String::new(),
+                format => format!("{format:?}"),
+            },
+        ),
+        (
+            "actor",
+            event.actor.as_ref().map_or_else(String::new, |actor| {
+                let kind = ActorKind::try_from(actor.kind).expect("known");
+                format!("{} {} {}", name(&format!("{kind:?}")), actor.id, actor.name)
+            }),
+        ),
+        (
+            "conversation",
+            event
+                .conversation
+                .as_ref()
+                .map_or_else(String::new, |place| {
+                    format!(
+                        "{} {} thread={} message={}",
+                        place.workspace, place.channel, place.thread, place.message
+                    )
+                }),
+        ),
+    ] {
+        if !text.is_empty() {
+            value[key] = json!(text);
+        }
+    }
+    value
+}
+
+fn subject(event: &Event) -> Subject {
+    let key = event.identifiers.first().map_or("", |first| &first.value);
+    Subject::Event {
+        provider: Token::new(event.provider.clone()).expect("token"),
+        source: Token::new(event.source_id.clone()).expect("token"),
+        kind: Token::new(event.kind.clone()).expect("token"),
+        key: KeyToken::encode(key),
+    }
+}
+
+const JSON: &str = "application/json";
+const FORM: &str = "application/x-www-form-urlencoded";
+
+/// Endpoint, content type, body, and the kind or error code that comes of it.
+const ODD_BODIES: &[(&str, &str, &str, &str)] = &[
+    ("github", JSON, r#"{"foo":"bar"}"#, "push"),
+    (
+        "github",
+        FORM,
+        "payload=%7B%22repository%22%3A%7B%22id%22%3A1%7D%7D",
+        "push",
+    ),
+    ("github", FORM, "other=1", "invalid_form"),
+    ("github", JSON, "[1]", "push"),
+    ("github", JSON, "", "invalid_json"),
+    ("github", JSON, r#"{"a":}"#, "invalid_json"),
+    ("pagerduty", "text/plain", r#"{"messages":[]}"#, "other"),
+    (
+        "pagerduty",
+        JSON,
+        r#"{"event":{"data":{"title":"\ud800"}}}"#,
+        "other",
+    ),
+    (
+        "pagerduty",
+        JSON,
+        r#"{"event":{"event_type":"incident.brand_new"}}"#,
+        "other",
+    ),
+    (
+        "pagerduty",
+        JSON,
+        r#"{"event":{"event_type":"incident.resolved","data":{"title":5}}}"#,
+        "incident_resolved",
+    ),
+    ("events", JSON, "not json", "invalid_json"),
+    ("events", JSON, r#"{"type":"event_callback"}"#, "other"),
+    (
+        "events",
+        JSON,
+        r#"{"type":"event_callback","event":{"type":"x_new","channel":7}}"#,
+        "other",
+    ),
+    (
+        "interactions",
+        FORM,
+        r#"payload={"type":"new_thing"}"#,
+        "other",
+    ),
+    ("interactions", FORM, "payload=x", "invalid_json"),
+    ("interactions", FORM, "a=b", "invalid_form"),
+    ("commands", FORM, "", "invalid_form"),
+    ("events", FORM, "command=%2Fx&team_id=T1", "slash_command"),
+];
+
+#[test]
+fn odd_bodies_are_kept_and_only_broken_ones_refused() {
+    for (endpoint, content_type, body, expected) in ODD_BODIES {
+        let headers = headers([("content-type", *content_type), ("x-github-event", "push")]);
+        let provider = match *endpoint {
+            "github" | "pagerduty" => *endpoint,
+            _ => "slack",
+        };
+        let got = match deliver(provider, Some(*endpoint), &headers, &Bytes::from(*body)) {
+            Ok(Normalized::Event(event)) => {
+                let hashed = format!("{provider}:shared:sha256:");
+                assert!(event.delivery_key.starts_with(&hashed), "{body}");
+                event.kind
+            }
+            Ok(other) => format!("{other:?}"),
+            Err(malformed) => malformed.code().to_owned(),
+        };
+        assert_eq!(got, *expected, "{endpoint} {body:?}");
+    }
+    let not_utf8 = Bytes::from_static(b"{\"title\":\"\xff\"}");
+    let refused = deliver("pagerduty", None, &HeaderMap::new(), &not_utf8);
+    assert_eq!(refused.expect_err("not UTF-8").code(), "invalid_json");
+}
+
+#[test]
+fn one_slack_message_under_two_event_ids_is_one_thing() {
+    let event = |id: &str, kind: &str, more: &str| {
+        let body = format!(
+            r#"{{"type":"event_callback","team_id":"T1","event_id":"{id}","event":{{"type":"{kind}","channel":"C1","ts":"1.000100","text":"<@U1> why?"{more}}}}}"#
+        );
+        match deliver(
+            "slack",
+            Some("events"),
+            &HeaderMap::new(),
+            &Bytes::from(body),
+        ) {
+            Ok(Normalized::Event(event)) => event,
+            other => panic!("{other:?}"),
+        }
+    };
+    let mention = event("Ev1", "app_mention", "");
+    let message = event("Ev2", "message", "");
+    assert_eq!(mention.semantic_key, "slack:shared:T1:C1:1.000100");
+    assert_eq!(mention.semantic_key, message.semantic_key);
+    assert_ne!(mention.delivery_key, message.delivery_key);
+    assert_eq!(
+        mention.attributes.get("mentions").map(String::as_str),
+        Some("U1")
+    );
+    let changed = event("Ev3", "message", r#","subtype":"message_changed""#);
+    assert_eq!(changed.semantic_key, "slack:shared:Ev3");
+}
+
+#[test]
+fn ids_and_texts_are_bounded_and_credentials_dropped() {
+    let long = "x".repeat(100_000);
+    let body = format!(
+        r#"{{"event":{{"id":"{long}","event_type":"incident.triggered","data":{{"type":"incident","id":"{long}","title":"{long}","incident_key":"{long}"}}}}}}"#
+    );
+    let headers = headers([
+        ("authorization", "Bearer secret"),
+        ("cookie", "session=secret"),
+        ("x-webhook-id", "w-1"),
+    ]);
+    let Ok(Normalized::Event(event)) = deliver("pagerduty", None, &headers, &Bytes::from(body))
+    else {
+        panic!("an event");
+    };
+    assert_eq!(
+        (event.delivery_id.as_str(), event.identifiers.len()),
+        ("", 0)
+    );
+    assert!(event.delivery_key.starts_with("pagerduty:shared:sha256:"));
+    assert_eq!(
+        (event.title.len(), event.attributes["incident_key"].len()),
+        (300, 512)
+    );
+    let kept: Vec<_> = event
+        .headers
+        .iter()
+        .map(|header| header.name.as_str())
+        .collect();
+    assert_eq!(kept, ["x-webhook-id"]);
+}

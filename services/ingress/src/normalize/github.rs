@@ -1,0 +1,97 @@
+//! GitHub: the event's name is in a header, its fields are spread over the payload by type.
+
+mod describe;
+mod kinds;
+mod mentions;
+mod payload;
+
+use std::borrow::Cow;
+
+use form_urlencoded as form;
+use tocsin_wire::proto::{ActorKind, Event, EventStatus, Severity};
+
+use super::{Delivery, Malformed, Normalized, OTHER, draft::Draft, read_json, utf8};
+use crate::{
+    json::Text,
+    verify::github::{DELIVERY, EVENT},
+};
+use payload::Payload;
+
+/// As events and subjects name it.
+pub const PROVIDER: &str = "github";
+
+/// Sent when a hook is made.
+const PING: &str = "ping";
+
+/// Reads a verified delivery, whose hook may send JSON or a form with JSON in `payload`.
+///
+/// # Errors
+/// When the body is neither.
+pub fn normalize(delivery: Delivery<'_>) -> Result<Normalized, Malformed> {
+    let json = if delivery.is_form() && delivery.body.first() != Some(&b'{') {
+        form::parse(delivery.body)
+            .find(|(name, _)| name == "payload")
+            .map(|(_, payload)| payload)
+            .ok_or(Malformed::Form {
+                expected: "payload",
+            })?
+    } else {
+        Cow::Borrowed(utf8(delivery.body)?)
+    };
+    let payload: Payload<'_> = read_json(&json)?;
+    if delivery.header(EVENT) == PING {
+        return Ok(Normalized::Ping);
+    }
+    Ok(Normalized::Event(Box::new(event(delivery, &payload))))
+}
+
+fn event(delivery: Delivery<'_>, payload: &Payload<'_>) -> Event {
+    let mut draft = Draft::new(PROVIDER, delivery);
+    let native = delivery.header(EVENT);
+    kinds::known(native)
+        .unwrap_or(OTHER)
+        .clone_into(&mut draft.event.kind);
+    native.clone_into(&mut draft.event.native_type);
+    draft.event.action = payload.action.owned();
+
+    draft.identifier("github_repo", payload.repository.full_name.text());
+    draft.identifier("github_installation_id", payload.installation.id.text());
+    draft.identifier("github_org", payload.organization.login.text());
+
+    actor(&mut draft, payload);
+    draft.event.status = EventStatus::Info.into();
+    describe::describe(&mut draft, native, payload);
+    draft.attribute("default_branch", payload.repository.default_branch.text());
+    draft.attribute("repository_id", payload.repository.id.text());
+    // The delivery's id is outside the signature: only the body tells a replay under a new one.
+    let hash = draft.body_hash();
+    draft.finish(delivery.header(DELIVERY), Some(&hash))
+}
+
+fn actor(draft: &mut Draft<'_>, payload: &Payload<'_>) {
+    let sender = &payload.sender;
+    let login = sender.login.get().unwrap_or(payload.pusher.name.text());
+    let kind = match sender.kind.text() {
+        _ if login.ends_with("[bot]") => ActorKind::Bot,
+        "Bot" => ActorKind::Bot,
+        "Organization" => ActorKind::System,
+        _ => ActorKind::User,
+    };
+    draft.actor(kind, sender.id.text(), login);
+}
+
+/// The first of several texts that is there.
+fn first<'a>(texts: &[&'a Text<'_>]) -> &'a str {
+    texts.iter().find_map(|text| text.get()).unwrap_or_default()
+}
+
+/// GitHub's severities, of alerts and advisories.
+fn severity(native: &str) -> Severity {
+    match native.to_ascii_lowercase().as_str() {
+        "critical" => Severity::Critical,
+        "high" | "error" => Severity::High,
+        "medium" | "moderate" | "warning" => Severity::Medium,
+        "low" | "note" => Severity::Low,
+        _ => Severity::Unspecified,
+    }
+}

@@ -1,0 +1,107 @@
+//! Slack: events as JSON, interactions as a form with JSON in `payload`, commands as a plain form.
+//!
+//! Slack lets an app use one URL for all three, so what came is told by the body; the endpoint only
+//! decides what a body that is none of them should have been.
+
+mod command;
+mod event;
+mod interaction;
+mod kinds;
+mod mentions;
+
+use std::borrow::Cow;
+
+use form_urlencoded as form;
+use http::HeaderName;
+
+use super::{Delivery, Malformed, Normalized, draft::Draft, utf8};
+
+/// As events and subjects name it.
+pub const PROVIDER: &str = "slack";
+/// Kind of a slash command.
+pub const SLASH_COMMAND: &str = "slash_command";
+/// Kind whose answer must be a list of options.
+pub const BLOCK_SUGGESTION: &str = "block_suggestion";
+
+/// 1 to 3 on Slack's retries.
+pub const RETRY_NUMBER: HeaderName = HeaderName::from_static("x-slack-retry-num");
+/// Why Slack tries again: `http_timeout`, `connection_failed` …
+pub const RETRY_REASON: HeaderName = HeaderName::from_static("x-slack-retry-reason");
+
+/// Which of Slack's three URLs was called.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Endpoint {
+    Events,
+    Interactions,
+    Commands,
+}
+
+/// Reads a verified delivery.
+///
+/// # Errors
+/// When the body is neither JSON nor one of Slack's forms.
+pub fn normalize(endpoint: Endpoint, delivery: Delivery<'_>) -> Result<Normalized, Malformed> {
+    let is_json = delivery.body.trim_ascii_start().first() == Some(&b'{');
+    let must_be_json = endpoint == Endpoint::Events && !delivery.is_form();
+    if is_json || must_be_json {
+        return event::normalize(delivery, utf8(delivery.body)?);
+    }
+    let fields = Form::parse(delivery.body);
+    if fields.get("ssl_check") == "1" {
+        return Ok(Normalized::Ping);
+    }
+    let event = match (fields.get("payload"), fields.get("command")) {
+        ("", "") => {
+            return Err(Malformed::Form {
+                expected: "payload or command",
+            });
+        }
+        ("", _) => command::event(delivery, &fields),
+        (payload, _) => interaction::event(delivery, payload)?,
+    };
+    Ok(Normalized::Event(Box::new(event)))
+}
+
+/// A form's fields by name; the first of equal names counts.
+struct Form<'a>(Vec<(Cow<'a, str>, Cow<'a, str>)>);
+
+impl<'a> Form<'a> {
+    fn parse(body: &'a [u8]) -> Self {
+        Self(form::parse(body).collect())
+    }
+
+    /// The value, empty when there is none.
+    fn get(&self, name: &str) -> &str {
+        self.0
+            .iter()
+            .find(|(known, _)| known == name)
+            .map_or("", |(_, value)| value)
+    }
+}
+
+/// Who and where, in the order in which it may route.
+#[derive(Clone, Copy, Debug, Default)]
+struct Place<'a> {
+    channel: &'a str,
+    workspace: &'a str,
+    enterprise: &'a str,
+    app: &'a str,
+}
+
+impl Place<'_> {
+    fn identify(self, draft: &mut Draft<'_>) {
+        draft.identifier("slack_channel_id", self.channel);
+        draft.identifier("slack_workspace_id", self.workspace);
+        draft.identifier("slack_enterprise_id", self.enterprise);
+        draft.identifier("slack_app_id", self.app);
+        draft.attribute("team_id", self.workspace);
+    }
+}
+
+/// What Slack says about this being a retry.
+fn record_attempt(draft: &mut Draft<'_>, delivery: &Delivery<'_>) {
+    draft.event.attempt = delivery.header(RETRY_NUMBER).parse().unwrap_or_default();
+    delivery
+        .header(RETRY_REASON)
+        .clone_into(&mut draft.event.attempt_reason);
+}

@@ -1,0 +1,306 @@
+use std::time::Duration;
+
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use hmac::{Hmac, KeyInit as _, Mac as _};
+use http::{HeaderMap, HeaderName, HeaderValue};
+use jiff::Timestamp;
+use serde::Deserialize;
+use sha2::Sha256;
+
+use super::{Keys, MAX_SIGNATURES, Refusal, github, pagerduty, slack};
+
+const BODY: &[u8] = "{\"text\":\"caf\u{e9}\"}".as_bytes();
+const NOW: i64 = 1_700_000_000;
+const TOLERANCE: Duration = Duration::from_secs(300);
+
+#[derive(Deserialize)]
+struct Vectors {
+    vectors: Vec<Vector>,
+}
+
+#[derive(Deserialize)]
+struct Vector {
+    id: String,
+    provider: String,
+    secret: Option<String>,
+    #[serde(default)]
+    secrets: Vec<String>,
+    headers: Vec<(String, String)>,
+    body_b64: String,
+    now: i64,
+    expect: String,
+    reason: Option<String>,
+}
+
+fn headers<'a>(pairs: impl IntoIterator<Item = (&'a str, &'a str)>) -> HeaderMap {
+    let mut headers = HeaderMap::new();
+    for (name, value) in pairs {
+        let name = HeaderName::from_bytes(name.as_bytes()).expect("a name");
+        headers.append(name, HeaderValue::from_str(value).expect("a value"));
+    }
+    headers
+}
+
+fn at(seconds: i64) -> Timestamp {
+    Timestamp::from_second(seconds).expect("in range")
+}
+
+fn mac(secret: &str, parts: &[&[u8]]) -> String {
+    let mut mac = Hmac::<Sha256>::new_from_slice(secret.as_bytes()).expect("any length");
+    for part in parts {
+        mac.update(part);
+    }
+    mac.finalize()
+        .into_bytes()
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect()
+}
+
+#[test]
+fn published_vectors_hold() {
+    let vectors = include_str!("../../../../tests/fixtures/webhooks/vectors.json");
+    let Vectors { vectors } = serde_json::from_str(vectors).expect("vectors");
+    assert!(vectors.len() >= 9);
+    for vector in vectors {
+        let pairs = vector
+            .headers
+            .iter()
+            .map(|(name, value)| (name.as_str(), value.as_str()));
+        let headers = headers(pairs);
+        let keys = Keys::new(
+            vector
+                .secrets
+                .iter()
+                .chain(&vector.secret)
+                .map(String::as_str),
+        );
+        let body = STANDARD.decode(vector.body_b64).expect("base64");
+        let verdict = match vector.provider.as_str() {
+            "slack" => slack::verify(&headers, &body, &keys, at(vector.now), TOLERANCE),
+            "github" => github::verify(&headers, &body, &keys),
+            _ => pagerduty::verify(&headers, &body, &keys),
+        };
+        let said = verdict.map_or_else(Refusal::code, |_| "accept");
+        let reason = vector.reason.as_deref().unwrap_or_default();
+        // Reasons are advisory, and one vector says only that its header is missing.
+        let agrees = said == vector.expect || (vector.expect == "reject" && said != "accept");
+        assert!(
+            agrees,
+            "{}: {said}, expected {} {reason}",
+            vector.id, vector.expect
+        );
+    }
+}
+
+#[test]
+fn slack_timestamps_are_strict_and_fresh() {
+    let keys = Keys::new(["secret"]);
+    for (timestamp, expected) in [
+        ("1700000000", Ok(0)),
+        ("1699999700", Ok(0)),
+        ("1700000300", Ok(0)),
+        ("1699999699", Err(Refusal::StaleTimestamp)),
+        ("1700000301", Err(Refusal::FutureTimestamp)),
+        ("0", Err(Refusal::StaleTimestamp)),
+        ("1700000000000", Err(Refusal::MalformedTimestamp)),
+        ("170000000000", Err(Refusal::FutureTimestamp)),
+        ("", Err(Refusal::MalformedTimestamp)),
+        ("-1700000000", Err(Refusal::MalformedTimestamp)),
+        ("+1700000000", Err(Refusal::MalformedTimestamp)),
+        ("1700000000.0", Err(Refusal::MalformedTimestamp)),
+        ("17e8", Err(Refusal::MalformedTimestamp)),
+        ("0x6553f100", Err(Refusal::MalformedTimestamp)),
+        ("99999999999999999999", Err(Refusal::MalformedTimestamp)),
+        ("now", Err(Refusal::MalformedTimestamp)),
+    ] {
+        let signature = mac("secret", &[b"v0:", timestamp.as_bytes(), b":", BODY]);
+        let signature = format!("v0={signature}");
+        let headers = headers([
+            ("x-slack-signature", signature.as_str()),
+            ("x-slack-request-timestamp", timestamp),
+        ]);
+        let verdict = slack::verify(&headers, BODY, &keys, at(NOW), TOLERANCE);
+        assert_eq!(verdict, expected, "{timestamp:?}");
+    }
+}
+
+#[test]
+fn slack_headers_must_be_there_once_and_well_formed() {
+    let right = format!("v0={}", mac("secret", &[b"v0:1700000000:", BODY]));
+    let wrong = format!("v0={}", mac("other", &[b"v0:1700000000:", BODY]));
+    let time = ("x-slack-request-timestamp", "1700000000");
+    let stale = ("x-slack-request-timestamp", "1600000000");
+    let signed = |value| ("x-slack-signature", value);
+    let (cut, version, longer) = (
+        &right[..40],
+        right.replace("v0", "v1"),
+        format!("{right}00"),
+    );
+    for (name, pairs, expected) in [
+        ("right", vec![time, signed(right.as_str())], Ok(0)),
+        (
+            "wrong key",
+            vec![time, signed(&wrong)],
+            Err(Refusal::BadSignature),
+        ),
+        (
+            "truncated",
+            vec![time, signed(cut)],
+            Err(Refusal::InvalidSignatureFormat),
+        ),
+        (
+            "extended",
+            vec![time, signed(&longer)],
+            Err(Refusal::InvalidSignatureFormat),
+        ),
+        (
+            "version",
+            vec![time, signed(&version)],
+            Err(Refusal::InvalidSignatureFormat),
+        ),
+        (
+            "bare",
+            vec![time, signed(&right[3..])],
+            Err(Refusal::InvalidSignatureFormat),
+        ),
+        (
+            "empty",
+            vec![time, signed("")],
+            Err(Refusal::InvalidSignatureFormat),
+        ),
+        ("unsigned", vec![time], Err(Refusal::MissingSignature)),
+        (
+            "no time",
+            vec![signed(&right)],
+            Err(Refusal::MissingTimestamp),
+        ),
+        ("nothing", vec![], Err(Refusal::MissingTimestamp)),
+        (
+            "two times",
+            vec![stale, time, signed(&right)],
+            Err(Refusal::DuplicateHeader),
+        ),
+        (
+            "two signatures",
+            vec![time, signed(&right), signed(&wrong)],
+            Err(Refusal::DuplicateHeader),
+        ),
+    ] {
+        let headers = headers(pairs);
+        let keys = Keys::new(["secret"]);
+        let verdict = slack::verify(&headers, BODY, &keys, at(NOW), TOLERANCE);
+        assert_eq!(verdict, expected, "{name}");
+    }
+}
+
+#[test]
+fn github_takes_sha256_alone() {
+    let right = format!("sha256={}", mac("secret", &[BODY]));
+    let wrong = format!("sha256={}", mac("secret", &[b"other body"]));
+    let name = "x-hub-signature-256";
+    let downgrade = right.replace("sha256", "sha1");
+    for (case, pairs, expected) in [
+        ("right", vec![(name, right.as_str())], Ok(0)),
+        (
+            "wrong",
+            vec![(name, wrong.as_str())],
+            Err(Refusal::BadSignature),
+        ),
+        (
+            "sha1 only",
+            vec![("x-hub-signature", right.as_str())],
+            Err(Refusal::MissingSignature),
+        ),
+        (
+            "downgrade",
+            vec![(name, &downgrade)],
+            Err(Refusal::InvalidSignatureFormat),
+        ),
+        (
+            "not hex",
+            vec![(name, "sha256=zz")],
+            Err(Refusal::InvalidSignatureFormat),
+        ),
+        (
+            "twice",
+            vec![(name, &right), (name, &right)],
+            Err(Refusal::DuplicateHeader),
+        ),
+        (
+            "two deliveries",
+            vec![
+                (name, &right),
+                ("x-github-delivery", "a"),
+                ("x-github-delivery", "b"),
+            ],
+            Err(Refusal::DuplicateHeader),
+        ),
+    ] {
+        let verdict = github::verify(&headers(pairs), BODY, &Keys::new(["secret"]));
+        assert_eq!(verdict, expected, "{case}");
+    }
+}
+
+#[test]
+fn pagerduty_lists_need_one_right_signature_anywhere() {
+    let right = format!("v1={}", mac("secret", &[BODY]));
+    let wrong = format!("v1={}", mac("other", &[BODY]));
+    let v2 = right.replace("v1", "v2");
+    let full = vec![wrong.as_str(); MAX_SIGNATURES - 1].join(",");
+    for (case, value, expected) in [
+        ("one", right.clone(), Ok(0)),
+        ("first", format!("{right},{wrong}"), Ok(0)),
+        ("last", format!("{wrong}, {right}"), Ok(0)),
+        (
+            "upper case",
+            right.to_uppercase().replace("V1", "v1"),
+            Ok(0),
+        ),
+        (
+            "beside unknown versions and noise",
+            format!("{v2},,v1=zz,{right}"),
+            Ok(0),
+        ),
+        ("the most", format!("{full},{right}"), Ok(0)),
+        (
+            "too many",
+            format!("{full},{wrong},{right}"),
+            Err(Refusal::InvalidSignatureFormat),
+        ),
+        ("wrong", wrong, Err(Refusal::BadSignature)),
+        (
+            "unknown versions only",
+            v2,
+            Err(Refusal::InvalidSignatureFormat),
+        ),
+        ("empty", String::new(), Err(Refusal::InvalidSignatureFormat)),
+    ] {
+        let headers = headers([("x-pagerduty-signature", value.as_str())]);
+        let verdict = pagerduty::verify(&headers, BODY, &Keys::new(["secret"]));
+        assert_eq!(verdict, expected, "{case}");
+    }
+    let verdict = pagerduty::verify(&HeaderMap::new(), BODY, &Keys::new(["secret"]));
+    assert_eq!(verdict, Err(Refusal::MissingSignature));
+}
+
+#[test]
+fn any_live_secret_verifies_and_none_refuses() {
+    let signed_with = |secret: &str| {
+        let value = format!("sha256={}", mac(secret, &[BODY]));
+        headers([("x-hub-signature-256", value.as_str())])
+    };
+    let keys = Keys::new(["new", "", "old"]);
+    assert_eq!(github::verify(&signed_with("new"), BODY, &keys), Ok(0));
+    assert_eq!(github::verify(&signed_with("old"), BODY, &keys), Ok(1));
+    assert_eq!(
+        github::verify(&signed_with(""), BODY, &keys),
+        Err(Refusal::BadSignature)
+    );
+    // What anybody can compute must not open anything.
+    for empty in [Keys::default(), Keys::new([""])] {
+        let verdict = github::verify(&signed_with(""), BODY, &empty);
+        assert_eq!(verdict, Err(Refusal::MissingSecret));
+    }
+    assert_eq!(format!("{keys:?}"), "Keys(2)");
+}
