@@ -1,0 +1,92 @@
+//! What can go wrong in this room.
+
+use tocsin_bus::BusError;
+use tocsin_kit::http_server::ServeError;
+use tocsin_store::StoreError;
+
+use crate::decide::Refusal;
+
+/// The service ended.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The shipped defaults are broken: a fault of the build.
+    #[error("the system defaults in this program are not a JSON object")]
+    Defaults(#[source] serde_json::Error),
+    /// `DATABASE_URL` is wrong, or the schema is not this program's.
+    #[error("prepare the database")]
+    Database(#[source] StoreError),
+    /// The port is taken.
+    #[error("open the HTTP port")]
+    Listen(#[source] ServeError),
+    /// Identity, streams or buckets are missing.
+    #[error("join the bus")]
+    Bus(#[source] BusError),
+}
+
+/// One operation on the database failed, or the rules refuse it.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum OperationError {
+    #[error(transparent)]
+    Refused(#[from] Refusal),
+    #[error("{operation} in schema config")]
+    Query {
+        operation: &'static str,
+        #[source]
+        source: sqlx::Error,
+    },
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error("a stored row of {table} cannot be read: {why}")]
+    Corrupt { table: &'static str, why: String },
+    #[error("cannot encode {what}")]
+    Encode {
+        what: &'static str,
+        #[source]
+        source: serde_json::Error,
+    },
+}
+
+impl OperationError {
+    /// For `map_err` on a query.
+    pub(crate) fn query(operation: &'static str) -> impl FnOnce(sqlx::Error) -> Self {
+        move |source| Self::Query { operation, source }
+    }
+
+    pub(crate) fn corrupt(table: &'static str, why: impl ToString) -> Self {
+        Self::Corrupt {
+            table,
+            why: why.to_string(),
+        }
+    }
+
+    /// Whether the database is down, busy or slow: the same call may succeed later.
+    pub(crate) fn is_unavailable(&self) -> bool {
+        match self {
+            Self::Store(error) => error.is_transient(),
+            Self::Query { source, .. } => is_unavailable(source),
+            Self::Refused(_) | Self::Corrupt { .. } | Self::Encode { .. } => false,
+        }
+    }
+
+    /// Whether nobody knows if a write took effect.
+    pub(crate) fn is_commit_unknown(&self) -> bool {
+        matches!(
+            self,
+            Self::Store(StoreError::CommitUnknown { .. } | StoreError::CommitTimedOut { .. })
+        )
+    }
+}
+
+/// SQLSTATE classes: 08 connection, 40 rolled back, 53 out of resources, 55P03 lock not available,
+/// 57 stopped by the server or by its time limit.
+const UNAVAILABLE: [&str; 5] = ["08", "40", "53", "55P03", "57"];
+
+fn is_unavailable(error: &sqlx::Error) -> bool {
+    match error {
+        sqlx::Error::Io(_) | sqlx::Error::PoolTimedOut | sqlx::Error::PoolClosed => true,
+        sqlx::Error::Database(error) => error
+            .code()
+            .is_some_and(|code| UNAVAILABLE.iter().any(|class| code.starts_with(class))),
+        _ => false,
+    }
+}

@@ -1,0 +1,34 @@
+//! All SQL of this room. Writes are transactions that lock the node, record history and leave an
+//! outbox row; reads are single statements.
+
+mod nodes;
+mod routing;
+mod rows;
+mod tokens;
+mod writes;
+
+use tocsin_store::Store;
+
+pub(crate) use rows::HistoryRow;
+pub(crate) use tokens::NewToken;
+pub(crate) use writes::{Author, PatchRequest};
+
+/// Rows that a list answers with at most; longer lists get pages with the full version of this API.
+pub(crate) const MAX_LIST: i64 = 10_000;
+
+/// The schema `config`. Cheap to clone.
+#[derive(Debug, Clone)]
+pub(crate) struct Database {
+    store: Store,
+}
+
+impl Database {
+    pub(crate) fn new(store: Store) -> Self {
+        Self { store }
+    }
+
+    /// For migrations, health and the outbox relay.
+    pub(crate) fn store(&self) -> &Store {
+        &self.store
+    }
+}

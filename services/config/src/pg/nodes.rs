@@ -1,0 +1,194 @@
+//! Reading the tree.
+
+use sqlx::PgExecutor;
+use tocsin_store::Tx;
+use tocsin_wire::{OrgId, TeamId};
+
+use super::rows::{HistoryRow, NodeRow};
+use super::{Database, MAX_LIST};
+use crate::decide::Refusal;
+use crate::error::OperationError;
+use crate::node::{Kind, Lineage, Node, NodeId, Tree};
+
+/// Far above the levels that a tree may have: ends the walk whatever the data says.
+const WALK_LIMIT: i32 = 64;
+
+impl Database {
+    /// One node.
+    pub(crate) async fn node(&self, org: &OrgId, node: &NodeId) -> Result<Node, OperationError> {
+        let line = self.lineage(org, node).await?;
+        let last = line.0.into_iter().next_back();
+        Ok(last.ok_or_else(|| no_node(org, node))?)
+    }
+
+    /// A node that must be a team.
+    pub(crate) async fn team(&self, org: &OrgId, team: &TeamId) -> Result<Node, OperationError> {
+        let node = self.node(org, team).await?;
+        must_be_team(&node)?;
+        Ok(node)
+    }
+
+    /// A node with all above it.
+    pub(crate) async fn lineage(
+        &self,
+        org: &OrgId,
+        node: &NodeId,
+    ) -> Result<Lineage, OperationError> {
+        let line = read_lineage(self.store.pool(), org, node).await?;
+        Ok(line.ok_or_else(|| no_node(org, node))?)
+    }
+
+    /// The nodes of an org, by id.
+    pub(crate) async fn nodes(&self, org: &OrgId) -> Result<Vec<Node>, OperationError> {
+        let rows: Vec<NodeRow> = sqlx::query_as(
+            "select org_id, node_id, kind, parent_id, name, version, config, updated_at, updated_by \
+             from nodes where org_id = $1 order by node_id limit $2",
+        )
+        .bind(org.as_str())
+        .bind(MAX_LIST)
+        .fetch_all(self.store.pool())
+        .await
+        .map_err(OperationError::query("list nodes"))?;
+        if rows.is_empty() {
+            return Err(Refusal::NoOrg { org: org.clone() }.into());
+        }
+        rows.into_iter().map(Node::try_from).collect()
+    }
+
+    /// Every node of an org, for the snapshots.
+    pub(crate) async fn tree(&self, org: &OrgId) -> Result<Tree, OperationError> {
+        let rows: Vec<NodeRow> = sqlx::query_as(
+            "select org_id, node_id, kind, parent_id, name, version, config, updated_at, updated_by \
+             from nodes where org_id = $1",
+        )
+        .bind(org.as_str())
+        .fetch_all(self.store.pool())
+        .await
+        .map_err(OperationError::query("read the tree"))?;
+        let nodes: Result<Vec<Node>, _> = rows.into_iter().map(Node::try_from).collect();
+        Ok(Tree::new(nodes?))
+    }
+
+    /// Every org.
+    pub(crate) async fn orgs(&self) -> Result<Vec<OrgId>, OperationError> {
+        let ids: Vec<String> =
+            sqlx::query_scalar("select org_id from nodes where kind = 'org' order by org_id")
+                .fetch_all(self.store.pool())
+                .await
+                .map_err(OperationError::query("list orgs"))?;
+        let parsed = ids.into_iter().map(OrgId::new).collect::<Result<_, _>>();
+        parsed.map_err(|error| OperationError::corrupt("nodes", error))
+    }
+
+    /// Ids of the teams at or below a node; none when the node is gone.
+    pub(crate) async fn teams_at_or_below(
+        &self,
+        org: &OrgId,
+        top: &NodeId,
+    ) -> Result<Vec<TeamId>, OperationError> {
+        let ids: Vec<String> = sqlx::query_scalar(
+            "with recursive below (org_id, node_id, kind, depth) as ( \
+                 select org_id::text, node_id::text, kind, 0 from nodes where org_id = $1 and node_id = $2 \
+                 union all \
+                 select child.org_id::text, child.node_id::text, child.kind, below.depth + 1 \
+                 from below join nodes child on child.org_id = below.org_id and child.parent_id = below.node_id \
+                 where below.depth < $3) \
+             select node_id from below where kind = 'team' order by node_id",
+        )
+        .bind(org.as_str())
+        .bind(top.as_str())
+        .bind(WALK_LIMIT)
+        .fetch_all(self.store.pool())
+        .await
+        .map_err(OperationError::query("list the teams below a node"))?;
+        let parsed = ids.into_iter().map(TeamId::new).collect::<Result<_, _>>();
+        parsed.map_err(|error| OperationError::corrupt("nodes", error))
+    }
+
+    /// Versions of a node, newest first, also of one that is gone.
+    pub(crate) async fn history(
+        &self,
+        org: &OrgId,
+        node: &NodeId,
+        limit: i64,
+    ) -> Result<Vec<HistoryRow>, OperationError> {
+        let rows: Vec<HistoryRow> = sqlx::query_as(
+            "select version, what, diff, config, changed_by, changed_at, reason from node_history \
+             where org_id = $1 and node_id = $2 order by version desc limit $3",
+        )
+        .bind(org.as_str())
+        .bind(node.as_str())
+        .bind(limit)
+        .fetch_all(self.store.pool())
+        .await
+        .map_err(OperationError::query("read history"))?;
+        if rows.is_empty() {
+            return Err(no_node(org, node).into());
+        }
+        Ok(rows)
+    }
+}
+
+pub(super) fn no_node(org: &OrgId, node: &NodeId) -> Refusal {
+    Refusal::NoNode {
+        org: org.clone(),
+        node: node.clone(),
+    }
+}
+
+pub(super) fn must_be_team(node: &Node) -> Result<(), Refusal> {
+    if node.kind == Kind::Team {
+        return Ok(());
+    }
+    Err(Refusal::NotATeam {
+        org: node.org.clone(),
+        node: node.id.clone(),
+    })
+}
+
+/// The line of a node, root first.
+pub(super) async fn read_lineage(
+    executor: impl PgExecutor<'_>,
+    org: &OrgId,
+    node: &NodeId,
+) -> Result<Option<Lineage>, OperationError> {
+    let rows: Vec<NodeRow> = sqlx::query_as(
+        "with recursive line (org_id, node_id, parent_id, up) as ( \
+             select org_id::text, node_id::text, parent_id::text, 0 from nodes \
+             where org_id = $1 and node_id = $2 \
+             union all \
+             select parent.org_id::text, parent.node_id::text, parent.parent_id::text, line.up + 1 \
+             from line join nodes parent on parent.org_id = line.org_id and parent.node_id = line.parent_id \
+             where line.up < $3) \
+         select nodes.org_id, nodes.node_id, nodes.kind, nodes.parent_id, nodes.name, nodes.version, \
+                nodes.config, nodes.updated_at, nodes.updated_by \
+         from line join nodes using (org_id, node_id) order by line.up desc",
+    )
+    .bind(org.as_str())
+    .bind(node.as_str())
+    .bind(WALK_LIMIT)
+    .fetch_all(executor)
+    .await
+    .map_err(OperationError::query("read a node and those above it"))?;
+    let nodes: Result<Vec<Node>, _> = rows.into_iter().map(Node::try_from).collect();
+    let nodes = nodes?;
+    Ok((!nodes.is_empty()).then_some(Lineage(nodes)))
+}
+
+/// A node that no other transaction changes until this one ends.
+pub(super) async fn lock(
+    tx: &mut Tx<'_>,
+    org: &OrgId,
+    node: &NodeId,
+) -> Result<Node, OperationError> {
+    let row: Option<NodeRow> = sqlx::query_as(
+        "select org_id, node_id, kind, parent_id, name, version, config, updated_at, updated_by \
+         from nodes where org_id = $1 and node_id = $2 for update",
+    )
+    .bind(org.as_str())
+    .bind(node.as_str())
+    .fetch_optional(&mut **tx)
+    .await
+    .map_err(OperationError::query("lock a node"))?;
+    row.ok_or_else(|| no_node(org, node))?.try_into()
+}

@@ -1,0 +1,103 @@
+//! Rows and what they mean.
+
+use jiff::Timestamp;
+use serde_json::Value;
+use sqlx::types::{Json, Uuid};
+use tocsin_wire::{OrgId, TeamId};
+
+use crate::error::OperationError;
+use crate::merge::Config;
+use crate::node::{Kind, Node, NodeId};
+use crate::token::{Permission, Token};
+
+#[derive(sqlx::FromRow)]
+pub(super) struct NodeRow {
+    org_id: String,
+    node_id: String,
+    kind: String,
+    parent_id: Option<String>,
+    name: String,
+    version: i64,
+    config: Json<Config>,
+    updated_at: jiff_sqlx::Timestamp,
+    updated_by: String,
+}
+
+impl TryFrom<NodeRow> for Node {
+    type Error = OperationError;
+
+    fn try_from(row: NodeRow) -> Result<Self, Self::Error> {
+        let corrupt = |why: String| OperationError::corrupt("nodes", why);
+        let id = |text: String| NodeId::new(text).map_err(|error| corrupt(error.to_string()));
+        Ok(Self {
+            org: OrgId::new(row.org_id).map_err(|error| corrupt(error.to_string()))?,
+            id: id(row.node_id)?,
+            parent: row.parent_id.map(id).transpose()?,
+            kind: Kind::parse(&row.kind).ok_or_else(|| corrupt(format!("kind {}", row.kind)))?,
+            name: row.name,
+            version: version(row.version)?,
+            config: row.config.0,
+            updated_at: row.updated_at.to_jiff(),
+            updated_by: row.updated_by,
+        })
+    }
+}
+
+/// Versions are positive; the schema checks it.
+pub(super) fn version(stored: i64) -> Result<u64, OperationError> {
+    u64::try_from(stored).map_err(|error| OperationError::corrupt("nodes", error))
+}
+
+/// One version of a node, as it was written.
+#[derive(Debug, sqlx::FromRow)]
+pub(crate) struct HistoryRow {
+    pub(crate) version: i64,
+    pub(crate) what: String,
+    pub(crate) diff: Value,
+    pub(crate) config: Option<Value>,
+    pub(crate) changed_by: String,
+    pub(crate) changed_at: jiff_sqlx::Timestamp,
+    pub(crate) reason: String,
+}
+
+#[derive(sqlx::FromRow)]
+pub(super) struct TokenRow {
+    token_id: Uuid,
+    org_id: String,
+    team_id: String,
+    pub(super) hash: Vec<u8>,
+    permissions: Vec<String>,
+    label: String,
+    issued_at: jiff_sqlx::Timestamp,
+    issued_by: String,
+    expires_at: Option<jiff_sqlx::Timestamp>,
+    revoked_at: Option<jiff_sqlx::Timestamp>,
+    last_used_at: Option<jiff_sqlx::Timestamp>,
+}
+
+impl TryFrom<TokenRow> for Token {
+    type Error = OperationError;
+
+    fn try_from(row: TokenRow) -> Result<Self, Self::Error> {
+        let corrupt = |error: tocsin_wire::InvalidToken| OperationError::corrupt("tokens", error);
+        let time = |stored: Option<jiff_sqlx::Timestamp>| -> Option<Timestamp> {
+            stored.map(jiff_sqlx::Timestamp::to_jiff)
+        };
+        // A permission that this program does not know allows nothing here.
+        let permissions = row.permissions.iter();
+        Ok(Self {
+            id: row.token_id,
+            org: OrgId::new(row.org_id).map_err(corrupt)?,
+            team: TeamId::new(row.team_id).map_err(corrupt)?,
+            permissions: permissions
+                .filter_map(|text| Permission::parse(text))
+                .collect(),
+            label: row.label,
+            issued_at: row.issued_at.to_jiff(),
+            issued_by: row.issued_by,
+            expires_at: time(row.expires_at),
+            revoked_at: time(row.revoked_at),
+            last_used_at: time(row.last_used_at),
+        })
+    }
+}
