@@ -21,6 +21,7 @@ pub use state::{
     Answer, Call, FAILED, Limit, Phase, Post, PostKey, RunState, TRUNCATED, ToolResult, Turn,
     Undelivered,
 };
+pub(crate) use step::destination_name;
 pub use step::{Assignment, Step, intent, next_step};
 
 #[cfg(test)]

@@ -1,7 +1,183 @@
 //! Runs agents: takes runs from the work queue, investigates, and tells people.
+//!
+//! * reads: `work.run.<pool>.>` (consumer `workers-<pool>`), `journal.<org>.<team>.<run>`, bucket `teams`,
+//!   the backlog of its pool.
+//! * writes: `journal.>`, `results.agent-worker.>`, `work.run.>` (moving the backlog); Slack.
+//! * owns: the journals. One run is one journal; appending to it with the expected sequence is the fence
+//!   that makes one worker its owner.
+//! * never: decides whose an event is, changes configuration, changes anything in a team's systems.
+//!
+//! A run is taken step by step ([`run`]), each journaled before and after. What the next step is, is a
+//! pure function of the journal ([`decide`]): so any worker can be killed at any moment, and another one
+//! continues at the first step that is not finished.
 
+mod backlog;
+mod consume;
 pub mod decide;
+pub mod error;
 pub mod model;
+pub mod run;
+pub mod settings;
 pub mod slack;
 pub mod team;
 pub mod tools;
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+
+use tocsin_bus::{Bus, BusState};
+use tocsin_kit::http_client::Timeouts;
+use tocsin_kit::{Check, Context, HttpClient, Stop};
+use tocsin_wire::proto::Limits;
+use tocsin_wire::{Service, streams};
+use tokio::sync::{mpsc, watch};
+
+pub use error::Error;
+pub use settings::Settings;
+
+use consume::Handler;
+use model::{ModelClient, ModelTimeouts};
+use run::Worker;
+use slack::{SlackClient, SlackLimits};
+use tools::Toolbox;
+
+/// Runs the worker until it is told to stop; runs in hand are handed over at their next step.
+///
+/// # Errors
+/// When the bus cannot be reached at the start, refuses us, or lacks the pool's consumer.
+pub async fn run(settings: Settings, context: Context) -> Result<(), Error> {
+    let check = context.health.register("nats");
+    let clock = context.clock.clone();
+    let bus = Bus::connect(
+        &settings.bus,
+        Service::AgentWorker,
+        &context.instance,
+        Arc::new(move || clock.now()),
+    );
+    let Some(bus) = context.stop.until_soft(bus).await else {
+        return Ok(());
+    };
+    let bus = bus.map_err(Error::Connect)?;
+    let state = bus.watch_state();
+    context.tasks.spawn(
+        "bus-health",
+        watch_health(state, check, context.stop.clone()),
+    );
+
+    let worker = Arc::new(worker(&settings, &context)?);
+    if worker.slack.is_none() {
+        tracing::warn!("SLACK_BOT_TOKEN is not set: runs post nothing to Slack");
+    }
+    let (freed, finished) = mpsc::channel(backlog::FREED);
+    let (pool, stop) = (settings.pool.clone(), context.stop.clone());
+    context.tasks.spawn(
+        "backlog-follow",
+        backlog::follow(bus.clone(), pool.clone(), finished, stop.clone()),
+    );
+    context.tasks.spawn(
+        "backlog-sweep",
+        backlog::sweep(bus.clone(), pool.clone(), context.instance.clone(), stop),
+    );
+
+    let (consumer, _filter) = streams::workers_consumer(&pool);
+    let handler = Arc::new(Handler {
+        worker,
+        teams: bus.bucket("teams"),
+        bus: bus.clone(),
+        freed,
+        live: consume::LiveRuns::default(),
+        incarnation: context.clock.now().as_nanosecond().to_string(),
+        tries: AtomicU64::new(0),
+    });
+    let stop = context.stop.clone();
+    tracing::info!(pool = %pool, slots = settings.slots, "taking runs");
+    let handle = move |delivery| {
+        let handler = Arc::clone(&handler);
+        async move { handler.handle(delivery).await }
+    };
+    let consuming = bus.consume(
+        ("WORK", &consumer),
+        usize::from(settings.slots),
+        async move { stop.soft().await },
+        handle,
+    );
+    // Boxed: it holds every run's state.
+    let ended = context.stop.until_hard(Box::pin(consuming)).await;
+    ended
+        .unwrap_or(Ok(()))
+        .map_err(|source| Error::Consume { consumer, source })
+}
+
+fn worker(settings: &Settings, context: &Context) -> Result<Worker, Error> {
+    // A stream has no total time; the model's client limits each answer itself.
+    let streaming = Timeouts {
+        total: None,
+        ..Timeouts::default()
+    };
+    let model_http = HttpClient::trusted(streaming).map_err(Error::Http)?;
+    let trusted = HttpClient::trusted(Timeouts::default()).map_err(Error::Http)?;
+    let model = ModelClient::new(
+        model_http,
+        &settings.openai_base_url,
+        settings.openai_api_key.first().cloned(),
+        ModelTimeouts {
+            idle: settings.model_idle_timeout.duration(),
+            total: settings.model_timeout.duration(),
+        },
+    );
+    let slack = settings.slack_bot_token.clone().map(|token| {
+        let limits = SlackLimits {
+            post_interval: settings.slack_post_interval.duration(),
+            update_interval: settings.slack_update_interval.duration(),
+        };
+        Arc::new(SlackClient::new(
+            trusted.clone(),
+            &settings.slack_api_url,
+            token,
+            limits,
+        ))
+    });
+    let hosts = settings.http_get_allow.iter();
+    let hosts = hosts.map(|host| host.trim().to_ascii_lowercase());
+    Ok(Worker {
+        name: settings
+            .worker_name
+            .clone()
+            .unwrap_or_else(|| context.instance.clone()),
+        clock: context.clock.clone(),
+        stop: context.stop.clone(),
+        tasks: context.tasks.clone(),
+        model,
+        default_model: settings.model.clone(),
+        limits: Limits {
+            turns: settings.run_max_turns,
+            seconds: settings.run_max_time.duration().as_secs(),
+            tokens: settings.run_max_tokens,
+            tool_calls: settings.run_max_tool_calls,
+        },
+        slack,
+        toolbox: Toolbox {
+            guarded: context.http.clone(),
+            trusted,
+            prometheus_url: settings.prometheus_url.clone(),
+            http_allow: hosts.filter(|host| !host.is_empty()).collect(),
+        },
+    })
+}
+
+/// `/ready` says what the bus says.
+async fn watch_health(
+    mut state: watch::Receiver<BusState>,
+    check: Check,
+    stop: Stop,
+) -> Result<(), Error> {
+    loop {
+        match state.borrow_and_update().clone() {
+            BusState::Connected => check.ready(),
+            BusState::Disconnected(why) | BusState::Denied(why) => check.not_ready(why),
+        }
+        if !matches!(stop.until_soft(state.changed()).await, Some(Ok(()))) {
+            return Ok(());
+        }
+    }
+}

@@ -8,6 +8,8 @@ mod event;
 mod http_get;
 mod prometheus;
 
+pub(crate) use event::describe as describe_event;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -54,6 +56,18 @@ pub struct Output {
     pub failed: bool,
     pub truncated: bool,
     pub millis: u64,
+}
+
+impl Output {
+    /// A call that was not made.
+    pub fn refused(why: &str) -> Self {
+        Self {
+            text: json!({"error": why}).to_string(),
+            failed: true,
+            truncated: false,
+            millis: 0,
+        }
+    }
 }
 
 /// Why a tool gave no result; shown to the model.

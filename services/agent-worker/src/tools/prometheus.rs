@@ -1,6 +1,5 @@
 //! `prometheus_query` and `prometheus_query_range`.
 
-use reqwest::header::CONTENT_TYPE;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use tocsin_kit::HttpClient;
@@ -58,7 +57,7 @@ pub(super) fn specs() -> [ToolSpec; 2] {
     [
         ToolSpec {
             name: PROMETHEUS_QUERY,
-            description: "Evaluates PromQL at one moment, now unless a time is given. Returns resultType and result.",
+            description: "Evaluates PromQL at one moment, now unless a time is given. Returns Prometheus' answer: data.resultType and data.result.",
             schema: json!({
                 "type": "object", "additionalProperties": false, "required": ["query"],
                 "properties": {"query": query, "time": time("Moment")},
@@ -103,7 +102,7 @@ impl Client<'_> {
         self.ask("query_range", &form).await
     }
 
-    /// The answer's `data`, with `warnings` beside it when there are any.
+    /// The whole answer: status, data, and warnings when there are any.
     async fn ask(&self, path: &str, form: &[(&str, String)]) -> Result<Value, ToolError> {
         let url = format!("{}/api/v1/{path}", self.url.trim_end_matches('/'));
         let failed = |what: &str| ToolError::Failed(format!("Prometheus: {what}"));
@@ -117,25 +116,16 @@ impl Client<'_> {
             .await
             .map_err(|error| failed(&format!("not reachable ({})", error.without_url())))?;
         let status = response.status();
-        let is_json = response
-            .headers()
-            .get(CONTENT_TYPE)
-            .and_then(|kind| kind.to_str().ok())
-            .is_some_and(|kind| kind.contains("json"));
         let body = read_capped(response, MAX_ANSWER)
             .await
             .map_err(|error| failed(&error.to_string()))?;
         let answer: Value = serde_json::from_slice(&body)
-            .map_err(|_| failed(&format!("HTTP {status} without JSON (json: {is_json})")))?;
+            .map_err(|_| failed(&format!("HTTP {status} without JSON")))?;
         if answer.get("status").and_then(Value::as_str) != Some("success") {
             let error = answer.get("error").and_then(Value::as_str);
             return Err(failed(error.unwrap_or("an error without a reason")));
         }
-        let mut data = answer.get("data").cloned().unwrap_or(Value::Null);
-        if let (Some(warnings), Some(data)) = (answer.get("warnings"), data.as_object_mut()) {
-            data.insert("warnings".to_owned(), warnings.clone());
-        }
-        Ok(data)
+        Ok(answer)
     }
 }
 

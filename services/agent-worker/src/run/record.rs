@@ -1,0 +1,182 @@
+//! Where a run's journal and results lie.
+
+use tocsin_bus::{Bus, BusError, Outgoing, PublishError};
+use tocsin_wire::ids::{EventId, MessageId, RunId};
+use tocsin_wire::proto::envelope::Body;
+use tocsin_wire::proto::{Envelope, Journal, JournalEntry};
+use tocsin_wire::token::Token;
+use tocsin_wire::{OrgId, Service, Subject, TeamId, time};
+
+use crate::decide::ResultMessage;
+
+/// The journal of one run, and the way to tell of it.
+pub trait Record: Send + Sync {
+    /// Everything journaled so far.
+    fn replay(&self) -> impl Future<Output = Result<Replay, RecordError>> + Send;
+
+    /// Appends entries after the message with sequence `expected`; the sequence of the new message.
+    /// May be repeated with the same entries when nobody knows whether it happened.
+    fn append(
+        &self,
+        entries: &[JournalEntry],
+        expected: u64,
+    ) -> impl Future<Output = Result<u64, AppendError>> + Send;
+
+    /// Publishes a result; a repeat is harmless.
+    fn tell(&self, result: &ResultMessage) -> impl Future<Output = Result<(), RecordError>> + Send;
+}
+
+/// A journal as it is.
+#[derive(Debug, Clone, Default)]
+pub struct Replay {
+    pub entries: Vec<JournalEntry>,
+    /// Of the last message; 0 when there is none.
+    pub last_sequence: u64,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum RecordError {
+    #[error("read the journal of run {run}")]
+    Replay {
+        run: RunId,
+        #[source]
+        source: BusError,
+    },
+    #[error("append to the journal of run {run}")]
+    Append {
+        run: RunId,
+        #[source]
+        source: PublishError,
+    },
+    #[error("publish a result of run {run}")]
+    Tell {
+        run: RunId,
+        #[source]
+        source: PublishError,
+    },
+}
+
+impl RecordError {
+    /// Whether the same may succeed a moment later.
+    pub fn is_temporary(&self) -> bool {
+        match self {
+            Self::Replay { .. } => true,
+            Self::Append { source, .. } | Self::Tell { source, .. } => source.is_temporary(),
+        }
+    }
+}
+
+/// Why entries are not in the journal.
+#[derive(Debug, thiserror::Error)]
+pub enum AppendError {
+    /// The last message is somebody else's: the run is theirs.
+    #[error("another worker appended first")]
+    Fenced,
+    #[error(transparent)]
+    Record(#[from] RecordError),
+}
+
+/// Journal and results on the bus.
+#[derive(Clone)]
+pub struct BusRecord {
+    pub bus: Bus,
+    pub org: OrgId,
+    pub team: TeamId,
+    pub run: RunId,
+    pub correlation: EventId,
+    /// The work message.
+    pub causation: Option<MessageId>,
+    /// Tells this try from every other, also of the same worker: ids of journal messages depend on it.
+    pub writer: String,
+    pub trace: Option<String>,
+}
+
+impl BusRecord {
+    fn journal(&self) -> Subject {
+        Subject::Journal {
+            org: self.org.clone(),
+            team: self.team.clone(),
+            run: self.run,
+        }
+    }
+
+    fn envelope(&self, id: MessageId, at: jiff::Timestamp, body: Body) -> Envelope {
+        Envelope::new(
+            id,
+            Service::AgentWorker,
+            at,
+            self.correlation,
+            self.causation,
+            body,
+        )
+        .owned_by(&self.org, &self.team)
+    }
+}
+
+impl Record for BusRecord {
+    async fn replay(&self) -> Result<Replay, RecordError> {
+        let run = self.run;
+        let stored = self.bus.replay(&self.journal()).await;
+        let stored = stored.map_err(|source| RecordError::Replay { run, source })?;
+        let mut replay = Replay::default();
+        for message in stored {
+            replay.last_sequence = message.sequence;
+            if let Some(Body::Journal(journal)) = message.envelope.body {
+                replay.entries.extend(journal.entries);
+            }
+        }
+        Ok(replay)
+    }
+
+    async fn append(&self, entries: &[JournalEntry], expected: u64) -> Result<u64, AppendError> {
+        let run = self.run;
+        let first = entries.first().map_or(0, |entry| entry.number);
+        let id = MessageId::journal(run, first, &self.writer);
+        let at = entries.last().and_then(|entry| entry.at.as_ref());
+        let at = at
+            .and_then(time::from_proto)
+            .unwrap_or_else(|| self.bus.now());
+        let journal = Journal {
+            run_id: run.to_string(),
+            entries: entries.to_vec(),
+        };
+        let envelope = self.envelope(id, at, Body::Journal(journal));
+        let outgoing = Outgoing::new(self.journal(), envelope)
+            .expecting(Some(expected))
+            .traced(self.trace.clone());
+        match self.bus.publish(outgoing).await {
+            Ok(published) => Ok(published.sequence),
+            Err(PublishError::WrongSequence { .. }) => {
+                // Ours, with the answer lost, or somebody else's: the last message tells.
+                let stored = self.bus.replay(&self.journal()).await;
+                let stored = stored.map_err(|source| RecordError::Replay { run, source })?;
+                match stored.last() {
+                    Some(last) if last.envelope.id == id.to_string() => Ok(last.sequence),
+                    _ => Err(AppendError::Fenced),
+                }
+            }
+            Err(source) => Err(RecordError::Append { run, source }.into()),
+        }
+    }
+
+    async fn tell(&self, result: &ResultMessage) -> Result<(), RecordError> {
+        let run = self.run;
+        let Ok(what) = Token::new(result.what) else {
+            // The names are ours and valid.
+            return Ok(());
+        };
+        let subject = Subject::Result {
+            service: Service::AgentWorker,
+            what,
+            org: self.org.clone(),
+            team: self.team.clone(),
+        };
+        let id = MessageId::run_result(run, &result.key);
+        let envelope = self.envelope(id, result.at, result.body.clone());
+        let outgoing = Outgoing::new(subject, envelope).traced(self.trace.clone());
+        let published = self.bus.publish(outgoing).await;
+        published
+            .map(|_| ())
+            .map_err(|source| RecordError::Tell { run, source })
+    }
+}
