@@ -1,1 +1,143 @@
-//! 
+//! Decides whose an event is and what is to be done with it.
+//!
+//! * **Reads** EVENTS (consumer `router`), and the buckets `routing` and `teams` into memory.
+//! * **Writes** `work.run.>`, `backlog.run.>` and `results.router.decision.>`; one decision for every
+//!   event, also for those that start nothing.
+//! * **Owns** the bucket `seen`: which event was first to tell of something.
+//! * **Answers** `svc.router.explain`: what would happen to an event.
+//! * **Never** asks config or any other service while it decides, never keeps an event in memory
+//!   that is not in EVENTS, and never starts a second run for the same delivery or message.
+//!
+//! [`decide::decide`] is a pure function of the event, the [`index::Index`] and the team's
+//! [`rules::TeamRules`]. The shell ([`run`]) claims the event's keys, publishes the run, publishes the
+//! decision and only then acknowledges. All ids are derived, so that a crash between any two of these
+//! steps ends in the same messages.
+
+mod claim;
+mod consume;
+pub mod decide;
+mod error;
+pub mod explain;
+pub mod index;
+pub mod owner;
+mod publish;
+pub mod rules;
+pub mod settings;
+
+use std::sync::Arc;
+
+use tocsin_bus::{Bus, BusState};
+use tocsin_kit::{Check, Context};
+use tocsin_wire::Service;
+use tokio::sync::watch;
+
+pub use error::Error;
+pub use settings::Settings;
+
+use consume::Router;
+use explain::explain;
+use index::{Index, ROUTING, TEAMS};
+
+/// The consumer that the router reads with.
+const EVENTS: (&str, &str) = ("EVENTS", "router");
+
+/// Runs the router until `context` stops it.
+///
+/// # Errors
+/// When the bus refuses us, or lacks a stream, bucket or consumer that we need.
+pub async fn run(settings: Settings, context: Context) -> Result<(), Error> {
+    let nats = context.health.register("nats");
+    let loaded = context.health.register("index");
+    let clock = context.clock.clone();
+    let connecting = Bus::connect(
+        &settings.bus,
+        Service::Router,
+        &context.instance,
+        Arc::new(move || clock.now()),
+    );
+    let Some(connected) = context.stop.until_soft(Box::pin(connecting)).await else {
+        return Ok(());
+    };
+    let bus = connected.map_err(Error::Connect)?;
+    report_connection(&context, &bus, nats);
+
+    let index = Arc::new(Index::default());
+    let caught_up = follow(&context, &bus, &index);
+    serve_explain(&context, &bus, &index, &settings);
+    // An index that is half full would send events to nobody.
+    if context.stop.until_soft(all_true(caught_up)).await.is_none() {
+        return Ok(());
+    }
+    let (identifiers, teams) = (index.identifiers(), index.teams());
+    tracing::info!(identifiers, teams, "routing index loaded");
+    loaded.ready();
+
+    let router = Router::new(&bus, index, settings.bots()).map_err(Error::Subject)?;
+    let router = Arc::new(router);
+    let handler = move |delivery| {
+        let router = Arc::clone(&router);
+        async move { Box::pin(router.handle(delivery)).await }
+    };
+    let concurrency = settings.concurrency.get();
+    let soft = context.stop.clone();
+    bus.consume(
+        EVENTS,
+        concurrency,
+        async move { soft.soft().await },
+        handler,
+    )
+    .await
+    .map_err(Error::Consume)
+}
+
+/// Keeps the check `nats` at what the connection says.
+fn report_connection(context: &Context, bus: &Bus, check: Check) {
+    let mut state = bus.watch_state();
+    let stop = context.stop.clone();
+    context.tasks.spawn("connection", async move {
+        loop {
+            match &*state.borrow_and_update() {
+                BusState::Connected => check.ready(),
+                BusState::Disconnected(why) | BusState::Denied(why) => check.not_ready(why.clone()),
+            }
+            match stop.until_soft(state.changed()).await {
+                Some(Ok(())) => {}
+                // Stopped, or the client is gone.
+                Some(Err(_)) | None => return Ok::<(), Error>(()),
+            }
+        }
+    });
+}
+
+/// Starts following both buckets; each receiver turns true once its snapshot is in.
+fn follow(context: &Context, bus: &Bus, index: &Arc<Index>) -> [watch::Receiver<bool>; 2] {
+    [(ROUTING, "follow routing"), (TEAMS, "follow teams")].map(|(name, task)| {
+        let (sender, receiver) = watch::channel(false);
+        let (bucket, index, stop) = (bus.bucket(name), Arc::clone(index), context.stop.clone());
+        context.tasks.spawn(task, async move {
+            index.follow(bucket, name, stop.soft(), sender).await;
+            Ok::<(), Error>(())
+        });
+        receiver
+    })
+}
+
+async fn all_true(receivers: [watch::Receiver<bool>; 2]) {
+    for mut receiver in receivers {
+        // The sender lives as long as its watch, which only ends with the soft stop.
+        let _ended = receiver.wait_for(|caught_up| *caught_up).await;
+    }
+}
+
+fn serve_explain(context: &Context, bus: &Bus, index: &Arc<Index>, settings: &Settings) {
+    let (bus, index, bots) = (bus.clone(), Arc::clone(index), settings.bots());
+    let stop = context.stop.clone();
+    context.tasks.spawn("explain", async move {
+        let answer = move |question| {
+            let answer = explain(question, &index, &bots);
+            async move { answer }
+        };
+        let serving = bus.serve("explain", stop.soft(), answer);
+        serving.await.map_err(Error::Explain)
+    });
+}

@@ -1,0 +1,187 @@
+//! The bucket `seen`: which event was first to tell of something. A key is created once and never
+//! changed; whoever finds it held by another event is a duplicate.
+
+use tocsin_bus::{Bucket, Bus, KeyValueError};
+use tocsin_wire::ids::{EventId, MessageId, RunId};
+use tocsin_wire::proto::envelope::Body;
+use tocsin_wire::proto::{Claim, Envelope};
+use tocsin_wire::{KeyToken, Service};
+
+use crate::owner::Owner;
+
+const SEEN: &str = "seen";
+
+/// Who asks, and for what.
+#[derive(Clone, Debug)]
+pub(crate) struct Claimant {
+    pub(crate) event: EventId,
+    pub(crate) run: RunId,
+    pub(crate) owner: Owner,
+}
+
+/// What became of a claim.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Held {
+    /// By this event, for this run: now, or by an earlier try at it.
+    Ours,
+    /// By this event, but an earlier try settled on another run (routing changed meanwhile, or a
+    /// newer version reads another meaning). That one counts: it may have been started already.
+    Settled { owner: Owner, run: RunId },
+    /// By another event.
+    Theirs { event_id: String, run_id: String },
+}
+
+/// A claim could not be made or read.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ClaimError {
+    #[error("claim {key}")]
+    Create {
+        key: String,
+        #[source]
+        source: KeyValueError,
+    },
+    #[error("read who holds {key}")]
+    Read {
+        key: String,
+        #[source]
+        source: KeyValueError,
+    },
+    #[error("{key} was held and is free again; it expired meanwhile")]
+    Vanished { key: String },
+    #[error("{key} holds no claim; the bucket seen has a foreign value, remove that key")]
+    Foreign { key: String },
+}
+
+/// Access to the bucket.
+#[derive(Clone)]
+pub(crate) struct Claims {
+    bus: Bus,
+    bucket: Bucket,
+}
+
+impl Claims {
+    pub(crate) fn new(bus: &Bus) -> Self {
+        Self {
+            bus: bus.clone(),
+            bucket: bus.bucket(SEEN),
+        }
+    }
+
+    /// Claims what happened.
+    pub(crate) async fn semantic(&self, key: &str, by: &Claimant) -> Result<Held, ClaimError> {
+        self.claim("semantic", key, by).await
+    }
+
+    /// Claims one delivery.
+    pub(crate) async fn delivery(&self, key: &str, by: &Claimant) -> Result<Held, ClaimError> {
+        self.claim("delivery", key, by).await
+    }
+
+    async fn claim(&self, what: &str, raw: &str, by: &Claimant) -> Result<Held, ClaimError> {
+        let key = format!("{what}.{}", KeyToken::encode(raw));
+        match self
+            .bucket
+            .create(&key, &self.envelope(&key, raw, by))
+            .await
+        {
+            Ok(_revision) => return Ok(Held::Ours),
+            Err(KeyValueError::Exists { .. }) => {}
+            Err(source) => return Err(ClaimError::Create { key, source }),
+        }
+        let found = self.bucket.get(&key).await;
+        let found = match found {
+            Ok(Some(entry)) => entry.envelope,
+            Ok(None) => return Err(ClaimError::Vanished { key }),
+            Err(source) => return Err(ClaimError::Read { key, source }),
+        };
+        read(&found, by).ok_or(ClaimError::Foreign { key })
+    }
+
+    fn envelope(&self, key: &str, raw: &str, by: &Claimant) -> Envelope {
+        let id = MessageId::key_value(SEEN, key, &by.event.to_string());
+        let claim = Claim {
+            key: raw.to_owned(),
+            event_id: by.event.to_string(),
+            run_id: by.run.to_string(),
+        };
+        let (now, cause) = (self.bus.now(), Some(by.event.into()));
+        Envelope::new(
+            id,
+            Service::Router,
+            now,
+            by.event,
+            cause,
+            Body::Claim(claim),
+        )
+        .owned_by(&by.owner.org, &by.owner.team)
+    }
+}
+
+/// What an existing claim means to `by`.
+fn read(envelope: &Envelope, by: &Claimant) -> Option<Held> {
+    let Some(Body::Claim(claim)) = &envelope.body else {
+        return None;
+    };
+    if claim.event_id != by.event.to_string() {
+        return Some(Held::Theirs {
+            event_id: claim.event_id.clone(),
+            run_id: claim.run_id.clone(),
+        });
+    }
+    if claim.run_id == by.run.to_string() {
+        return Some(Held::Ours);
+    }
+    let tenant = envelope.tenant.as_ref()?;
+    let owner = Owner::new(&tenant.org, &tenant.team).ok()?;
+    let run = claim.run_id.parse().ok()?;
+    Some(Held::Settled { owner, run })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn claimant(event: &str, team: &str) -> Claimant {
+        Claimant {
+            event: EventId::derive(event),
+            run: RunId::derive("what happened", "acme", team),
+            owner: Owner::new("acme", team).expect("tokens"),
+        }
+    }
+
+    fn held_by(claimant: &Claimant) -> Envelope {
+        let claim = Claim {
+            key: "k".to_owned(),
+            event_id: claimant.event.to_string(),
+            run_id: claimant.run.to_string(),
+        };
+        let id = MessageId::key_value(SEEN, "k", "");
+        let at = jiff::Timestamp::UNIX_EPOCH;
+        Envelope::new(
+            id,
+            Service::Router,
+            at,
+            claimant.event,
+            None,
+            Body::Claim(claim),
+        )
+        .owned_by(&claimant.owner.org, &claimant.owner.team)
+    }
+
+    #[test]
+    fn the_first_event_and_its_first_owner_count() {
+        let first = claimant("Ev1", "pay");
+        let envelope = held_by(&first);
+        assert_eq!(read(&envelope, &first), Some(Held::Ours));
+        let moved = claimant("Ev1", "shop");
+        let (owner, run) = (first.owner.clone(), first.run);
+        let settled = Held::Settled { owner, run };
+        assert_eq!(read(&envelope, &moved), Some(settled));
+        let twin = read(&envelope, &claimant("Ev2", "pay"));
+        let (event_id, run_id) = (first.event.to_string(), first.run.to_string());
+        assert_eq!(twin, Some(Held::Theirs { event_id, run_id }));
+        let mut foreign = envelope;
+        foreign.body = None;
+        assert_eq!(read(&foreign, &first), None);
+    }
+}
