@@ -17,6 +17,7 @@ VERBS = {
     "chaos": "build for release, kill every process under load and count what was lost: nothing",
     "status": "what runs, where, and whether it is ready",
     "reset": "stop everything and wipe its data (--yes does not ask)",
+    "tocsin": "the tocsin CLI with the settings of what runs (./dev tocsin events ls)",
     "nats": "the nats CLI as operator (./dev nats stream ls)",
     "psql": "psql on the database",
     "logs": "the logs, all or by name (./dev logs -f worker-1)",
@@ -57,6 +58,8 @@ def _run(arguments: list[str]) -> int:
         return check.measure(f"tocsin-{verb}", rest)
     if verb == "nats":
         return look.nats(rest) or 0
+    if verb == "tocsin":
+        return look.tocsin(rest) or 0
     if verb == "psql":
         return look.psql(rest) or 0
     return _own(verb, rest)

@@ -23,10 +23,10 @@ def down() -> None:
         # The supervisor stops its processes in order; each may take its whole limit.
         processes.stop(supervisor.NAME, limit=processes.STOP_LIMIT * max(1, len(names)))
         left = [name for name in processes.remembered() if processes.stop(name)]
-        if names:
-            current.note(", ".join(names))
         if left:
             current.note(f"left behind by a killed supervisor: {', '.join(left)}")
+        elif names:
+            current.note(", ".join(names))
 
 
 def status() -> bool:
@@ -103,7 +103,8 @@ def _postgres_home() -> Optional[Path]:
 def nats(arguments: list[str]) -> None:
     """Becomes the `nats` CLI with the operator's identity."""
     kept = _kept()
-    path = tools.environment()["PATH"]
+    # `tocsin` too, for `--translate 'tocsin decode'`.
+    path = os.pathsep.join([str(_programs()), tools.environment()["PATH"]])
     program = shutil.which("nats", path=path)
     if not program:
         raise Failure(
@@ -113,12 +114,28 @@ def nats(arguments: list[str]) -> None:
         )
     environment = {
         **tools.environment(),
+        "PATH": path,
         "NATS_URL": kept["NATS_URL"],
         "NATS_NKEY": str(places.KEYS / "operator.nk"),
         # Contexts of the person's own must not decide which server this is.
         "NATS_CONTEXT": "",
     }
     os.execvpe(program, [program, *arguments], environment)
+
+
+def tocsin(arguments: list[str]) -> None:
+    """Becomes the `tocsin` CLI with the settings of this checkout."""
+    environment = {**tools.environment(), **_kept()}
+    program = _programs() / "tocsin"
+    if not program.exists():
+        raise Failure(f"{program} is not there", "./dev up builds it")
+    os.execve(program, [str(program), *arguments], environment)
+
+
+def _programs() -> Path:
+    """Where `./dev up` last built: the services that run and the CLI are the same program."""
+    running = next((Path(spec["command"][0]) for spec in supervisor.read_plan() if spec["name"] == "services"), None)
+    return running.parent if running else places.target() / "debug"
 
 
 def psql(arguments: list[str]) -> None:

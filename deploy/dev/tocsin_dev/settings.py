@@ -118,7 +118,7 @@ def identities() -> dict[str, str]:
         "SIGNING_KEY_FILE": str(places.KEYS / "{service}.key"),
         "SIGNING_ROOT_FILE": str(places.KEYS / "root.pub"),
         "NATS_NKEY_FILE": str(places.KEYS / "{service}.nk"),
-        "TOCSIN_KEYS_DIR": str(places.KEYS),
+        "KEY_DIRECTORY": str(places.KEYS),
     }
 
 

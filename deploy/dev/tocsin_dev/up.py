@@ -40,7 +40,7 @@ def up(release: bool, demo: bool) -> Settings:
         _declare(chosen, programs)
         _start_services(chosen, programs, infrastructure)
         event = _demonstrate(chosen, programs) if demo else None
-    _where_to_look(chosen, programs, event, time.monotonic() - started)
+    _where_to_look(chosen, event, time.monotonic() - started)
     return chosen
 
 
@@ -177,8 +177,7 @@ def tocsin(chosen: Settings, programs: Path, *arguments: str, limit: float = 60.
     return done.stdout
 
 
-def _where_to_look(chosen: Settings, programs: Path, event: Optional[str], seconds: float) -> None:
-    program = os.path.relpath(programs / "tocsin", places.ROOT)
+def _where_to_look(chosen: Settings, event: Optional[str], seconds: float) -> None:
     line()
     line(f"Tocsin is up ({seconds:.1f} s). Where to look:")
     if not chosen.real_slack:
@@ -186,12 +185,12 @@ def _where_to_look(chosen: Settings, programs: Path, event: Optional[str], secon
     line(f"  ingress            {chosen.url('TOCSIN_INGRESS_PORT')}/webhooks/pagerduty")
     line(f"  config             {chosen.url('TOCSIN_CONFIG_PORT')}/")
     line(f"  nats-server        {chosen.kept['NATS_URL']}" + (f"   monitoring {chosen.url('TOCSIN_NATS_MONITORING_PORT')}/" if chosen.own_nats else ""))
-    line("Things to try (first: set -a; . .tocsin/env; set +a):")
-    line(f"  {program} send pagerduty --title 'Payments are slow'")
-    line(f"  {program} events ls")
+    line("Things to try:")
+    line("  ./dev tocsin send pagerduty --title 'Payments are slow'")
+    line("  ./dev tocsin events ls")
     if event:
-        line(f"  {program} events show {event}")
-    line(f"  ./dev nats sub --translate '{program} decode' 'events.>'")
+        line(f"  ./dev tocsin events show {event}")
+    line("  ./dev nats sub --translate 'tocsin decode' 'events.>'")
     line("  ./dev nats stream ls        ./dev nats consumer report WORK        ./dev nats micro ls")
     line("  ./dev status   ./dev logs   ./dev down")
 
