@@ -54,7 +54,8 @@ pub async fn run(settings: Settings, context: Context) -> Result<(), Error> {
         &context.instance,
         Arc::new(move || clock.now()),
     );
-    let Some(bus) = context.stop.until_soft(bus).await else {
+    // Boxed: connecting declares and verifies everything.
+    let Some(bus) = context.stop.until_soft(Box::pin(bus)).await else {
         return Ok(());
     };
     let bus = bus.map_err(Error::Connect)?;

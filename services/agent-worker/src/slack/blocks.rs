@@ -59,7 +59,7 @@ pub fn dashboard(state: &RunState, request: &RunRequest, user: &str) -> Rendered
     };
     finish(
         blocks,
-        format!("{mention}Investigating: {}", escape(&title(request))),
+        &format!("{mention}Investigating: {}", escape(&title(request))),
     )
 }
 
@@ -103,7 +103,7 @@ pub fn final_message(state: &RunState, request: &RunRequest, conclusion: &Conclu
     };
     blocks.extend(footer(state, &numbers(state, request, conclusion)));
     blocks.push(feedback(request));
-    finish(blocks, text)
+    finish(blocks, &text)
 }
 
 /// A run that only tells something.
@@ -366,7 +366,7 @@ fn context(texts: &[String]) -> Value {
     json!({"type": "context", "elements": elements})
 }
 
-fn finish(mut blocks: Vec<Value>, text: String) -> Rendered {
+fn finish(mut blocks: Vec<Value>, text: &str) -> Rendered {
     if blocks.len() > MAX_BLOCKS {
         // The end matters most: numbers and buttons.
         let surplus = blocks.len() - MAX_BLOCKS;
@@ -374,7 +374,10 @@ fn finish(mut blocks: Vec<Value>, text: String) -> Rendered {
         blocks.drain(end.saturating_sub(surplus)..end);
     }
     Rendered {
-        text: clip(&text, MAX_FALLBACK),
+        text: clip(text, MAX_FALLBACK),
         blocks,
     }
 }
+
+#[cfg(test)]
+mod tests;
