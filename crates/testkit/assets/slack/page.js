@@ -95,9 +95,10 @@ function drawChannel(jump) {
     nodes.push(withReplies(root, all.filter((reply) => reply.thread_ts === root.ts && reply.ts !== root.ts)));
   }
   const roots = new Set(all.map((message) => message.ts));
-  const orphans = Map.groupBy
-    ? Map.groupBy(all.filter((m) => m.thread_ts && !roots.has(m.thread_ts)), (m) => m.thread_ts)
-    : new Map();
+  const orphans = new Map();
+  for (const reply of all.filter((message) => message.thread_ts && !roots.has(message.thread_ts))) {
+    orphans.set(reply.thread_ts, [...(orphans.get(reply.thread_ts) || []), reply]);
+  }
   for (const [, replies] of orphans) {
     const thread = element("div", "thread", ...replies.map(drawMessage));
     nodes.push(element("div", "orphan", element("div", "quiet", "Thread of a message that is not here"), thread));

@@ -25,7 +25,7 @@ use super::Error;
 use super::runtime::Server;
 
 /// Requests kept for tests to look at: bodies grow with the conversation.
-const KEPT_REQUESTS: usize = 2_000;
+const KEPT_REQUESTS: usize = 1_000;
 
 const CHECKOUT: &str = include_str!("../../assets/scripts/checkout.json");
 const ANY_ALERT: &str = include_str!("../../assets/scripts/any-alert.json");
@@ -168,7 +168,7 @@ impl Model {
         format!("http://{}/v1", self.address())
     }
 
-    /// The newest 2,000 requests, oldest first.
+    /// The newest 1,000 requests, oldest first.
     pub fn requests(&self) -> Vec<Request> {
         self.shared.lock().requests.iter().cloned().collect()
     }

@@ -39,7 +39,8 @@ pub struct Settings {
     pub identity: Identity,
     /// Id and name of the channels that exist from the start.
     pub channels: Vec<(String, String)>,
-    /// Whether posting to another channel id creates it; else `channel_not_found`.
+    /// Whether naming another channel id creates it (and an unknown thread is an empty one); else
+    /// `channel_not_found` and `thread_not_found`.
     pub create_channels: bool,
     pub limits: RateLimits,
     /// Where the page's buttons and messages go; none: the page only shows.
@@ -203,7 +204,7 @@ impl Slack {
         self.shared.lock().message(channel, ts).cloned()
     }
 
-    /// The newest 50,000 calls of the Web API, oldest first.
+    /// The newest 20,000 calls of the Web API, oldest first.
     pub fn calls(&self) -> Vec<Call> {
         self.shared.lock().calls.iter().cloned().collect()
     }

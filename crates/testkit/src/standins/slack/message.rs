@@ -47,8 +47,8 @@ pub struct Reaction {
 #[derive(Clone, Debug, Serialize)]
 pub struct Version {
     pub at: i64,
-    pub text: String,
-    pub blocks: Vec<Value>,
+    /// What a person read then: see [`Message::shown`].
+    pub shown: String,
 }
 
 impl Message {
@@ -67,7 +67,7 @@ impl Message {
     pub fn ever_showed(&self, needle: &str) -> bool {
         self.versions
             .iter()
-            .any(|version| shown(&version.text, &version.blocks).contains(needle))
+            .any(|version| version.shown.contains(needle))
     }
 
     /// A value of the metadata's `event_payload`, as text.
@@ -86,8 +86,7 @@ impl Message {
         }
         let version = Version {
             at,
-            text: self.text.clone(),
-            blocks: self.blocks.clone(),
+            shown: self.shown(),
         };
         self.versions.push_back(version);
     }

@@ -91,7 +91,7 @@ impl Agent {
     }
 
     async fn investigate(&mut self) -> Value {
-        loop {
+        for _ in 0..10 {
             let said = self.say().await;
             if said.calls.is_empty() {
                 assert_eq!(said.finish_reason, "stop");
@@ -100,6 +100,7 @@ impl Agent {
             assert_eq!(said.finish_reason, "tool_calls");
             self.answer(&said).await;
         }
+        panic!("no answer within ten turns: {:?}", self.messages);
     }
 }
 

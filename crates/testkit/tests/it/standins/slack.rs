@@ -99,6 +99,11 @@ async fn every_refusal_is_slacks_own() {
         .await;
     let pointer = "[ERROR] must be less than 3001 characters [json-pointer:/blocks/0/text/text]";
     assert_eq!(answer["response_metadata"]["messages"], json!([pointer]));
+    let lost = json!({"channel": "C1", "ts": "1700000000.000001"});
+    assert_eq!(
+        caller.call("conversations.replies", lost).await["error"],
+        "thread_not_found"
+    );
     assert_eq!(
         caller.call("chat.unknown", json!({})).await["error"],
         "unknown_method"

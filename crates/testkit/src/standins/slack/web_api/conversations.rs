@@ -61,7 +61,8 @@ pub(super) fn replies(
         .filter(|message| visible(message))
         .filter(in_thread)
         .collect();
-    if thread.is_empty() {
+    // Where channels come to be by being named, so do the threads of events sent from elsewhere.
+    if thread.is_empty() && !workspace.create_channels {
         return Err("thread_not_found".into());
     }
     // The parent comes with every first page, whatever the window.
