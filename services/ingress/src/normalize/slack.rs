@@ -36,6 +36,12 @@ pub enum Endpoint {
     Commands,
 }
 
+/// Whether a kind is one of Slack's interactive payloads.
+#[must_use]
+pub fn is_interaction(kind: &str) -> bool {
+    kind != super::OTHER && kinds::interaction(kind) == kind
+}
+
 /// Reads a verified delivery.
 ///
 /// # Errors

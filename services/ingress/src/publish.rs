@@ -1,0 +1,69 @@
+//! From an event to its place in the stream EVENTS.
+
+use std::{sync::OnceLock, time::Duration};
+
+use jiff::Timestamp;
+use tocsin_bus::{Bus, Outgoing, Published};
+use tocsin_wire::{
+    InvalidToken, KeyToken, Service, Subject, Token, identifier,
+    ids::EventId,
+    proto::{Envelope, Event, envelope::Body},
+};
+
+use crate::error::Rejection;
+
+/// How long the bus may take to store an event. The sender hears 503 within a second; an event that
+/// was stored all the same has the same id when it comes again.
+pub(crate) const PUBLISH_TIMEOUT: Duration = Duration::from_millis(700);
+
+/// The way to the bus, also before there is one.
+#[derive(Default)]
+pub(crate) struct Publisher(OnceLock<Bus>);
+
+impl Publisher {
+    /// Gives it the connection; only the first call counts.
+    pub(crate) fn connected(&self, bus: Bus) {
+        let _only_the_first = self.0.set(bus);
+    }
+
+    /// Stores an event. Its id follows from its delivery key, so a repeat is a duplicate.
+    pub(crate) async fn publish(
+        &self,
+        event: Event,
+        now: Timestamp,
+    ) -> Result<Published, Rejection> {
+        let bus = self.0.get().filter(|bus| bus.is_connected());
+        let bus = bus.ok_or(Rejection::Disconnected)?;
+        let subject = subject(&event).map_err(Rejection::Subject)?;
+        let publishing = bus.publish(Outgoing::new(subject, envelope(event, now)));
+        tokio::time::timeout(PUBLISH_TIMEOUT, publishing)
+            .await
+            .map_err(|_elapsed| Rejection::Unacknowledged)?
+            .map_err(Rejection::Publish)
+    }
+}
+
+fn envelope(event: Event, now: Timestamp) -> Envelope {
+    let id = EventId::derive(&event.delivery_key);
+    Envelope::new(
+        id.into(),
+        Service::Ingress,
+        now,
+        id,
+        None,
+        Body::Event(event),
+    )
+}
+
+/// `events.<provider>.<source>.<kind>.<key>`; the key is what routes it first, as routing compares
+/// it, so that one repository has one subject.
+pub(crate) fn subject(event: &Event) -> Result<Subject, InvalidToken> {
+    let first = event.identifiers.first();
+    let key = first.map(|first| identifier::normalise(&first.r#type, &first.value));
+    Ok(Subject::Event {
+        provider: Token::new(event.provider.as_str())?,
+        source: Token::new(event.source_id.as_str())?,
+        kind: Token::new(event.kind.as_str())?,
+        key: KeyToken::encode(&key.unwrap_or_default()),
+    })
+}

@@ -1,0 +1,87 @@
+//! Settings of ingress.
+
+use std::time::Duration;
+
+use tocsin_bus::BusSettings;
+use tocsin_kit::{
+    SecretList,
+    http_server::Limits,
+    settings::{Bytes, HttpListen, Seconds},
+};
+
+/// What Slack's own libraries allow between a request's timestamp and our clock.
+const SLACK_TOLERANCE: Duration = Duration::from_secs(300);
+/// GitHub's largest deliveries have 25 MB, but those over 1 MiB are bulk pushes that nobody routes,
+/// and no message of the bus is larger.
+const MAX_BODY: u64 = 1 << 20;
+/// A sender that needs longer for its headers is broken or hostile.
+const HEADER_TIMEOUT: Duration = Duration::from_secs(5);
+/// Slack, the most impatient sender, gives up after 3 s; PagerDuty's longest wait is 16 s.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(16);
+
+/// Flags and environment of ingress.
+#[derive(Clone, Debug, clap::Args)]
+pub struct Settings {
+    #[command(flatten)]
+    pub bus: BusSettings,
+
+    /// Where webhooks are received.
+    #[arg(long, env = "INGRESS_LISTEN", default_value = "0.0.0.0:8080")]
+    pub listen: HttpListen,
+
+    /// Signing secrets of the Slack app, comma-separated while one is rotated. Without one,
+    /// everything that claims to come from Slack is refused.
+    #[arg(
+        long,
+        env = "SLACK_SIGNING_SECRET",
+        hide_env_values = true,
+        default_value = ""
+    )]
+    pub slack_signing_secret: SecretList,
+
+    /// Secrets of the GitHub App or its hooks, comma-separated; without one, GitHub is off.
+    #[arg(
+        long,
+        env = "GITHUB_WEBHOOK_SECRET",
+        hide_env_values = true,
+        default_value = ""
+    )]
+    pub github_webhook_secret: SecretList,
+
+    /// Secrets of PagerDuty's webhook subscriptions, comma-separated; without one, PagerDuty is off.
+    #[arg(
+        long,
+        env = "PAGERDUTY_WEBHOOK_SECRET",
+        hide_env_values = true,
+        default_value = ""
+    )]
+    pub pagerduty_webhook_secret: SecretList,
+
+    /// How far a Slack request's timestamp may be from our clock, in both directions.
+    #[arg(long, env = "SLACK_TOLERANCE", default_value_t = Seconds::new(SLACK_TOLERANCE))]
+    pub slack_tolerance: Seconds,
+
+    /// Largest body (413 over it).
+    #[arg(long, env = "INGRESS_MAX_BODY", default_value_t = Bytes::new(MAX_BODY))]
+    pub max_body_bytes: Bytes,
+
+    /// Time for a sender to send the headers of a request; also how long an idle connection is kept.
+    #[arg(long, env = "INGRESS_HEADER_TIMEOUT", default_value_t = Seconds::new(HEADER_TIMEOUT))]
+    pub header_timeout: Seconds,
+
+    /// Time to receive and answer a request (503 after it).
+    #[arg(long, env = "INGRESS_REQUEST_TIMEOUT", default_value_t = Seconds::new(REQUEST_TIMEOUT))]
+    pub request_timeout: Seconds,
+}
+
+impl Settings {
+    /// Limits of the listener; the body is capped by what reads it, which also counts the refusal.
+    pub(crate) fn limits(&self) -> Limits {
+        Limits {
+            header_timeout: self.header_timeout.duration(),
+            request_timeout: Some(self.request_timeout.duration()),
+            max_body: None,
+            ..Limits::default()
+        }
+    }
+}
