@@ -52,10 +52,10 @@ impl OperationError {
         move |source| Self::Query { operation, source }
     }
 
-    pub(crate) fn corrupt(table: &'static str, why: impl ToString) -> Self {
+    pub(crate) fn corrupt(table: &'static str, why: impl Into<String>) -> Self {
         Self::Corrupt {
             table,
-            why: why.to_string(),
+            why: why.into(),
         }
     }
 

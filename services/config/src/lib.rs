@@ -1,12 +1,216 @@
-//! The config room.
+//! The tenants: org → unit → team, what each sets, who may call, and what leads to which team.
+//!
+//! * **Reads** schema `config` in Postgres.
+//! * **Writes** schema `config`; the buckets `routing` (identifier → owners) and `teams` (effective
+//!   config of each team); `config.changed.<org>.<node>`. A write and its outbox row commit
+//!   together; the outbox is published in order, snapshots before news.
+//! * **Owns** nodes and their history, team tokens, routing identifiers: it is the only source of
+//!   truth for them, and everything it puts on the bus can be rebuilt from Postgres.
+//! * **Answers** the HTTP API under `/api/v1`, and `svc.config.effective` and `svc.config.lookup` for
+//!   the operator.
+//! * **Never** stores a token, only a keyed hash of it; never changes state when it is asked a
+//!   question; never takes org or team of a token's holder from anywhere but the token's row.
+//!
+//! The rules are pure: `merge` (inheritance and patches), `decide` (what a write may do and what
+//! follows), `routing` (claims and lookups), `token` (what a credential is worth). `pg` holds all SQL,
+//! `http` the routes, `publish` the way to the bus.
+//!
+//! While Postgres is down, requests are answered 503 `database_unavailable` and `/ready` says so;
+//! while NATS is down, writes go on and wait in the outbox.
 
+mod answers;
 mod change;
 mod decide;
 mod defaults;
 mod diff;
 mod error;
+mod http;
+mod lookup;
 mod merge;
 mod node;
 mod pg;
+mod publish;
 mod routing;
+mod settings;
 mod token;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tocsin_bus::{Bus, BusState};
+use tocsin_kit::{Check, Context, ErrorChain, http_server};
+use tocsin_store::{Store, outbox};
+use tocsin_wire::Service;
+use tokio::sync::watch;
+
+pub use error::Error;
+pub use settings::Settings;
+
+use http::App;
+use pg::Database;
+use publish::Publisher;
+
+/// How often the database is asked whether it answers; `/ready` is at most this much behind.
+const PROBE_INTERVAL: Duration = Duration::from_secs(2);
+
+/// How long to wait before the schema is prepared, or the snapshots are rebuilt, once more.
+const RETRY_PAUSE: Duration = Duration::from_secs(1);
+
+/// Runs config until `context` stops it.
+///
+/// # Errors
+/// When the port is taken, the schema is not this program's, or the bus refuses us. A database or
+/// broker that is down is no error: it is waited for.
+pub async fn run(settings: Settings, context: Context) -> Result<(), Error> {
+    let listener = http_server::bind(&settings.listen())
+        .await
+        .map_err(Error::Listen)?;
+    run_on(listener, settings, context).await
+}
+
+/// The same on a port that is open already.
+///
+/// # Errors
+/// As [`run`].
+pub async fn run_on(
+    listener: tokio::net::TcpListener,
+    settings: Settings,
+    context: Context,
+) -> Result<(), Error> {
+    let store =
+        Store::connect(&settings.store, "config", sqlx::migrate!()).map_err(Error::Database)?;
+    let database = Database::new(store.clone());
+    let app = Arc::new(App {
+        database: database.clone(),
+        defaults: defaults::system_defaults().map_err(Error::Defaults)?,
+        clock: context.clock.clone(),
+        admin_tokens: settings.admin_token.clone(),
+        peppers: settings.token_pepper.clone(),
+        internal_secrets: settings.internal_service_secret.clone(),
+    });
+    if settings.admin_token.is_empty() {
+        tracing::warn!("ADMIN_TOKEN is not set: the admin API refuses everybody");
+    }
+    let (router, limits) = (http::router(Arc::clone(&app)), settings.limits.limits());
+    let serving = context.clone();
+    context.tasks.spawn("http", async move {
+        http_server::serve(listener, router, limits, &serving).await
+    });
+    let check = context.health.register("postgres");
+    context.tasks.spawn(
+        "postgres",
+        watch_database(store, settings.migrate, check, context.clone()),
+    );
+    context
+        .tasks
+        .spawn("publish", Box::pin(publish(settings, app, context.clone())));
+    context.stop.soft().await;
+    Ok(())
+}
+
+/// Prepares the schema, then reports on the database.
+async fn watch_database(
+    store: Store,
+    migrate: bool,
+    check: Check,
+    context: Context,
+) -> Result<(), Error> {
+    let mut prepared = false;
+    loop {
+        let probe = async {
+            if prepared {
+                return store.ready().await;
+            }
+            if migrate {
+                store.migrate().await?;
+            }
+            store.check_schema().await
+        };
+        let Some(outcome) = context.stop.until_soft(probe).await else {
+            return Ok(());
+        };
+        match outcome {
+            Ok(()) => {
+                prepared = true;
+                check.ready();
+            }
+            Err(error) if prepared || error.is_transient() => {
+                check.not_ready(ErrorChain(&error).to_string());
+            }
+            Err(error) => return Err(Error::Database(error)),
+        }
+        let pause = if prepared {
+            PROBE_INTERVAL
+        } else {
+            RETRY_PAUSE
+        };
+        context.stop.until_soft(tokio::time::sleep(pause)).await;
+    }
+}
+
+/// Joins the bus, heals the snapshots, then relays the outbox and answers questions.
+async fn publish(settings: Settings, app: Arc<App>, context: Context) -> Result<(), Error> {
+    let nats = context.health.register("nats");
+    let snapshots = context.health.register("snapshots");
+    let clock = context.clock.clone();
+    let connecting = Bus::connect(
+        &settings.bus,
+        Service::Config,
+        &context.instance,
+        Arc::new(move || clock.now()),
+    );
+    let Some(connected) = context.stop.until_soft(Box::pin(connecting)).await else {
+        return Ok(());
+    };
+    let bus = connected.map_err(Error::Bus)?;
+    let stop = context.stop.clone();
+    let state = bus.watch_state();
+    context.tasks.spawn("nats-state", async move {
+        stop.until_soft(report(state, nats)).await;
+        Ok::<_, Error>(())
+    });
+    answers::spawn(&bus, &app, &context);
+    let publisher = Publisher::new(bus, app.database.clone(), app.defaults.clone());
+    let rebuilding = Box::pin(rebuild(&publisher, &snapshots));
+    if context.stop.until_soft(rebuilding).await.is_none() {
+        return Ok(());
+    }
+    let relay = |row| {
+        let publisher = publisher.clone();
+        async move { publisher.publish(row).await }
+    };
+    outbox::relay(app.database.store(), relay, context.stop.soft()).await;
+    Ok(())
+}
+
+/// Until it succeeds: without it, a bucket that was lost would stay empty.
+async fn rebuild(publisher: &Publisher, check: &Check) {
+    loop {
+        match publisher.rebuild().await {
+            Ok(rebuilt) => {
+                tracing::info!(
+                    identifiers = rebuilt.identifiers,
+                    teams = rebuilt.teams,
+                    "the snapshots say what the database says; this many keys had to be written"
+                );
+                check.ready();
+                return;
+            }
+            Err(error) => check.not_ready(ErrorChain(&error).to_string()),
+        }
+        tokio::time::sleep(RETRY_PAUSE).await;
+    }
+}
+
+/// Shows the connection to NATS, until the bus is gone.
+async fn report(mut state: watch::Receiver<BusState>, check: Check) {
+    loop {
+        match &*state.borrow_and_update() {
+            BusState::Connected => check.ready(),
+            BusState::Disconnected(why) | BusState::Denied(why) => check.not_ready(why.clone()),
+        }
+        if state.changed().await.is_err() {
+            return;
+        }
+    }
+}

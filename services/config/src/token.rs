@@ -247,7 +247,8 @@ mod tests {
         let later = |token: &mut Token| token.expires_at = Some(now + 1.second());
         let revoked = |token: &mut Token| token.revoked_at = Some(now);
         let same = |_: &mut Token| {};
-        let cases: [(&str, &dyn Fn(&mut Token), Result<(), Bad>); 7] = [
+        type Change<'a> = &'a dyn Fn(&mut Token);
+        let cases: [(&str, Change<'_>, Result<(), Bad>); 7] = [
             (&good, &same, Ok(())),
             (&good, &later, Ok(())),
             (&good, &ended, Err(Bad::Expired)),

@@ -4,7 +4,10 @@ use super::*;
 use crate::node::tests::node;
 
 fn object(value: Value) -> Config {
-    value.as_object().expect("object").clone()
+    match value {
+        Value::Object(object) => object,
+        other => panic!("not an object: {other}"),
+    }
 }
 
 fn new_node(id: &str, parent: Option<&str>, kind: Kind) -> NewNode {

@@ -34,8 +34,17 @@ impl Database {
         org: &OrgId,
         node: &NodeId,
     ) -> Result<Lineage, OperationError> {
-        let line = read_lineage(self.store.pool(), org, node).await?;
+        let line = self.find_lineage(org, node).await?;
         Ok(line.ok_or_else(|| no_node(org, node))?)
+    }
+
+    /// The same, for a node that may be gone.
+    pub(crate) async fn find_lineage(
+        &self,
+        org: &OrgId,
+        node: &NodeId,
+    ) -> Result<Option<Lineage>, OperationError> {
+        read_lineage(self.store.pool(), org, node).await
     }
 
     /// The nodes of an org, by id.
@@ -77,7 +86,7 @@ impl Database {
                 .await
                 .map_err(OperationError::query("list orgs"))?;
         let parsed = ids.into_iter().map(OrgId::new).collect::<Result<_, _>>();
-        parsed.map_err(|error| OperationError::corrupt("nodes", error))
+        parsed.map_err(|error| OperationError::corrupt("nodes", error.to_string()))
     }
 
     /// Ids of the teams at or below a node; none when the node is gone.
@@ -102,7 +111,7 @@ impl Database {
         .await
         .map_err(OperationError::query("list the teams below a node"))?;
         let parsed = ids.into_iter().map(TeamId::new).collect::<Result<_, _>>();
-        parsed.map_err(|error| OperationError::corrupt("nodes", error))
+        parsed.map_err(|error| OperationError::corrupt("nodes", error.to_string()))
     }
 
     /// Versions of a node, newest first, also of one that is gone.

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use tocsin_store::Tx;
-use tocsin_wire::{OrgId, TeamId};
+use tocsin_wire::{InvalidToken, OrgId, TeamId};
 
 use super::Database;
 use crate::decide::Refusal;
@@ -23,7 +23,8 @@ impl TryFrom<Claim> for (Identifier, Owner) {
     type Error = OperationError;
 
     fn try_from(claim: Claim) -> Result<Self, Self::Error> {
-        let corrupt = |error| OperationError::corrupt("routing_identifiers", error);
+        let corrupt =
+            |error: InvalidToken| OperationError::corrupt("routing_identifiers", error.to_string());
         let owner = Owner {
             org: OrgId::new(claim.org_id).map_err(corrupt)?,
             team: TeamId::new(claim.team_id).map_err(corrupt)?,

@@ -45,7 +45,7 @@ impl TryFrom<NodeRow> for Node {
 
 /// Versions are positive; the schema checks it.
 pub(super) fn version(stored: i64) -> Result<u64, OperationError> {
-    u64::try_from(stored).map_err(|error| OperationError::corrupt("nodes", error))
+    u64::try_from(stored).map_err(|error| OperationError::corrupt("nodes", error.to_string()))
 }
 
 /// One version of a node, as it was written.
@@ -79,7 +79,8 @@ impl TryFrom<TokenRow> for Token {
     type Error = OperationError;
 
     fn try_from(row: TokenRow) -> Result<Self, Self::Error> {
-        let corrupt = |error: tocsin_wire::InvalidToken| OperationError::corrupt("tokens", error);
+        let corrupt =
+            |error: tocsin_wire::InvalidToken| OperationError::corrupt("tokens", error.to_string());
         let time = |stored: Option<jiff_sqlx::Timestamp>| -> Option<Timestamp> {
             stored.map(jiff_sqlx::Timestamp::to_jiff)
         };

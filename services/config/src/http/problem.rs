@@ -1,0 +1,81 @@
+//! The one place where refusals and failures become answers.
+
+use std::time::Duration;
+
+use axum::response::{IntoResponse, Response};
+use http::StatusCode;
+use tocsin_kit::{ErrorChain, Problem};
+
+use crate::decide::Refusal;
+use crate::error::OperationError;
+use crate::token::Bad;
+
+/// A database that restarts is back within seconds.
+const RETRY_AFTER: Duration = Duration::from_secs(2);
+
+impl IntoResponse for OperationError {
+    fn into_response(self) -> Response {
+        Problem::from(self).into_response()
+    }
+}
+
+impl From<OperationError> for Problem {
+    fn from(error: OperationError) -> Self {
+        match error {
+            OperationError::Refused(refusal) => refusal.into(),
+            error if error.is_commit_unknown() => {
+                tracing::warn!(error = %ErrorChain(&error), "the outcome of a write is unknown");
+                Self::unavailable(
+                    "outcome_unknown",
+                    "the database did not say whether the change was kept; read before repeating it",
+                    RETRY_AFTER,
+                )
+            }
+            error if error.is_unavailable() => {
+                tracing::debug!(error = %ErrorChain(&error), "the database is not available");
+                Self::unavailable(
+                    "database_unavailable",
+                    "the database does not answer; nothing was changed; send it again later",
+                    RETRY_AFTER,
+                )
+            }
+            error => {
+                tracing::error!(error = %ErrorChain(&error), "a request failed");
+                Self::internal()
+            }
+        }
+    }
+}
+
+impl From<Refusal> for Problem {
+    fn from(refusal: Refusal) -> Self {
+        use StatusCode as Status;
+        let (status, code) = match &refusal {
+            Refusal::NoNode { .. } => (Status::NOT_FOUND, "node_not_found"),
+            Refusal::NoOrg { .. } => (Status::NOT_FOUND, "org_not_found"),
+            Refusal::NotATeam { .. } => (Status::NOT_FOUND, "team_not_found"),
+            Refusal::NoToken { .. } => (Status::NOT_FOUND, "token_not_found"),
+            Refusal::Exists { .. } => (Status::CONFLICT, "node_exists"),
+            Refusal::HasChildren { .. } => (Status::CONFLICT, "node_has_children"),
+            Refusal::VersionConflict { .. } => (Status::CONFLICT, "version_conflict"),
+            Refusal::IdentifierTaken { .. } => (Status::CONFLICT, "routing_identifier_taken"),
+            Refusal::Id(_) => (Status::BAD_REQUEST, "invalid_id"),
+            Refusal::Parent(_) => (Status::BAD_REQUEST, "invalid_parent"),
+            Refusal::Routing(_) => (Status::BAD_REQUEST, "invalid_routing"),
+            Refusal::Config(_) => (Status::BAD_REQUEST, "invalid_config"),
+            Refusal::Field(_) => (Status::BAD_REQUEST, "invalid_field"),
+        };
+        Self::new(status, code, refusal.to_string())
+    }
+}
+
+impl From<Bad> for Problem {
+    fn from(bad: Bad) -> Self {
+        let code = match bad {
+            Bad::Invalid => "invalid_token",
+            Bad::Revoked => "token_revoked",
+            Bad::Expired => "token_expired",
+        };
+        Self::unauthorized(code, bad.to_string())
+    }
+}
