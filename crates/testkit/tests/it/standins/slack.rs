@@ -109,6 +109,13 @@ async fn every_refusal_is_slacks_own() {
         "unknown_method"
     );
 
+    assert!(slack.all_messages().is_empty());
+}
+
+#[tokio::test]
+async fn only_bot_tokens_are_let_in() {
+    let slack = Slack::start().await.unwrap();
+    let caller = Caller::new(&slack);
     let url = format!("{}/auth.test", slack.api_url());
     for (token, expected) in [(None, "not_authed"), (Some("xoxp-1"), "invalid_auth")] {
         let request = caller.1.post(&url);
@@ -119,7 +126,6 @@ async fn every_refusal_is_slacks_own() {
         assert_eq!(answer.status(), StatusCode::OK);
         assert_eq!(answer.json::<Value>().await.unwrap()["error"], expected);
     }
-    assert!(slack.all_messages().is_empty());
 }
 
 #[tokio::test]
