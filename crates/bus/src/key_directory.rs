@@ -202,11 +202,7 @@ impl KeyDirectory {
         service: Service,
         seed: [u8; 32],
     ) -> Result<SigningKey, KeyDirectoryError> {
-        let key =
-            SigningKey::from_seed(service, seed).map_err(|source| KeyDirectoryError::Key {
-                path: self.file(name),
-                source,
-            })?;
+        let key = SigningKey::from_seed(service, seed);
         self.write(name, &key.to_file())?;
         Ok(key)
     }

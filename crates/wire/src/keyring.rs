@@ -225,7 +225,7 @@ mod tests {
     }
 
     fn key(service: Service, seed: u8) -> SigningKey {
-        SigningKey::from_seed(service, [seed; 32]).expect("seed")
+        SigningKey::from_seed(service, [seed; 32])
     }
 
     #[test]

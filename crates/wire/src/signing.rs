@@ -28,7 +28,7 @@ use std::str::FromStr;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
-use ring::signature::{ED25519, Ed25519KeyPair, KeyPair as _, UnparsedPublicKey};
+use ed25519_dalek::{Signer as _, Verifier as _, VerifyingKey};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use sha2::{Digest, Sha256};
 
@@ -132,25 +132,30 @@ pub enum KeyError {
 
 /// An Ed25519 public key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct PublicKey([u8; 32]);
+pub struct PublicKey(VerifyingKey);
 
 impl PublicKey {
     /// The id that signatures name.
     pub fn id(&self) -> KeyId {
-        KeyId(hex(&Sha256::digest(self.0)).chars().take(16).collect())
+        KeyId(
+            hex(&Sha256::digest(self.0.as_bytes()))
+                .chars()
+                .take(16)
+                .collect(),
+        )
     }
 
-    /// Whether `signature` (64 bytes) is this key's over `text`.
+    /// Whether `signature` (64 bytes) is this key's over `text`. The strict variant would only add a
+    /// defence against weak public keys, and every key here is signed by the root.
     pub fn verifies(&self, text: &[u8], signature: &[u8]) -> bool {
-        UnparsedPublicKey::new(&ED25519, self.0)
-            .verify(text, signature)
-            .is_ok()
+        ed25519_dalek::Signature::from_slice(signature)
+            .is_ok_and(|signature| self.0.verify(text, &signature).is_ok())
     }
 }
 
 impl fmt::Display for PublicKey {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str(&BASE64.encode(self.0))
+        formatter.write_str(&BASE64.encode(self.0.as_bytes()))
     }
 }
 
@@ -161,7 +166,10 @@ impl FromStr for PublicKey {
         let bytes = BASE64
             .decode(text.trim())
             .map_err(|_| KeyError::PublicKey)?;
-        bytes.try_into().map(Self).map_err(|_| KeyError::PublicKey)
+        let bytes: [u8; 32] = bytes.try_into().map_err(|_| KeyError::PublicKey)?;
+        VerifyingKey::from_bytes(&bytes)
+            .map(Self)
+            .map_err(|_| KeyError::PublicKey)
     }
 }
 
@@ -184,8 +192,7 @@ pub struct SigningKey {
     service: Service,
     public: PublicKey,
     id: KeyId,
-    pair: Ed25519KeyPair,
-    seed: [u8; 32],
+    pair: ed25519_dalek::SigningKey,
 }
 
 /// The JSON of a signing key file.
@@ -198,21 +205,15 @@ struct KeyFile {
 
 impl SigningKey {
     /// From 32 random bytes.
-    pub fn from_seed(service: Service, seed: [u8; 32]) -> Result<Self, KeyError> {
-        let pair = Ed25519KeyPair::from_seed_unchecked(&seed).map_err(|_| KeyError::SigningKey)?;
-        let bytes: [u8; 32] = pair
-            .public_key()
-            .as_ref()
-            .try_into()
-            .map_err(|_| KeyError::SigningKey)?;
-        let public = PublicKey(bytes);
-        Ok(Self {
+    pub fn from_seed(service: Service, seed: [u8; 32]) -> Self {
+        let pair = ed25519_dalek::SigningKey::from_bytes(&seed);
+        let public = PublicKey(pair.verifying_key());
+        Self {
             service,
             id: public.id(),
             public,
             pair,
-            seed,
-        })
+        }
     }
 
     /// Reads what [`SigningKey::to_file`] wrote; public and private part must belong together.
@@ -221,10 +222,8 @@ impl SigningKey {
         let seed = BASE64
             .decode(&file.private_key)
             .map_err(|_| KeyError::SigningKey)?;
-        let key = Self::from_seed(
-            file.service,
-            seed.try_into().map_err(|_| KeyError::SigningKey)?,
-        )?;
+        let seed: [u8; 32] = seed.try_into().map_err(|_| KeyError::SigningKey)?;
+        let key = Self::from_seed(file.service, seed);
         if key.public == file.public_key {
             Ok(key)
         } else {
@@ -234,7 +233,11 @@ impl SigningKey {
 
     /// The text of a signing key file. Secret: write it with mode 0600.
     pub fn to_file(&self) -> String {
-        let (service, public, private) = (self.service, self.public, BASE64.encode(self.seed));
+        let (service, public, private) = (
+            self.service,
+            self.public,
+            BASE64.encode(self.pair.to_bytes()),
+        );
         format!(
             "{{\n  \"service\": \"{service}\",\n  \"public_key\": \"{public}\",\n  \"private_key\": \"{private}\"\n}}\n"
         )
@@ -257,13 +260,13 @@ impl SigningKey {
 
     /// 64 bytes over any text.
     pub fn sign_text(&self, text: &[u8]) -> Vec<u8> {
-        self.pair.sign(text).as_ref().to_vec()
+        self.pair.sign(text).to_vec()
     }
 
     /// The value of `Tocsin-Signature`.
     pub fn sign(&self, attributes: &Attributes, subject: &str, body: &[u8]) -> String {
         let text = signed_text(attributes, subject, body);
-        let signature = BASE64.encode(self.pair.sign(text.as_bytes()).as_ref());
+        let signature = BASE64.encode(self.pair.sign(text.as_bytes()).to_bytes());
         format!("{SIGNATURE_VERSION};k={};s={signature}", self.id)
     }
 }
@@ -312,14 +315,14 @@ mod tests {
 
     #[test]
     fn a_key_survives_its_file_and_never_shows_itself() {
-        let key = SigningKey::from_seed(Service::Ingress, [7; 32]).expect("seed");
+        let key = SigningKey::from_seed(Service::Ingress, [7; 32]);
         let read = SigningKey::from_file(&key.to_file()).expect("file");
         assert_eq!(
             (read.public(), read.service()),
             (key.public(), Service::Ingress)
         );
         assert!(!format!("{key:?}").contains(&BASE64.encode([7; 32])));
-        let other = SigningKey::from_seed(Service::Ingress, [8; 32]).expect("seed");
+        let other = SigningKey::from_seed(Service::Ingress, [8; 32]);
         let mixed = key
             .to_file()
             .replace(&BASE64.encode([7; 32]), &BASE64.encode([8; 32]));
@@ -328,7 +331,7 @@ mod tests {
 
     #[test]
     fn every_signed_field_counts() {
-        let key = SigningKey::from_seed(Service::Ingress, [7; 32]).expect("seed");
+        let key = SigningKey::from_seed(Service::Ingress, [7; 32]);
         let attributes = Attributes {
             id: "1".to_owned(),
             ..Attributes::default()

@@ -133,7 +133,7 @@ mod tests {
 
     #[test]
     fn a_value_of_a_bucket_shows_its_signature() {
-        let key = SigningKey::from_seed(Service::Ingress, [1; 32]).expect("seed");
+        let key = SigningKey::from_seed(Service::Ingress, [1; 32]);
         let subject = Subject::KeyValue { bucket: "seen".to_owned(), key: "a".to_owned() };
         let value = tocsin_wire::message::seal_value(&sample(), &subject, &key);
         let json = to_json(&value).expect("decodes");

@@ -11,7 +11,7 @@ fn at(second: i64) -> Timestamp {
 }
 
 fn ring_with(keys: &[&SigningKey]) -> KeyRing {
-    let root = SigningKey::from_seed(Service::Operator, [1; 32]).expect("seed");
+    let root = SigningKey::from_seed(Service::Operator, [1; 32]);
     let mut ring = KeyRing::new(root.public());
     for key in keys {
         let record = KeyRecord::issue(&root, key.public(), key.service(), at(0), None, None);
@@ -21,7 +21,7 @@ fn ring_with(keys: &[&SigningKey]) -> KeyRing {
 }
 
 fn router() -> SigningKey {
-    SigningKey::from_seed(Service::Router, [3; 32]).expect("seed")
+    SigningKey::from_seed(Service::Router, [3; 32])
 }
 
 fn decision(detail: &str) -> Envelope {
@@ -139,7 +139,7 @@ fn a_message_in_the_backlog_is_signed_for_the_work_subject() {
 fn the_published_vectors_hold() {
     let vectors: serde_json::Value =
         serde_json::from_str(include_str!("../../vectors/signature.json")).expect("JSON");
-    let key = SigningKey::from_seed(Service::Router, [3; 32]).expect("seed");
+    let key = SigningKey::from_seed(Service::Router, [3; 32]);
     assert_eq!(vectors["public_key"], key.public().to_string());
     let cases = vectors["cases"].as_array().expect("cases");
     assert!(!cases.is_empty());
