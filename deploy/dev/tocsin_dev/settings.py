@@ -38,7 +38,9 @@ SECRETS = [
 ]
 # What a person may set for one run; never written to a file of ours but the supervisor's plan (mode 600).
 PASSED_ON = ("PATH", "HOME", "USER", "LANG", "LC_ALL", "TZ", "TMPDIR", "NO_PROXY", "HTTPS_PROXY", "SSL_CERT_FILE")
-PASSED_ON_PREFIXES = ("LOG_", "RUST_", "HTTP_", "OUTBOUND_", "OPENAI_", "ANTHROPIC_", "SLACK_", "GITHUB_", "PAGERDUTY_", "DATABASE_MAX", "MODEL_", "PROMETHEUS_")
+# fmt: off
+PASSED_ON_PREFIXES = ("LOG_", "RUST_", "HTTP_", "OUTBOUND_", "OPENAI_", "ANTHROPIC_", "SLACK_", "GITHUB_", "PAGERDUTY_", "DATABASE_MAX", "MODEL", "RUN_", "ROUTER_", "INGRESS_", "WORKER_", "SHUTDOWN_", "PROMETHEUS_")
+# fmt: on
 
 
 @dataclass
@@ -97,8 +99,10 @@ def choose() -> Settings:
     kept.update(identities())
     kept["INGRESS_LISTEN"] = f"127.0.0.1:{kept['TOCSIN_INGRESS_PORT']}"
     kept["INGRESS_URL"] = f"http://{kept['INGRESS_LISTEN']}"
-    kept["CONFIG_LISTEN"] = f"127.0.0.1:{kept['TOCSIN_CONFIG_PORT']}"
-    kept["CONFIG_URL"] = f"http://{kept['CONFIG_LISTEN']}"
+    kept["CONFIG_HOST"], kept["CONFIG_PORT"] = "127.0.0.1", kept["TOCSIN_CONFIG_PORT"]
+    kept["CONFIG_URL"] = f"http://127.0.0.1:{kept['CONFIG_PORT']}"
+    # One process writes each schema here, so it may bring its schema up to date itself.
+    kept["MIGRATE"] = "true"
     chosen = Settings(
         kept,
         {},

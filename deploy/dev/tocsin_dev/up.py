@@ -137,7 +137,7 @@ def _start_services(chosen: Settings, programs: Path, infrastructure: list[dict[
     for name, port in ports.items():
         # The workers are processes of their own, so that one can be killed and the other takes over.
         command = [str(program), "agent-worker"] if name in WORKERS else [str(program), "up", "--only", IN_ONE_PROCESS]
-        environment = chosen.environment(INSTANCE=name, METRICS_LISTEN=f"127.0.0.1:{chosen.port(port)}")
+        environment = chosen.environment(INSTANCE=name, WORKER_NAME=name, METRICS_LISTEN=f"127.0.0.1:{chosen.port(port)}")
         plan.append(_spec(name, command, environment, program=program))
     alive = supervisor.ensure_with(plan)
     for name, port in ports.items():
