@@ -194,6 +194,7 @@ impl<'a, R: Record> Run<'a, R> {
             match self.flush().await {
                 Ok(()) => {}
                 Err(AppendError::Fenced) => {
+                    self.live.close_all().await;
                     tracing::info!(run = %self.work.request.run_id, "another worker owns this run now");
                     return Ok(Ended::Fenced);
                 }
@@ -222,7 +223,6 @@ impl<'a, R: Record> Run<'a, R> {
         };
         self.state.apply(&entry);
         self.pending.push(entry);
-        self.live.show(&self.state, &self.work.request);
     }
 
     /// Stores what is pending. The bus may be away for a while; the fence decides afterwards.
@@ -236,6 +236,8 @@ impl<'a, R: Record> Run<'a, R> {
                 Ok(sequence) => {
                     self.last_sequence = sequence;
                     self.pending.clear();
+                    // Only now: what is shown must not come from a worker that lost the run.
+                    self.live.show(&self.state, &self.work.request);
                     return Ok(());
                 }
                 Err(AppendError::Record(error))

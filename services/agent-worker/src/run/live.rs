@@ -5,6 +5,7 @@
 
 use std::sync::Arc;
 
+use tocsin_wire::limits;
 use tocsin_wire::proto::RunRequest;
 use tocsin_wire::proto::destination::Kind;
 use tokio::sync::{Mutex, watch};
@@ -32,8 +33,15 @@ struct Place {
 
 #[derive(Debug)]
 struct Live {
-    content: watch::Sender<Option<Rendered>>,
+    content: watch::Sender<Option<Shown>>,
     gate: Arc<Mutex<Gate>>,
+}
+
+/// What to show, and when it was certain that the run is ours.
+#[derive(Debug, Clone)]
+struct Shown {
+    content: Rendered,
+    owned_at: Instant,
 }
 
 /// Held during an update; closed for good before the final one.
@@ -122,7 +130,17 @@ impl LiveMessages {
         for place in &self.places {
             if let Some(live) = &place.live {
                 let content = dashboard(state, request, &place.user);
-                live.content.send_replace(Some(content));
+                let owned_at = Instant::now();
+                live.content.send_replace(Some(Shown { content, owned_at }));
+            }
+        }
+    }
+
+    /// The run is somebody else's: nothing more from here.
+    pub(super) async fn close_all(&mut self) {
+        for place in &mut self.places {
+            if let Some(live) = place.live.take() {
+                live.gate.lock().await.is_closed = true;
             }
         }
     }
@@ -142,7 +160,7 @@ struct Follower {
     message: SlackMessage,
     run_id: String,
     gate: Arc<Mutex<Gate>>,
-    changes: watch::Receiver<Option<Rendered>>,
+    changes: watch::Receiver<Option<Shown>>,
 }
 
 impl Follower {
@@ -156,7 +174,11 @@ impl Follower {
             if gate.is_closed {
                 return Ok(());
             }
-            let content = self.changes.borrow_and_update().clone();
+            let newest = self.changes.borrow_and_update().clone();
+            // A process that stood still may have lost the run meanwhile: it must not paint over
+            // what the new owner shows.
+            let newest = newest.filter(|newest| newest.owned_at.elapsed() < limits::WORK_ACK_WAIT);
+            let content = newest.map(|newest| newest.content);
             let Some(content) = content.filter(|content| Some(content) != shown.as_ref()) else {
                 continue;
             };

@@ -37,81 +37,74 @@ fn state(entries: Vec<(i64, &str, Entry)>) -> RunState {
     RunState::fold(&entries.collect::<Vec<_>>())
 }
 
-fn running_run() -> Vec<(i64, &'static str, Entry)> {
+fn four_calls() -> Entry {
     let call = |id: &str, tool: &str| ToolCall {
         call_id: id.to_owned(),
         tool: tool.to_owned(),
         arguments: "{}".to_owned(),
     };
-    let finished = |id: &str, failed: bool| {
-        Entry::ToolFinished(ToolFinished {
-            call_id: id.to_owned(),
-            failed,
-            ..ToolFinished::default()
-        })
-    };
+    Entry::ModelResponded(ModelResponded {
+        turn: 1,
+        tool_calls: vec![
+            call("a", "read_event"),
+            call("b", "http_get"),
+            call("c", "prometheus_query"),
+            call("d", "prometheus_query_range"),
+        ],
+        usage: Some(Usage {
+            input_tokens: 700,
+            output_tokens: 34,
+            ..Usage::default()
+        }),
+        ..ModelResponded::default()
+    })
+}
+
+fn tool_finished(id: &str, failed: bool) -> Entry {
+    Entry::ToolFinished(ToolFinished {
+        call_id: id.to_owned(),
+        failed,
+        ..ToolFinished::default()
+    })
+}
+
+fn requested(turn: u32) -> Entry {
+    Entry::ModelRequested(ModelRequested {
+        turn,
+        ..ModelRequested::default()
+    })
+}
+
+/// Three of four tools done, then taken over.
+fn running_run() -> Vec<(i64, &'static str, Entry)> {
+    let started = Entry::Started(Started {
+        limits: Some(Limits {
+            turns: 9,
+            seconds: 900,
+            tokens: 9_999,
+            tool_calls: 9,
+        }),
+        ..Started::default()
+    });
+    let resumed = Entry::Resumed(Resumed {
+        at_step: 4,
+        idle_millis: 2_080,
+        previous_worker: "worker-1".to_owned(),
+        work_sequence: 7,
+    });
+    let begun = Entry::ToolStarted(ToolStarted {
+        call_id: "d".to_owned(),
+        ..ToolStarted::default()
+    });
     vec![
-        (
-            0,
-            "worker-1",
-            Entry::Started(Started {
-                limits: Some(Limits {
-                    turns: 9,
-                    seconds: 900,
-                    tokens: 9_999,
-                    tool_calls: 9,
-                }),
-                ..Started::default()
-            }),
-        ),
-        (
-            10,
-            "worker-1",
-            Entry::ModelRequested(ModelRequested {
-                turn: 1,
-                ..ModelRequested::default()
-            }),
-        ),
-        (
-            20,
-            "worker-1",
-            Entry::ModelResponded(ModelResponded {
-                turn: 1,
-                tool_calls: vec![
-                    call("a", "read_event"),
-                    call("b", "http_get"),
-                    call("c", "prometheus_query"),
-                    call("d", "prometheus_query_range"),
-                ],
-                usage: Some(Usage {
-                    input_tokens: 700,
-                    output_tokens: 34,
-                    ..Usage::default()
-                }),
-                ..ModelResponded::default()
-            }),
-        ),
-        (30, "worker-1", finished("a", false)),
-        (40, "worker-1", finished("b", true)),
-        (50, "worker-1", finished("c", false)),
-        (
-            2_130,
-            "worker-2",
-            Entry::Resumed(Resumed {
-                at_step: 4,
-                idle_millis: 2_080,
-                previous_worker: "worker-1".to_owned(),
-                work_sequence: 7,
-            }),
-        ),
-        (
-            2_140,
-            "worker-2",
-            Entry::ToolStarted(ToolStarted {
-                call_id: "d".to_owned(),
-                ..ToolStarted::default()
-            }),
-        ),
+        (0, "worker-1", started),
+        (10, "worker-1", requested(1)),
+        (20, "worker-1", four_calls()),
+        (30, "worker-1", tool_finished("a", false)),
+        (40, "worker-1", tool_finished("b", true)),
+        (50, "worker-1", tool_finished("c", false)),
+        (2_130, "worker-2", resumed),
+        (2_140, "worker-2", begun),
     ]
 }
 
@@ -123,37 +116,22 @@ fn the_dashboard_shows_progress_and_who_took_over() {
 
 fn answered(text: &str, reason: &str) -> RunState {
     let mut entries = running_run();
-    entries.push((
-        3_000,
-        "worker-2",
-        Entry::ToolFinished(ToolFinished {
-            call_id: "d".to_owned(),
-            ..ToolFinished::default()
+    let answer = Entry::ModelResponded(ModelResponded {
+        turn: 2,
+        text: text.to_owned(),
+        finish_reason: reason.to_owned(),
+        usage: Some(Usage {
+            input_tokens: 4_000,
+            output_tokens: 386,
+            ..Usage::default()
         }),
-    ));
-    entries.push((
-        3_000,
-        "worker-2",
-        Entry::ModelRequested(ModelRequested {
-            turn: 2,
-            ..ModelRequested::default()
-        }),
-    ));
-    entries.push((
-        12_340,
-        "worker-2",
-        Entry::ModelResponded(ModelResponded {
-            turn: 2,
-            text: text.to_owned(),
-            finish_reason: reason.to_owned(),
-            usage: Some(Usage {
-                input_tokens: 4_000,
-                output_tokens: 386,
-                ..Usage::default()
-            }),
-            ..ModelResponded::default()
-        }),
-    ));
+        ..ModelResponded::default()
+    });
+    entries.extend([
+        (3_000, "worker-2", tool_finished("d", false)),
+        (3_000, "worker-2", requested(2)),
+        (12_340, "worker-2", answer),
+    ]);
     state(entries)
 }
 

@@ -1,0 +1,8 @@
+//! The worker against a real nats-server and stand-ins of Slack, the model and Prometheus. One binary:
+//! each costs a link.
+#![cfg(test)]
+
+mod harness;
+mod outside;
+mod take_over;
+mod whole;
