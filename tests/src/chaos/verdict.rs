@@ -1,0 +1,302 @@
+//! Whether what happened is what was promised. Pure.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use tocsin_testkit::standins::slack::Message;
+
+use super::Kill;
+use crate::load::Counts;
+use crate::record::{JournalSummary, Results};
+
+/// Examples kept of each violation.
+const EXAMPLES: usize = 5;
+
+/// The longest time without finished work after one kill.
+#[derive(Debug, Clone)]
+pub struct Gap {
+    /// What was killed.
+    pub kill: Kill,
+    /// Between two runs that ended, from the kill to the next kill.
+    pub longest: Duration,
+}
+
+/// The figures of a round.
+#[derive(Debug, Default)]
+pub struct Verdict {
+    /// Deliveries that got 2xx.
+    pub accepted: usize,
+    /// Deliveries that nobody accepted, however often they were tried.
+    pub given_up: usize,
+    /// Tries that were refused or had no answer.
+    pub refused: usize,
+    /// Runs that the accepted deliveries led to.
+    pub runs: usize,
+    /// Final messages of those runs.
+    pub final_messages: usize,
+    /// Take-overs by another worker, and the longest silence before one, in ms.
+    pub resumed: (usize, u64),
+    /// Accepted deliveries without a run, without its end, or without its final message.
+    pub lost: Vec<String>,
+    /// More than one run, message, beginning or end.
+    pub duplicates: Vec<String>,
+    /// After each kill.
+    pub gaps: Vec<Gap>,
+    /// From the last delivery to the end of the last run; none when the time was not enough.
+    pub drained_after: Option<Duration>,
+}
+
+impl Verdict {
+    pub(super) fn judge(
+        counts: &Counts,
+        results: &Results,
+        journals: &BTreeMap<String, JournalSummary>,
+        messages: &[Message],
+    ) -> Self {
+        let mut verdict = Self {
+            given_up: counts.given_up.load(Ordering::Relaxed),
+            refused: counts.refused.load(Ordering::Relaxed),
+            ..Self::default()
+        };
+        let mut runs_of: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
+        for (run, journal) in journals {
+            runs_of.entry(&journal.event).or_default().insert(run);
+        }
+        let mut messages_of: BTreeMap<String, Vec<&Message>> = BTreeMap::new();
+        for message in messages.iter().filter(|message| message.is_bot) {
+            if let Some(run) = message.metadata_value("run_id") {
+                messages_of.entry(run).or_default().push(message);
+            }
+        }
+        for accepted in counts.accepted() {
+            verdict.accepted += 1;
+            let event = accepted.event.to_string();
+            let Some(runs) = runs_of.get(event.as_str()) else {
+                let decisions = results.decisions.get(&event).map_or(0, Vec::len);
+                verdict
+                    .lost
+                    .push(format!("event {event}: no run, {decisions} decisions"));
+                continue;
+            };
+            if runs.len() > 1 {
+                verdict
+                    .duplicates
+                    .push(format!("event {event}: runs {runs:?}"));
+            }
+            for run in runs {
+                verdict.runs += 1;
+                if let Some(journal) = journals.get(*run) {
+                    verdict.judge_journal(run, journal);
+                }
+                let posted = messages_of.get(*run).map_or(&[][..], Vec::as_slice);
+                verdict.judge_messages(run, &accepted.channel, posted);
+            }
+        }
+        verdict
+    }
+
+    fn judge_journal(&mut self, run: &str, journal: &JournalSummary) {
+        let (count, longest) = &mut self.resumed;
+        *count += journal.resumed.len();
+        for (_, idle) in &journal.resumed {
+            *longest = (*longest).max(*idle);
+        }
+        if journal.started != 1 || journal.finished > 1 {
+            let (started, finished) = (journal.started, journal.finished);
+            self.duplicates
+                .push(format!("run {run}: {started} beginnings, {finished} ends"));
+        }
+        if journal.finished == 0 {
+            self.lost.push(format!("run {run} has not ended"));
+        }
+        let repeated = journal.answers.iter().filter(|(_, count)| **count > 1);
+        for (turn, count) in repeated {
+            self.duplicates
+                .push(format!("run {run}: turn {turn} was answered {count} times"));
+        }
+    }
+
+    fn judge_messages(&mut self, run: &str, channel: &str, posted: &[&Message]) {
+        match posted {
+            [] => self
+                .lost
+                .push(format!("run {run}: no message in {channel}")),
+            [message] if !is_final(message) => {
+                self.lost
+                    .push(format!("run {run}: its message in {channel} is not final"));
+            }
+            [message] if message.channel != channel => {
+                let found = &message.channel;
+                self.lost.push(format!(
+                    "run {run}: its message is in {found}, not in {channel}"
+                ));
+            }
+            [_] => self.final_messages += 1,
+            several => {
+                let count = several.len();
+                self.duplicates
+                    .push(format!("run {run}: {count} messages in {channel}"));
+            }
+        }
+    }
+
+    /// What was promised and does not hold, one line each; `longest_gap` is how long work may rest
+    /// after a kill.
+    pub fn violations(&self, longest_gap: Duration) -> Vec<String> {
+        let mut violations = Vec::new();
+        let mut examples = |what: &str, all: &[String]| {
+            if !all.is_empty() {
+                let shown: Vec<&String> = all.iter().take(EXAMPLES).collect();
+                violations.push(format!("{} {what}, such as {shown:#?}", all.len()));
+            }
+        };
+        examples("lost", &self.lost);
+        examples("duplicates", &self.duplicates);
+        if self.accepted == 0 {
+            violations.push("nothing was accepted".to_owned());
+        }
+        if self.given_up > 0 {
+            violations.push(format!("{} deliveries were never accepted", self.given_up));
+        }
+        if self.drained_after.is_none() {
+            violations.push("work was left when the time was over".to_owned());
+        }
+        for gap in self.gaps.iter().filter(|gap| gap.longest > longest_gap) {
+            violations.push(format!(
+                "no run ended for {:.1} s after kill -9 {}",
+                gap.longest.as_secs_f64(),
+                gap.kill.component
+            ));
+        }
+        violations
+    }
+}
+
+impl fmt::Display for Verdict {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let seconds = |duration: Duration| format!("{:.1} s", duration.as_secs_f64());
+        let drained = self
+            .drained_after
+            .map_or_else(|| "never".to_owned(), seconds);
+        writeln!(formatter, "accepted               {:>8}", self.accepted)?;
+        writeln!(formatter, "  tries refused        {:>8}", self.refused)?;
+        writeln!(formatter, "  never accepted       {:>8}", self.given_up)?;
+        writeln!(formatter, "runs                   {:>8}", self.runs)?;
+        writeln!(
+            formatter,
+            "final messages         {:>8}",
+            self.final_messages
+        )?;
+        writeln!(
+            formatter,
+            "duplicates             {:>8}",
+            self.duplicates.len()
+        )?;
+        writeln!(formatter, "lost                   {:>8}", self.lost.len())?;
+        let (resumed, idle) = self.resumed;
+        writeln!(
+            formatter,
+            "resumed                {resumed:>8}   (after {idle} ms at most)"
+        )?;
+        writeln!(formatter, "all finished after     {drained:>8}")?;
+        writeln!(
+            formatter,
+            "killed        ready again   longest without a finished run"
+        )?;
+        for gap in &self.gaps {
+            writeln!(
+                formatter,
+                "{:<13} {:>11}   {}",
+                gap.kill.component.to_string(),
+                seconds(gap.kill.back_after),
+                seconds(gap.longest)
+            )?;
+        }
+        Ok(())
+    }
+}
+
+/// Whether a message tells the end of its run, not its progress.
+pub fn is_final(message: &Message) -> bool {
+    ["Root cause", "Findings", "Something went wrong"]
+        .iter()
+        .any(|head| message.text.starts_with(head))
+}
+
+/// After each kill, the longest time in which no run ended: from the kill to the next one, or to
+/// the end of the load. `began` and `until` are when deliveries were sent.
+pub fn longest_gaps(
+    results: &Results,
+    kills: &[Kill],
+    began: Timestamp,
+    until: Timestamp,
+) -> Vec<Gap> {
+    let mut ends: Vec<Timestamp> = results.finished.values().map(|(at, _)| *at).collect();
+    ends.retain(|at| *at >= began);
+    ends.sort();
+    let gap = |index: usize, kill: &Kill| {
+        let to = kills
+            .get(index + 1)
+            .map_or(until, |next| next.at)
+            .max(kill.at);
+        let inside = ends.iter().copied().filter(|at| *at > kill.at && *at < to);
+        let marks: Vec<Timestamp> = [kill.at].into_iter().chain(inside).chain([to]).collect();
+        let gaps = marks.windows(2).filter_map(|pair| match pair {
+            [before, after] => Duration::try_from(after.duration_since(*before)).ok(),
+            _ => None,
+        });
+        Gap {
+            kill: *kill,
+            longest: gaps.max().unwrap_or_default(),
+        }
+    };
+    kills
+        .iter()
+        .enumerate()
+        .map(|(index, kill)| gap(index, kill))
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use tocsin_wire::proto::RunResult;
+
+    use super::*;
+    use crate::stack::Component;
+
+    fn at(millisecond: i64) -> Timestamp {
+        Timestamp::from_millisecond(millisecond).expect("in range")
+    }
+
+    #[test]
+    fn gaps_are_measured_from_kill_to_kill() {
+        let mut results = Results::default();
+        for (run, end) in [("a", 900), ("b", 1_500), ("c", 4_000), ("d", 5_100)] {
+            results
+                .finished
+                .insert(run.to_owned(), (at(end), RunResult::default()));
+        }
+        let kill = |millisecond| Kill {
+            component: Component::Router,
+            at: at(millisecond),
+            back_after: Duration::ZERO,
+        };
+        let gaps = longest_gaps(&results, &[kill(1_000), kill(5_000)], at(0), at(5_200));
+        let longest: Vec<u128> = gaps.iter().map(|gap| gap.longest.as_millis()).collect();
+        assert_eq!(longest, [2_500, 100]);
+    }
+
+    #[test]
+    fn nothing_accepted_is_a_violation() {
+        let violations = Verdict::default().violations(Duration::from_secs(5));
+        assert!(
+            violations
+                .iter()
+                .any(|line| line.contains("nothing was accepted")),
+            "{violations:?}"
+        );
+    }
+}
