@@ -62,7 +62,7 @@ const RETRY_PAUSE: Duration = Duration::from_secs(1);
 /// When the port is taken, the schema is not this program's, or the bus refuses us. A database or
 /// broker that is down is no error: it is waited for.
 pub async fn run(settings: Settings, context: Context) -> Result<(), Error> {
-    let listener = http_server::bind(&settings.listen())
+    let listener = http_server::bind(&settings.listen)
         .await
         .map_err(Error::Listen)?;
     run_on(listener, settings, context).await

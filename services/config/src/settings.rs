@@ -1,7 +1,5 @@
 //! Settings of config.
 
-use std::net::IpAddr;
-
 use tocsin_bus::BusSettings;
 use tocsin_kit::SecretList;
 use tocsin_kit::http_server::HttpLimitSettings;
@@ -22,13 +20,9 @@ pub struct Settings {
     #[arg(long, env = "MIGRATE")]
     pub migrate: bool,
 
-    /// Address that the API listens on.
-    #[arg(long, env = "CONFIG_HOST", default_value = "127.0.0.1")]
-    pub config_host: IpAddr,
-
-    /// Port of the API; 0 takes a free one, which the log names.
-    #[arg(long, env = "CONFIG_PORT", default_value_t = 8082)]
-    pub config_port: u16,
+    /// Where the API listens; port 0 takes a free one, which the log names.
+    #[arg(long = "listen", env = "CONFIG_LISTEN", default_value = "127.0.0.1:8082")]
+    pub listen: HttpListen,
 
     #[command(flatten)]
     pub limits: HttpLimitSettings,
@@ -65,10 +59,4 @@ pub struct Settings {
         hide_default_value = true
     )]
     pub internal_service_secret: SecretList,
-}
-
-impl Settings {
-    pub(crate) const fn listen(&self) -> HttpListen {
-        HttpListen::new(self.config_host, self.config_port)
-    }
 }

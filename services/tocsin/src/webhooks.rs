@@ -1,7 +1,7 @@
 //! Webhooks as their senders make them: bodies and signatures.
 
 use base64::Engine as _;
-use hmac::{Hmac, KeyInit as _, Mac as _};
+use hmac::{Hmac, KeyInit, Mac as _};
 use serde_json::{Value, json};
 use sha2::Sha256;
 use tocsin_wire::signing::hex;
