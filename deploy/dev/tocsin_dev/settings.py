@@ -99,8 +99,8 @@ def choose() -> Settings:
     kept.update(identities())
     kept["INGRESS_LISTEN"] = f"127.0.0.1:{kept['TOCSIN_INGRESS_PORT']}"
     kept["INGRESS_URL"] = f"http://{kept['INGRESS_LISTEN']}"
-    kept["CONFIG_HOST"], kept["CONFIG_PORT"] = "127.0.0.1", kept["TOCSIN_CONFIG_PORT"]
-    kept["CONFIG_URL"] = f"http://127.0.0.1:{kept['CONFIG_PORT']}"
+    kept["CONFIG_LISTEN"] = f"127.0.0.1:{kept['TOCSIN_CONFIG_PORT']}"
+    kept["CONFIG_URL"] = f"http://{kept['CONFIG_LISTEN']}"
     # One process writes each schema here, so it may bring its schema up to date itself.
     kept["MIGRATE"] = "true"
     chosen = Settings(
