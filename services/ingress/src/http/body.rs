@@ -1,6 +1,8 @@
 //! Reading a body within a limit.
 
-use axum::body::Body;
+use std::time::Duration;
+
+use axum::body::{Body, BodyDataStream};
 use bytes::{Bytes, BytesMut};
 use futures::StreamExt as _;
 use http::{HeaderMap, header};
@@ -9,25 +11,51 @@ use crate::error::Rejection;
 
 /// Reserved for a body of unknown length; most webhooks are smaller.
 const FIRST_BYTES: usize = 8 * 1024;
+/// Bytes of a refused body that are read and dropped: more than the largest that GitHub sends.
+const MAX_DRAIN_BYTES: usize = 32 << 20;
+/// How long that may take; any sender that we answer is on a fast line.
+const MAX_DRAIN_TIME: Duration = Duration::from_secs(2);
 
-/// The whole body, of at most `limit` bytes. What declares more is refused unread; what comes in one
-/// piece is not copied.
+/// The whole body, of at most `limit` bytes; what comes in one piece is not copied.
+///
+/// Of what is over the limit nothing is kept, but it is read for a while: a sender that still writes
+/// when its connection closes sees a reset instead of its answer.
 pub(super) async fn read(
     headers: &HeaderMap,
     body: Body,
     limit: usize,
 ) -> Result<Bytes, Rejection> {
     let declared = declared_length(headers);
-    if declared.is_some_and(|bytes| bytes > limit) {
-        return Err(Rejection::BodyTooLarge { limit });
-    }
     let mut pieces = body.into_data_stream();
+    let read = if declared.is_some_and(|bytes| bytes > limit) {
+        None
+    } else {
+        collect(&mut pieces, declared, limit).await?
+    };
+    match read {
+        Some(body) => Ok(body),
+        None => {
+            // A sender that asks before it sends needs no more than the answer.
+            if !headers.contains_key(header::EXPECT) {
+                drain(pieces).await;
+            }
+            Err(Rejection::BodyTooLarge { limit })
+        }
+    }
+}
+
+/// `None` when there is more than `limit`.
+async fn collect(
+    pieces: &mut BodyDataStream,
+    declared: Option<usize>,
+    limit: usize,
+) -> Result<Option<Bytes>, Rejection> {
     let mut first = Bytes::new();
     let mut whole = BytesMut::new();
     while let Some(piece) = pieces.next().await {
         let piece = piece.map_err(Rejection::BodyIncomplete)?;
         if first.len() + whole.len() + piece.len() > limit {
-            return Err(Rejection::BodyTooLarge { limit });
+            return Ok(None);
         }
         if first.is_empty() && whole.is_empty() {
             first = piece;
@@ -40,11 +68,25 @@ pub(super) async fn read(
         }
         whole.extend_from_slice(&piece);
     }
-    Ok(if whole.is_empty() {
+    Ok(Some(if whole.is_empty() {
         first
     } else {
         whole.freeze()
-    })
+    }))
+}
+
+async fn drain(mut pieces: BodyDataStream) {
+    let mut dropped = 0;
+    let draining = async {
+        while let Some(Ok(piece)) = pieces.next().await {
+            dropped += piece.len();
+            if dropped > MAX_DRAIN_BYTES {
+                break;
+            }
+        }
+    };
+    // The answer is the same, whether all was read or not.
+    let _elapsed = tokio::time::timeout(MAX_DRAIN_TIME, draining).await;
 }
 
 /// `Content-Length`, which hyper has checked already.

@@ -1,0 +1,148 @@
+//! Every fixture over HTTP, to the stream and back.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use http::{HeaderMap, HeaderName, HeaderValue};
+use serde::Deserialize;
+use serde_json::Value;
+use tocsin_ingress::verify::{self, Keys};
+use tocsin_testkit::TestBus;
+use tocsin_wire::proto::Event;
+
+use crate::stage::{Ingress, NOW, OLD_SECRET, SECRET, Stored, event, fixture, spawn};
+
+#[derive(Deserialize)]
+struct Index {
+    entries: Vec<Entry>,
+}
+
+#[derive(Deserialize)]
+struct Entry {
+    file: String,
+    provider: String,
+    endpoint: Option<String>,
+    content_type: String,
+    headers: BTreeMap<String, String>,
+    expect: Expect,
+}
+
+#[derive(Deserialize)]
+struct Expect {
+    disposition: String,
+    #[serde(default)]
+    dedupe: Value,
+    #[serde(default)]
+    response: Value,
+}
+
+impl Entry {
+    fn path(&self) -> String {
+        match &self.endpoint {
+            Some(endpoint) => format!("/webhooks/{}/{endpoint}", self.provider),
+            None => format!("/webhooks/{}", self.provider),
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_fixture_is_answered_and_stored_once() {
+    let bus = TestBus::start().await.expect("a bus");
+    let stored = Stored::follow(&bus).await;
+    let ingress = Ingress::start(&bus).await;
+    let index = String::from_utf8(fixture("index.json")).expect("text");
+    let Index { entries } = serde_json::from_str(&index).expect("index");
+    let mut expected = BTreeSet::new();
+    for entry in &entries {
+        // Twice: the second time nothing may happen.
+        for _ in 0..2 {
+            let body = fixture(&entry.file);
+            let mut request = ingress.signed(&entry.path(), SECRET, &body);
+            for (name, value) in &entry.headers {
+                request = request.header(name, value);
+            }
+            let request = request.header("content-type", &entry.content_type);
+            let response = request.send().await.expect("an answer");
+            assert_eq!(response.status(), 200, "{}", entry.file);
+            let text = response.text().await.expect("text");
+            match (entry.expect.disposition.as_str(), entry.endpoint.as_deref()) {
+                ("handshake", _) => {
+                    let challenge = entry.expect.response["body_must_contain"].as_str();
+                    assert!(text.contains(challenge.expect("a challenge")), "{text}");
+                }
+                (_, Some("interactions" | "commands")) => assert_eq!(text, "", "{}", entry.file),
+                _ => assert_eq!(text, r#"{"ok":true}"#, "{}", entry.file),
+            }
+        }
+        if entry.expect.disposition == "event" {
+            let id = entry.expect.dedupe["value"].as_str();
+            expected.insert((entry.provider.clone(), id.unwrap_or_default().to_owned()));
+        }
+    }
+
+    let events = stored.wait_for(expected.len()).await;
+    let found: BTreeSet<_> = events
+        .iter()
+        .map(|(_, envelope)| event(envelope))
+        .map(|event| (event.provider.clone(), event.delivery_id.clone()))
+        .collect();
+    assert_eq!(found, expected);
+    assert_eq!(events.len(), expected.len(), "each once");
+    for (subject, envelope) in &events {
+        let event = event(envelope);
+        let prefix = format!("events.{}.shared.{}.", event.provider, event.kind);
+        assert!(subject.to_string().starts_with(&prefix), "{subject}");
+        verifies_again(event);
+    }
+}
+
+/// What is stored suffices to check the provider's signature years later.
+fn verifies_again(event: &Event) {
+    let mut headers = HeaderMap::new();
+    for header in &event.headers {
+        let name = HeaderName::from_bytes(header.name.as_bytes()).expect("a name");
+        headers.append(name, HeaderValue::from_str(&header.value).expect("a value"));
+    }
+    let keys = Keys::new([SECRET]);
+    let now = jiff::Timestamp::from_second(NOW).expect("in range");
+    let verdict = match event.provider.as_str() {
+        "slack" => {
+            let tolerance = std::time::Duration::from_secs(300);
+            verify::slack::verify(&headers, &event.raw_body, &keys, now, tolerance)
+        }
+        "github" => verify::github::verify(&headers, &event.raw_body, &keys),
+        _ => verify::pagerduty::verify(&headers, &event.raw_body, &keys),
+    };
+    assert_eq!(verdict, Ok(0), "{}", event.delivery_key);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn fifty_equal_deliveries_at_once_are_one_event() {
+    let bus = TestBus::start().await.expect("a bus");
+    let stored = Stored::follow(&bus).await;
+    let ingress = Ingress::start(&bus).await;
+    let body = fixture("slack/app_mention.json");
+    let sending = (0..50).map(|attempt| {
+        let request = ingress.signed("/webhooks/slack/events", OLD_SECRET, &body);
+        let request = request
+            .header("x-slack-retry-num", attempt % 4)
+            .header("x-slack-retry-reason", "http_timeout");
+        spawn(request.send())
+    });
+    for sent in sending.collect::<Vec<_>>() {
+        assert_eq!(sent.await.expect("sent").expect("an answer").status(), 200);
+    }
+    // A later event tells that nothing else is on its way.
+    let mark = fixture("pagerduty/incident.triggered.json");
+    let sent = ingress
+        .signed("/webhooks/pagerduty", SECRET, &mark)
+        .send()
+        .await;
+    assert_eq!(sent.expect("an answer").status(), 200);
+    let events = stored.wait_for(2).await;
+    let kinds: Vec<_> = events
+        .iter()
+        .map(|(_, stored)| event(stored).kind.as_str())
+        .collect();
+    assert_eq!(kinds, ["app_mention", "incident_triggered"]);
+    assert_eq!(event(&events[0].1).secret_index, 1);
+}

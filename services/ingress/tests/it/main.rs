@@ -1,0 +1,8 @@
+//! Ingress over real sockets against a real nats-server with the generated permissions.
+#![cfg(test)]
+
+mod bad_input;
+mod bus_trouble;
+mod fixtures;
+mod sockets;
+mod stage;
