@@ -54,7 +54,7 @@ def lint() -> int:
 
 def _lint(checks: Checks) -> None:
     checks.run("format", ["cargo", "fmt", "--all", "--check"])
-    checks.run("clippy", ["cargo", "clippy", "--workspace", "--all-targets", "--quiet", "--", "-D", "warnings"])
+    checks.run("clippy", ["cargo", "clippy", "--workspace", "--all-targets", "--", "-D", "warnings"])
     if shutil.which("cargo-deny"):
         # Advisories come from the network and change without us: they must not break an old commit's tests.
         checks.run("cargo-deny", ["cargo", "deny", "--log-level", "error", "check", "bans", "licenses", "sources"])
@@ -95,7 +95,7 @@ def _test(arguments: list[str], runner: list[str], environment: dict[str, str]) 
         _lint(checks)
         checks.run("signature vectors", [sys.executable, "crates/wire/vectors/verify.py"])
     # End-to-end tests start the programs as people do, so they have to be there.
-    checks.run("programs", ["cargo", "build", "--workspace", "--bins", "--quiet"], environment)
+    checks.run("programs", ["cargo", "build", "--workspace", "--bins"], environment)
     if not arguments:
         checks.run("doc tests", ["cargo", "test", "--workspace", "--doc", "--quiet"], environment)
         checks.show()

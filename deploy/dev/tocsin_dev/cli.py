@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import signal
 
 from . import check, look, supervisor, up
@@ -36,6 +37,10 @@ def main(arguments: list[str]) -> int:
     except KeyboardInterrupt:
         line("\n  interrupted")
         return 130
+    except BrokenPipeError:
+        # Whoever read our output has had enough of it, as in `./dev status | head -3`.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        return 1
 
 
 def _interrupt(*_):

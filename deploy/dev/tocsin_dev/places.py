@@ -25,7 +25,7 @@ def prepare() -> None:
 
 
 def target() -> Path:
-    return Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target"))
+    return ROOT / os.environ.get("CARGO_TARGET_DIR", "target")
 
 
 def outside() -> Path:

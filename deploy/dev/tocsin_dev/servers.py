@@ -72,6 +72,7 @@ class Postgres:
     def create(self, password: str) -> bool:
         """Makes the cluster with the database `tocsin` if it is not there; whether it did."""
         if self.data.exists():
+            self._check_version()
             return False
         self.home.mkdir(parents=True, exist_ok=True)
         if self.prefix:
@@ -91,6 +92,15 @@ class Postgres:
         self._run("postgres", "--single", "-D", str(fresh), "postgres", stdin=f"create database {DATABASE};\n")
         fresh.rename(self.data)
         return True
+
+    def _check_version(self) -> None:
+        made_by = (self.data / "PG_VERSION").read_text().strip()
+        said = subprocess.run([str(self.programs / "postgres"), "--version"], capture_output=True, text=True).stdout
+        if said and f" {made_by}." not in said:
+            raise Failure(
+                f"the data in {self.data} was made by PostgreSQL {made_by}, and this is {said.strip()}",
+                "put that version on PATH (or its folder into POSTGRES_BIN_DIR), or start afresh: ./dev reset",
+            )
 
     def command(self, port: int, *more: str) -> list[str]:
         options = ["listen_addresses=127.0.0.1", "unix_socket_directories=", "log_min_messages=warning", *more]
@@ -114,6 +124,13 @@ class TestPostgres:
     def __enter__(self) -> str:
         self.home = Path(tempfile.mkdtemp(prefix="tocsin-test-run-"))
         self.home.chmod(0o755)
+        try:
+            return self._start()
+        except BaseException:
+            shutil.rmtree(self.home, ignore_errors=True)
+            raise
+
+    def _start(self) -> str:
         server = Postgres(self.home, tools.postgres_programs())
         server.create("tests")
         port = next(port for port in range(54330, 55330) if is_free(port))
@@ -185,15 +202,19 @@ def _as_nobody() -> list[str]:
 
 def _reachable(programs: Path, prefix: list[str]) -> Path:
     """Programs that the server's user may execute: a copy when they are inside a folder closed to it, such as /root."""
-    if not prefix:
+    # Through a shell: setpriv itself still has root's right to look anywhere.
+    if not prefix or subprocess.run([*prefix, "sh", "-c", 'test -x "$0"', str(programs / "postgres")]).returncode == 0:
         return programs
-    runs = subprocess.run([*prefix, str(programs / "postgres"), "--version"], capture_output=True)
-    if runs.returncode == 0:
-        return programs
-    copy = places.outside() / programs.parent.name
+    installed = programs.parent
+    package = installed.parent
+    copy = places.outside() / "programs" / package.name / installed.name
     if not copy.exists():
         fresh = copy.with_name(copy.name + ".new")
         shutil.rmtree(fresh, ignore_errors=True)
-        shutil.copytree(programs.parent, fresh, symlinks=True)
+        shutil.copytree(installed, fresh, symlinks=True)
+        # A wheel keeps the libraries that it brings in a folder beside the package's.
+        libraries = package.with_name(package.name + ".libs")
+        if libraries.is_dir():
+            shutil.copytree(libraries, places.outside() / "programs" / libraries.name, symlinks=True, dirs_exist_ok=True)
         fresh.rename(copy)
     return copy / programs.name

@@ -84,9 +84,9 @@ def _start_infrastructure(chosen: Settings, programs: Path) -> list[dict[str, An
         waits.append(("nats", lambda: servers.answers(monitoring), chosen.kept["NATS_URL"]))
     if chosen.own_postgres:
         postgres = servers.Postgres(servers.Postgres.home_for_development(), tools.postgres_programs())
-        if not postgres.data.exists():
-            with step("create the PostgreSQL cluster"):
-                postgres.create(chosen.kept["TOCSIN_POSTGRES_PASSWORD"])
+        with step("PostgreSQL has its data folder") as current:
+            created = postgres.create(chosen.kept["TOCSIN_POSTGRES_PASSWORD"])
+            current.note(f"{'made' if created else 'kept'} in {postgres.home}")
         port = chosen.port("TOCSIN_POSTGRES_PORT")
         plan.append(_spec("postgres", postgres.command(port), _plain(), stop=signal.SIGINT, directory=postgres.home))
         waits.append(("postgres", lambda: postgres.is_ready(port), f"127.0.0.1:{port}"))
