@@ -87,7 +87,7 @@ class Postgres:
             os.chmod(secret.name, 0o644 if self.prefix else 0o600)
             # fmt: off
             self._run("initdb", "-D", str(fresh), "--username", ROLE, f"--pwfile={secret.name}", "--auth=scram-sha-256",
-                      "--encoding=UTF8", "--locale=C", "--no-instructions")
+                      "--encoding=UTF8", "--locale=C", "--no-instructions", "--no-sync")
             # fmt: on
         self._run("postgres", "--single", "-D", str(fresh), "postgres", stdin=f"create database {DATABASE};\n")
         fresh.rename(self.data)
