@@ -8,6 +8,7 @@ mod admission;
 mod conclusion;
 mod conversation;
 mod findings;
+mod post;
 mod results;
 mod state;
 mod step;
@@ -16,11 +17,9 @@ pub use admission::{Admission, admit, resumed};
 pub use conclusion::{Conclusion, conclude};
 pub use conversation::{Message, conversation};
 pub use findings::parse_findings;
+pub use post::{Phase, Post, PostKey, Undelivered};
 pub use results::{ResultMessage, results};
-pub use state::{
-    Answer, Call, FAILED, Limit, Phase, Post, PostKey, RunState, TRUNCATED, ToolResult, Turn,
-    Undelivered,
-};
+pub use state::{Answer, Call, FAILED, Limit, RunState, TRUNCATED, ToolResult, Turn};
 pub(crate) use step::destination_name;
 pub use step::{Assignment, Step, intent, next_step};
 

@@ -4,7 +4,8 @@ use tocsin_wire::proto::journal_entry::{Entry, Finished};
 use tocsin_wire::proto::{Findings, RunOutcome, Usage};
 
 use super::findings::parse_findings;
-use super::state::{FAILED, Limit, Post, RunState, TRUNCATED, Turn, Undelivered};
+use super::post::{Post, Undelivered};
+use super::state::{FAILED, Limit, RunState, TRUNCATED, Turn};
 use super::step::{Assignment, is_unheard};
 
 /// The last entry's content.

@@ -6,7 +6,8 @@ use tocsin_wire::proto::envelope::Body;
 use tocsin_wire::proto::{RunPost, RunRequest, RunResult, RunStarted};
 use tocsin_wire::time;
 
-use super::state::{Phase, Post, RunState};
+use super::post::{Phase, Post};
+use super::state::RunState;
 
 /// One message for `results.agent-worker.<what>`.
 #[derive(Debug, Clone, PartialEq)]

@@ -6,7 +6,8 @@ use tocsin_wire::proto::journal_entry::{Entry, ModelRequested, PostStarted, Tool
 use tocsin_wire::proto::{Destination, ToolCall};
 
 use super::conclusion::{Conclusion, conclude};
-use super::state::{FAILED, Phase, Post, PostKey, RunState, Turn, Undelivered};
+use super::post::{Phase, Post, PostKey, Undelivered};
+use super::state::{FAILED, RunState, Turn};
 
 /// What a run was asked for, as far as its steps depend on it.
 #[derive(Debug, Clone, Default, PartialEq)]
