@@ -1,0 +1,8 @@
+//! The router against a real nats-server with the generated permissions; no other service runs.
+#![cfg(test)]
+
+mod crashes;
+mod explaining;
+mod queues;
+mod routing;
+mod stage;
