@@ -21,7 +21,11 @@ pub struct Settings {
     pub migrate: bool,
 
     /// Where the API listens; port 0 takes a free one, which the log names.
-    #[arg(long = "listen", env = "CONFIG_LISTEN", default_value = "127.0.0.1:8082")]
+    #[arg(
+        long = "listen",
+        env = "CONFIG_LISTEN",
+        default_value = "127.0.0.1:8082"
+    )]
     pub listen: HttpListen,
 
     #[command(flatten)]

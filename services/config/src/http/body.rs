@@ -110,7 +110,7 @@ mod tests {
                 .map_err(|problem| (problem.status.as_u16(), problem.code))
         };
         assert_eq!(code("[1]"), Ok(vec![1]));
-        assert_eq!(code("{"), Err((400, "invalid_json".into())));
+        assert_eq!(code("["), Err((400, "invalid_json".into())));
         assert_eq!(code("{}"), Err((422, "invalid_body".into())));
         assert_eq!(code(""), Err((400, "invalid_json".into())));
     }

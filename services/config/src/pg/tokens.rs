@@ -82,7 +82,7 @@ impl Database {
         let rows: Vec<TokenRow> = sqlx::query_as(
             "select token_id, org_id, team_id, hash, permissions, label, issued_at, issued_by, \
                     expires_at, revoked_at, last_used_at \
-             from tokens where org_id = $1 and team_id = $2 order by issued_at desc, token_id limit $3",
+             from tokens where org_id = $1 and team_id = $2 order by issued_at desc, token_id desc limit $3",
         )
         .bind(org.as_str())
         .bind(team.as_str())

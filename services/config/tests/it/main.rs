@@ -1,0 +1,14 @@
+#![cfg(test)]
+//! Config against a real PostgreSQL and a real nats-server. One binary: each costs a link.
+#![expect(
+    clippy::disallowed_methods,
+    reason = "a test's tasks end with its runtime"
+)]
+
+mod outage;
+mod publishing;
+mod schema;
+mod stage;
+mod tenancy;
+mod tokens;
+mod writes;

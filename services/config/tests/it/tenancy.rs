@@ -1,0 +1,263 @@
+//! Who may call what: every route with every kind of caller.
+
+use http::Method;
+use serde_json::{Value, json};
+
+use crate::stage::{ADMIN, INTERNAL, Request, Servers, Service};
+
+/// Each is called with a good body for team `sre` of org `acme`.
+const ADMIN_ROUTES: &[(Method, &str)] = &[
+    (Method::POST, "/api/v1/admin/orgs"),
+    (Method::POST, "/api/v1/admin/orgs/acme/nodes"),
+    (Method::GET, "/api/v1/admin/orgs/acme/nodes"),
+    (Method::GET, "/api/v1/admin/orgs/acme/nodes/sre"),
+    (Method::PUT, "/api/v1/admin/orgs/acme/nodes/sre/config"),
+    (Method::GET, "/api/v1/admin/orgs/acme/nodes/sre/config"),
+    (Method::GET, "/api/v1/admin/orgs/acme/nodes/sre/raw"),
+    (Method::GET, "/api/v1/admin/orgs/acme/nodes/sre/effective"),
+    (Method::GET, "/api/v1/admin/orgs/acme/nodes/sre/audit"),
+    (Method::POST, "/api/v1/admin/orgs/acme/teams/new"),
+    (Method::DELETE, "/api/v1/admin/orgs/acme/teams/new"),
+    (Method::POST, "/api/v1/admin/orgs/acme/teams/sre/tokens"),
+    (Method::GET, "/api/v1/admin/orgs/acme/teams/sre/tokens"),
+    (
+        Method::POST,
+        "/api/v1/admin/orgs/acme/teams/sre/tokens/00000000-0000-0000-0000-000000000000/revoke",
+    ),
+    (
+        Method::DELETE,
+        "/api/v1/admin/orgs/acme/teams/sre/tokens/00000000-0000-0000-0000-000000000000",
+    ),
+];
+
+async fn called(
+    service: &Service,
+    method: &Method,
+    path: &str,
+    token: Option<&str>,
+) -> (u16, String) {
+    let mut request = Request::new(method.clone(), path);
+    if *method == Method::PUT {
+        request = request.json(json!({"patch":{"a":1}}));
+    } else if path.ends_with("/orgs") {
+        request = request.json(json!({"org_id":"neworg"}));
+    } else if *method == Method::POST && path.ends_with("/nodes") {
+        request = request.json(json!({"node_id":"newnode","parent_id":"acme","node_type":"unit"}));
+    }
+    if let Some(token) = token {
+        request = request.bearer(token);
+    }
+    let answer = service.call(request).await;
+    let (status, code) = answer.problem();
+    (status, code.to_owned())
+}
+
+#[tokio::test]
+async fn admin_routes_take_admins_only() {
+    let servers = Servers::start().await;
+    let service = Service::ready(servers.settings()).await;
+    service.seed().await;
+    let own = service.token("acme", "sre", None).await.token;
+    let neighbour = service.token("acme", "web", None).await.token;
+    let foreign = service.token("umbrella", "ops", None).await.token;
+    let forged = own.replace("acme.sre.", "acme.web.");
+    for (method, path) in ADMIN_ROUTES {
+        for (token, expected) in [
+            (None, (401, "missing_token")),
+            (Some("guess"), (401, "invalid_token")),
+            (Some("a.b.c.d"), (401, "invalid_token")),
+            (Some(forged.as_str()), (401, "invalid_token")),
+            (Some(own.as_str()), (403, "admin_required")),
+            (Some(neighbour.as_str()), (403, "admin_required")),
+            (Some(foreign.as_str()), (403, "admin_required")),
+        ] {
+            let (status, code) = called(&service, method, path, token).await;
+            assert_eq!(
+                (status, code.as_str()),
+                expected,
+                "{method} {path} {token:?}"
+            );
+        }
+        let (status, code) = called(&service, method, path, Some(ADMIN)).await;
+        assert!(
+            status < 300 || code == "token_not_found",
+            "{method} {path}: {status} {code}"
+        );
+    }
+    let header =
+        Request::new(Method::GET, "/api/v1/admin/orgs/acme/nodes").header("x-admin-token", ADMIN);
+    assert_eq!(service.call(header).await.status, 200);
+    let missing = service
+        .call(Request::new(Method::GET, "/api/v1/auth/me"))
+        .await;
+    assert_eq!(missing.headers["www-authenticate"], "Bearer");
+    service.stop().await;
+}
+
+#[tokio::test]
+async fn a_team_token_sees_its_own_team_whatever_the_request_claims() {
+    let servers = Servers::start().await;
+    let service = Service::ready(servers.settings()).await;
+    service.seed().await;
+    for (org, team) in [("acme", "sre"), ("acme", "web"), ("umbrella", "ops")] {
+        service
+            .patch(org, team, json!({"mark": format!("{org}/{team}")}))
+            .await;
+    }
+    let admin = called(&service, &Method::GET, "/api/v1/config/me", Some(ADMIN)).await;
+    assert_eq!(admin, (403, "team_token_required".to_owned()));
+    for path in ["/api/v1/config/me", "/api/v1/config/me/effective"] {
+        let nobody = Request::new(Method::GET, path)
+            .header("x-org-id", "acme")
+            .header("x-team-node-id", "sre");
+        assert_eq!(service.call(nobody).await.problem(), (401, "missing_token"));
+    }
+    for (org, team) in [("acme", "sre"), ("acme", "web"), ("umbrella", "ops")] {
+        let token = service.token(org, team, None).await.token;
+        for path in [
+            "/api/v1/config/me",
+            "/api/v1/config/me/effective?org_id=acme&team_node_id=sre",
+        ] {
+            let request = Request::new(Method::GET, path)
+                .bearer(&token)
+                .header("x-org-id", "acme")
+                .header("x-team-node-id", "sre");
+            let seen = service.call(request).await.body;
+            assert_eq!(seen["effective_config"]["mark"], format!("{org}/{team}"));
+            assert_eq!(seen["hierarchy"], json!([org, team]));
+        }
+        let body = json!({"config":{"written_by": team},"org_id":"acme","team_node_id":"sre","node_id":"acme"});
+        let request = Request::new(Method::PATCH, "/api/v1/config/me")
+            .bearer(&token)
+            .json(body);
+        assert_eq!(service.call(request).await.body["node_id"], team);
+    }
+    for (org, team) in [("acme", "sre"), ("acme", "web"), ("umbrella", "ops")] {
+        let path = crate::stage::config_path(org, team);
+        let own = service.admin(Method::GET, &path, None).await;
+        assert_eq!(
+            own["config"],
+            json!({"mark": format!("{org}/{team}"), "written_by": team})
+        );
+    }
+    service.stop().await;
+}
+
+#[tokio::test]
+async fn lookups_are_for_services_with_the_secret() {
+    let servers = Servers::start().await;
+    let service = Service::ready(servers.settings()).await;
+    service.seed().await;
+    service
+        .patch(
+            "acme",
+            "sre",
+            json!({"routing":{"slack_channel_ids":["C1"],"github_repos":["acme/api"]}}),
+        )
+        .await;
+    service
+        .patch(
+            "acme",
+            "web",
+            json!({"routing":{"slack_workspace_ids":["T1"]}}),
+        )
+        .await;
+    service
+        .patch(
+            "umbrella",
+            "ops",
+            json!({"routing":{"slack_channel_ids":["C1"]}}),
+        )
+        .await;
+    let path = "/api/v1/internal/routing/lookup";
+    let team = service.token("acme", "sre", None).await.token;
+    for (service_name, secret, expected) in [
+        (None, Some(INTERNAL), (401, "missing_internal_service")),
+        (Some("router"), None, (401, "missing_internal_secret")),
+        (
+            Some("router"),
+            Some("guess"),
+            (403, "invalid_internal_secret"),
+        ),
+        (Some("agent"), Some(ADMIN), (403, "invalid_internal_secret")),
+        (
+            Some("agent"),
+            Some(team.as_str()),
+            (403, "invalid_internal_secret"),
+        ),
+    ] {
+        let mut request = Request::new(Method::POST, path).bearer(ADMIN);
+        if let Some(name) = service_name {
+            request = request.header("x-internal-service", name);
+        }
+        if let Some(secret) = secret {
+            request = request.header("x-internal-secret", secret);
+        }
+        assert_eq!(service.call(request).await.problem(), expected);
+    }
+    let ask = |body: Value| {
+        Request::new(Method::POST, path)
+            .header("x-internal-service", "router")
+            .header("x-internal-secret", INTERNAL)
+            .json(body)
+    };
+    for (question, found, ambiguous, team, matched, tried) in [
+        (
+            json!({"identifiers":{"github_repo":"Acme/API"}}),
+            true,
+            false,
+            json!("sre"),
+            json!("Acme/API"),
+            1,
+        ),
+        (
+            json!({"identifiers":{"slack_channel_id":"C1"}}),
+            false,
+            true,
+            json!(null),
+            json!(null),
+            1,
+        ),
+        (
+            json!({"identifiers":{"slack_channel_id":"C1","slack_workspace_id":"T1"}}),
+            true,
+            false,
+            json!("sre"),
+            json!("C1"),
+            1,
+        ),
+        (
+            json!({"org_id":"umbrella","identifiers":{"slack_channel_id":"C1"}}),
+            true,
+            false,
+            json!("ops"),
+            json!("C1"),
+            1,
+        ),
+        (
+            json!({"identifiers":{"slack_channel_id":"c1","unheard_of":"x","service":7}}),
+            false,
+            false,
+            json!(null),
+            json!(null),
+            1,
+        ),
+    ] {
+        let reply = service.call(ask(question.clone())).await;
+        assert_eq!(reply.status, 200);
+        let body = reply.body;
+        assert_eq!(
+            (
+                &body["found"],
+                &body["ambiguous"],
+                &body["team_node_id"],
+                &body["matched_value"]
+            ),
+            (&json!(found), &json!(ambiguous), &team, &matched),
+            "{question}"
+        );
+        assert_eq!(body["tried"].as_array().map(Vec::len), Some(tried));
+        assert_eq!(body["team_token"], json!(null));
+    }
+    service.stop().await;
+}
