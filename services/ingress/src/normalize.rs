@@ -115,3 +115,5 @@ fn utf8(body: &[u8]) -> Result<&str, Malformed> {
 
 #[cfg(test)]
 mod fixtures;
+#[cfg(test)]
+mod odd_bodies;

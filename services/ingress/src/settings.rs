@@ -85,3 +85,23 @@ impl Settings {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::ffi::OsString;
+
+    use super::*;
+
+    #[test]
+    fn secrets_are_lists_that_never_print() {
+        let flags = "--signing-key-file k --signing-root-file r --listen 127.0.0.1:1 \
+                     --max-body-bytes 2MiB --slack-signing-secret new,old";
+        let flags = flags.split_whitespace().map(OsString::from);
+        let settings: Settings =
+            tocsin_kit::settings::parse_service("ingress", flags).expect("settings");
+        assert_eq!(settings.slack_signing_secret.len(), 2);
+        assert_eq!(settings.max_body_bytes.get(), 2 << 20);
+        assert_eq!(settings.slack_tolerance.duration(), SLACK_TOLERANCE);
+        assert!(!format!("{settings:?}").contains("old"));
+    }
+}

@@ -9,11 +9,13 @@ use jiff::Timestamp;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use tocsin_wire::{
-    KeyToken, Subject, Token,
+    Token,
     ids::EventId,
     proto::{ActorKind, Event, EventStatus, Severity, TextFormat},
     time,
 };
+
+use crate::publish;
 
 use super::{Delivery, Malformed, Normalized, github, pagerduty, slack};
 
@@ -23,10 +25,10 @@ struct Index {
 }
 
 #[derive(Deserialize)]
-struct Entry {
-    file: String,
-    provider: String,
-    endpoint: Option<String>,
+pub(super) struct Entry {
+    pub(super) file: String,
+    pub(super) provider: String,
+    pub(super) endpoint: Option<String>,
     event_type: String,
     content_type: String,
     headers: BTreeMap<String, String>,
@@ -51,11 +53,11 @@ struct Expect {
     github_repos: Vec<String>,
 }
 
-fn folder() -> PathBuf {
+pub(super) fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/fixtures/webhooks")
 }
 
-fn entries() -> Vec<Entry> {
+pub(super) fn entries() -> Vec<Entry> {
     let index = std::fs::read_to_string(folder().join("index.json")).expect("index");
     let Index { entries } = serde_json::from_str(&index).expect("index");
     assert_eq!(entries.len(), 81);
@@ -66,7 +68,7 @@ fn received_at() -> Timestamp {
     "2026-01-02T03:04:05Z".parse().expect("a time")
 }
 
-fn deliver(
+pub(super) fn deliver(
     provider: &str,
     endpoint: Option<&str>,
     headers: &HeaderMap,
@@ -88,7 +90,7 @@ fn deliver(
     }
 }
 
-fn headers<'a>(pairs: impl IntoIterator<Item = (&'a str, &'a str)>) -> HeaderMap {
+pub(super) fn headers<'a>(pairs: impl IntoIterator<Item = (&'a str, &'a str)>) -> HeaderMap {
     let mut headers = HeaderMap::new();
     for (name, value) in pairs {
         let name = HeaderName::from_bytes(name.as_bytes()).expect("a name");
@@ -276,7 +278,7 @@ fn golden_events() {
 fn readable(event: &Event) -> Value {
     let name = |names: &str| names.rsplit("Kind").next().unwrap_or_default().to_owned();
     let mut value = json!({
-        "subject": subject(event).to_string(),
+        "subject": publish::subject(event).expect("a subject").to_string(),
         "id": EventId::derive(&event.delivery_key).to_string(),
         "native_type": event.native_type,
         "delivery_key": event.delivery_key,
@@ -335,154 +337,4 @@ fn readable(event: &Event) -> Value {
         }
     }
     value
-}
-
-fn subject(event: &Event) -> Subject {
-    let key = event.identifiers.first().map_or("", |first| &first.value);
-    Subject::Event {
-        provider: Token::new(event.provider.clone()).expect("token"),
-        source: Token::new(event.source_id.clone()).expect("token"),
-        kind: Token::new(event.kind.clone()).expect("token"),
-        key: KeyToken::encode(key),
-    }
-}
-
-const JSON: &str = "application/json";
-const FORM: &str = "application/x-www-form-urlencoded";
-
-/// Endpoint, content type, body, and the kind or error code that comes of it.
-const ODD_BODIES: &[(&str, &str, &str, &str)] = &[
-    ("github", JSON, r#"{"foo":"bar"}"#, "push"),
-    (
-        "github",
-        FORM,
-        "payload=%7B%22repository%22%3A%7B%22id%22%3A1%7D%7D",
-        "push",
-    ),
-    ("github", FORM, "other=1", "invalid_form"),
-    ("github", JSON, "[1]", "push"),
-    ("github", JSON, "", "invalid_json"),
-    ("github", JSON, r#"{"a":}"#, "invalid_json"),
-    ("pagerduty", "text/plain", r#"{"messages":[]}"#, "other"),
-    (
-        "pagerduty",
-        JSON,
-        r#"{"event":{"data":{"title":"\ud800"}}}"#,
-        "other",
-    ),
-    (
-        "pagerduty",
-        JSON,
-        r#"{"event":{"event_type":"incident.brand_new"}}"#,
-        "other",
-    ),
-    (
-        "pagerduty",
-        JSON,
-        r#"{"event":{"event_type":"incident.resolved","data":{"title":5}}}"#,
-        "incident_resolved",
-    ),
-    ("events", JSON, "not json", "invalid_json"),
-    ("events", JSON, r#"{"type":"event_callback"}"#, "other"),
-    (
-        "events",
-        JSON,
-        r#"{"type":"event_callback","event":{"type":"x_new","channel":7}}"#,
-        "other",
-    ),
-    (
-        "interactions",
-        FORM,
-        r#"payload={"type":"new_thing"}"#,
-        "other",
-    ),
-    ("interactions", FORM, "payload=x", "invalid_json"),
-    ("interactions", FORM, "a=b", "invalid_form"),
-    ("commands", FORM, "", "invalid_form"),
-    ("events", FORM, "command=%2Fx&team_id=T1", "slash_command"),
-];
-
-#[test]
-fn odd_bodies_are_kept_and_only_broken_ones_refused() {
-    for (endpoint, content_type, body, expected) in ODD_BODIES {
-        let headers = headers([("content-type", *content_type), ("x-github-event", "push")]);
-        let provider = match *endpoint {
-            "github" | "pagerduty" => *endpoint,
-            _ => "slack",
-        };
-        let got = match deliver(provider, Some(*endpoint), &headers, &Bytes::from(*body)) {
-            Ok(Normalized::Event(event)) => {
-                let hashed = format!("{provider}:shared:sha256:");
-                assert!(event.delivery_key.starts_with(&hashed), "{body}");
-                event.kind
-            }
-            Ok(other) => format!("{other:?}"),
-            Err(malformed) => malformed.code().to_owned(),
-        };
-        assert_eq!(got, *expected, "{endpoint} {body:?}");
-    }
-    let not_utf8 = Bytes::from_static(b"{\"title\":\"\xff\"}");
-    let refused = deliver("pagerduty", None, &HeaderMap::new(), &not_utf8);
-    assert_eq!(refused.expect_err("not UTF-8").code(), "invalid_json");
-}
-
-#[test]
-fn one_slack_message_under_two_event_ids_is_one_thing() {
-    let event = |id: &str, kind: &str, more: &str| {
-        let body = format!(
-            r#"{{"type":"event_callback","team_id":"T1","event_id":"{id}","event":{{"type":"{kind}","channel":"C1","ts":"1.000100","text":"<@U1> why?"{more}}}}}"#
-        );
-        match deliver(
-            "slack",
-            Some("events"),
-            &HeaderMap::new(),
-            &Bytes::from(body),
-        ) {
-            Ok(Normalized::Event(event)) => event,
-            other => panic!("{other:?}"),
-        }
-    };
-    let mention = event("Ev1", "app_mention", "");
-    let message = event("Ev2", "message", "");
-    assert_eq!(mention.semantic_key, "slack:shared:T1:C1:1.000100");
-    assert_eq!(mention.semantic_key, message.semantic_key);
-    assert_ne!(mention.delivery_key, message.delivery_key);
-    assert_eq!(
-        mention.attributes.get("mentions").map(String::as_str),
-        Some("U1")
-    );
-    let changed = event("Ev3", "message", r#","subtype":"message_changed""#);
-    assert_eq!(changed.semantic_key, "slack:shared:Ev3");
-}
-
-#[test]
-fn ids_and_texts_are_bounded_and_credentials_dropped() {
-    let long = "x".repeat(100_000);
-    let body = format!(
-        r#"{{"event":{{"id":"{long}","event_type":"incident.triggered","data":{{"type":"incident","id":"{long}","title":"{long}","incident_key":"{long}"}}}}}}"#
-    );
-    let headers = headers([
-        ("authorization", "Bearer secret"),
-        ("cookie", "session=secret"),
-        ("x-webhook-id", "w-1"),
-    ]);
-    let Ok(Normalized::Event(event)) = deliver("pagerduty", None, &headers, &Bytes::from(body))
-    else {
-        panic!("an event");
-    };
-    assert_eq!(
-        (event.delivery_id.as_str(), event.identifiers.len()),
-        ("", 0)
-    );
-    assert!(event.delivery_key.starts_with("pagerduty:shared:sha256:"));
-    assert_eq!(
-        (event.title.len(), event.attributes["incident_key"].len()),
-        (300, 512)
-    );
-    let kept: Vec<_> = event
-        .headers
-        .iter()
-        .map(|header| header.name.as_str())
-        .collect();
-    assert_eq!(kept, ["x-webhook-id"]);
 }

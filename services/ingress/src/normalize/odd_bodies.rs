@@ -1,0 +1,188 @@
+//! Bodies that nobody expected.
+
+use bytes::Bytes;
+use http::HeaderMap;
+use proptest::prelude::*;
+
+use super::Normalized;
+use super::fixtures::{deliver, entries, folder, headers};
+
+const JSON: &str = "application/json";
+const FORM: &str = "application/x-www-form-urlencoded";
+
+/// Endpoint, content type, body, and the kind or error code that comes of it.
+const ODD_BODIES: &[(&str, &str, &str, &str)] = &[
+    ("github", JSON, r#"{"foo":"bar"}"#, "push"),
+    (
+        "github",
+        FORM,
+        "payload=%7B%22repository%22%3A%7B%22id%22%3A1%7D%7D",
+        "push",
+    ),
+    ("github", FORM, "other=1", "invalid_form"),
+    ("github", JSON, "[1]", "push"),
+    ("github", JSON, "", "invalid_json"),
+    ("github", JSON, r#"{"a":}"#, "invalid_json"),
+    ("pagerduty", "text/plain", r#"{"messages":[]}"#, "other"),
+    (
+        "pagerduty",
+        JSON,
+        r#"{"event":{"data":{"title":"\ud800"}}}"#,
+        "other",
+    ),
+    (
+        "pagerduty",
+        JSON,
+        r#"{"event":{"event_type":"incident.brand_new"}}"#,
+        "other",
+    ),
+    (
+        "pagerduty",
+        JSON,
+        r#"{"event":{"event_type":"incident.resolved","data":{"title":5}}}"#,
+        "incident_resolved",
+    ),
+    ("events", JSON, "not json", "invalid_json"),
+    ("events", JSON, r#"{"type":"event_callback"}"#, "other"),
+    (
+        "events",
+        JSON,
+        r#"{"type":"event_callback","event":{"type":"x_new","channel":7}}"#,
+        "other",
+    ),
+    (
+        "interactions",
+        FORM,
+        r#"payload={"type":"new_thing"}"#,
+        "other",
+    ),
+    ("interactions", FORM, "payload=x", "invalid_json"),
+    ("interactions", FORM, "a=b", "invalid_form"),
+    ("commands", FORM, "", "invalid_form"),
+    ("events", FORM, "command=%2Fx&team_id=T1", "slash_command"),
+];
+
+#[test]
+fn odd_bodies_are_kept_and_only_broken_ones_refused() {
+    for (endpoint, content_type, body, expected) in ODD_BODIES {
+        let headers = headers([("content-type", *content_type), ("x-github-event", "push")]);
+        let provider = match *endpoint {
+            "github" | "pagerduty" => *endpoint,
+            _ => "slack",
+        };
+        let got = match deliver(provider, Some(*endpoint), &headers, &Bytes::from(*body)) {
+            Ok(Normalized::Event(event)) => {
+                let hashed = format!("{provider}:shared:sha256:");
+                assert!(event.delivery_key.starts_with(&hashed), "{body}");
+                event.kind
+            }
+            Ok(other) => format!("{other:?}"),
+            Err(malformed) => malformed.code().to_owned(),
+        };
+        assert_eq!(got, *expected, "{endpoint} {body:?}");
+    }
+    let not_utf8 = Bytes::from_static(b"{\"title\":\"\xff\"}");
+    let refused = deliver("pagerduty", None, &HeaderMap::new(), &not_utf8);
+    assert_eq!(refused.expect_err("not UTF-8").code(), "invalid_json");
+}
+
+#[test]
+fn one_slack_message_under_two_event_ids_is_one_thing() {
+    let event = |id: &str, kind: &str, more: &str| {
+        let body = format!(
+            r#"{{"type":"event_callback","team_id":"T1","event_id":"{id}","event":{{"type":"{kind}","channel":"C1","ts":"1.000100","text":"<@U1> why?"{more}}}}}"#
+        );
+        match deliver(
+            "slack",
+            Some("events"),
+            &HeaderMap::new(),
+            &Bytes::from(body),
+        ) {
+            Ok(Normalized::Event(event)) => event,
+            other => panic!("{other:?}"),
+        }
+    };
+    let mention = event("Ev1", "app_mention", "");
+    let message = event("Ev2", "message", "");
+    assert_eq!(mention.semantic_key, "slack:shared:T1:C1:1.000100");
+    assert_eq!(mention.semantic_key, message.semantic_key);
+    assert_ne!(mention.delivery_key, message.delivery_key);
+    assert_eq!(
+        mention.attributes.get("mentions").map(String::as_str),
+        Some("U1")
+    );
+    let changed = event("Ev3", "message", r#","subtype":"message_changed""#);
+    assert_eq!(changed.semantic_key, "slack:shared:Ev3");
+}
+
+#[test]
+fn ids_and_texts_are_bounded_and_credentials_dropped() {
+    let long = "x".repeat(100_000);
+    let body = format!(
+        r#"{{"event":{{"id":"{long}","event_type":"incident.triggered","data":{{"type":"incident","id":"{long}","title":"{long}","incident_key":"{long}"}}}}}}"#
+    );
+    let headers = headers([
+        ("authorization", "Bearer secret"),
+        ("cookie", "session=secret"),
+        ("x-webhook-id", "w-1"),
+    ]);
+    let Ok(Normalized::Event(event)) = deliver("pagerduty", None, &headers, &Bytes::from(body))
+    else {
+        panic!("an event");
+    };
+    assert_eq!(
+        (event.delivery_id.as_str(), event.identifiers.len()),
+        ("", 0)
+    );
+    assert!(event.delivery_key.starts_with("pagerduty:shared:sha256:"));
+    assert_eq!(
+        (event.title.len(), event.attributes["incident_key"].len()),
+        (300, 512)
+    );
+    let kept: Vec<_> = event
+        .headers
+        .iter()
+        .map(|header| header.name.as_str())
+        .collect();
+    assert_eq!(kept, ["x-webhook-id"]);
+}
+
+proptest! {
+    /// A sender that is broken in any way gets an event or an error, never a panic.
+    #[test]
+    fn damaged_fixtures_never_panic(
+        index in any::<prop::sample::Index>(),
+        at in any::<prop::sample::Index>(),
+        byte in any::<u8>(),
+        cut in any::<bool>(),
+    ) {
+        let entries = entries();
+        let entry = index.get(&entries);
+        let mut body = std::fs::read(folder().join(&entry.file)).expect("body");
+        let at = at.index(body.len());
+        if cut {
+            body.truncate(at);
+        } else {
+            body[at] = byte;
+        }
+        let headers = headers([("x-github-event", "push")]);
+        let body = Bytes::from(body);
+        if let Ok(Normalized::Event(event)) =
+            deliver(&entry.provider, entry.endpoint.as_deref(), &headers, &body)
+        {
+            prop_assert!(crate::publish::subject(&event).is_ok());
+            prop_assert!(event.title.chars().count() <= 300);
+            prop_assert_eq!(event.raw_body, body);
+        }
+    }
+
+    #[test]
+    fn any_text_is_an_event_or_an_error(body in ".{0,200}", endpoint in 0..5_usize) {
+        let names = ["github", "pagerduty", "events", "interactions", "commands"];
+        let headers = headers([("x-github-event", body.split(|c: char| !c.is_ascii_graphic()).next().unwrap_or(""))]);
+        for wrapped in [body.clone(), format!("payload={body}"), format!("{{\"event\":{{\"text\":{body:?}}}}}")] {
+            let provider = if endpoint < 2 { names[endpoint] } else { "slack" };
+            let _either = deliver(provider, Some(names[endpoint]), &headers, &Bytes::from(wrapped));
+        }
+    }
+}
