@@ -213,7 +213,6 @@ async fn a_start_mends_buckets_that_say_something_else() {
     let servers = Servers::start().await;
     let service = Service::ready(servers.settings()).await;
     service.seed().await;
-    let long = "x".repeat(400);
     service
         .patch(
             "acme",
@@ -232,7 +231,26 @@ async fn a_start_mends_buckets_that_say_something_else() {
     .await;
     service.stop().await;
 
-    // Lost, forged and left over.
+    let leftover = damage(&servers).await;
+    let service = Service::ready(servers.settings()).await;
+    for key in ["service.api", "service.web"] {
+        assert_eq!(owners(&router, key).await, ["acme/sre"], "{key}");
+    }
+    assert!(
+        router
+            .bucket("routing")
+            .get(&leftover)
+            .await
+            .expect("reads")
+            .is_none()
+    );
+    assert!(team(&router, "acme.sre").await.is_some());
+    service.stop().await;
+}
+
+/// Loses two keys, forges one and leaves one over; returns the last.
+async fn damage(servers: &Servers) -> String {
+    let long = "x".repeat(400);
     let operator = servers.bus.connect(Room::Operator).await.expect("connects");
     let config = servers.bus.connect(Room::Config).await.expect("connects");
     config
@@ -269,21 +287,7 @@ async fn a_start_mends_buckets_that_say_something_else() {
         .put(&leftover, &gone)
         .await
         .expect("puts");
-
-    let service = Service::ready(servers.settings()).await;
-    for key in ["service.api", "service.web"] {
-        assert_eq!(owners(&router, key).await, ["acme/sre"], "{key}");
-    }
-    assert!(
-        router
-            .bucket("routing")
-            .get(&leftover)
-            .await
-            .expect("reads")
-            .is_none()
-    );
-    assert!(team(&router, "acme.sre").await.is_some());
-    service.stop().await;
+    leftover
 }
 
 #[tokio::test]

@@ -143,35 +143,15 @@ async fn a_team_token_sees_its_own_team_whatever_the_request_claims() {
     service.stop().await;
 }
 
+const LOOKUP: &str = "/api/v1/internal/routing/lookup";
+
 #[tokio::test]
 async fn lookups_are_for_services_with_the_secret() {
     let servers = Servers::start().await;
     let service = Service::ready(servers.settings()).await;
     service.seed().await;
-    service
-        .patch(
-            "acme",
-            "sre",
-            json!({"routing":{"slack_channel_ids":["C1"],"github_repos":["acme/api"]}}),
-        )
-        .await;
-    service
-        .patch(
-            "acme",
-            "web",
-            json!({"routing":{"slack_workspace_ids":["T1"]}}),
-        )
-        .await;
-    service
-        .patch(
-            "umbrella",
-            "ops",
-            json!({"routing":{"slack_channel_ids":["C1"]}}),
-        )
-        .await;
-    let path = "/api/v1/internal/routing/lookup";
     let team = service.token("acme", "sre", None).await.token;
-    for (service_name, secret, expected) in [
+    for (name, secret, expected) in [
         (None, Some(INTERNAL), (401, "missing_internal_service")),
         (Some("router"), None, (401, "missing_internal_secret")),
         (
@@ -186,8 +166,8 @@ async fn lookups_are_for_services_with_the_secret() {
             (403, "invalid_internal_secret"),
         ),
     ] {
-        let mut request = Request::new(Method::POST, path).bearer(ADMIN);
-        if let Some(name) = service_name {
+        let mut request = Request::new(Method::POST, LOOKUP).bearer(ADMIN);
+        if let Some(name) = name {
             request = request.header("x-internal-service", name);
         }
         if let Some(secret) = secret {
@@ -195,69 +175,67 @@ async fn lookups_are_for_services_with_the_secret() {
         }
         assert_eq!(service.call(request).await.problem(), expected);
     }
-    let ask = |body: Value| {
-        Request::new(Method::POST, path)
-            .header("x-internal-service", "router")
-            .header("x-internal-secret", INTERNAL)
-            .json(body)
-    };
-    for (question, found, ambiguous, team, matched, tried) in [
+    service.stop().await;
+}
+
+#[tokio::test]
+async fn a_lookup_answers_with_the_team_or_with_what_was_tried() {
+    let servers = Servers::start().await;
+    let service = Service::ready(servers.settings()).await;
+    service.seed().await;
+    for (org, team, routing) in [
         (
-            json!({"identifiers":{"github_repo":"Acme/API"}}),
-            true,
-            false,
-            json!("sre"),
-            json!("Acme/API"),
-            1,
+            "acme",
+            "sre",
+            json!({"slack_channel_ids":["C1"],"github_repos":["acme/api"]}),
+        ),
+        ("acme", "web", json!({"slack_workspace_ids":["T1"]})),
+        ("umbrella", "ops", json!({"slack_channel_ids":["C1"]})),
+    ] {
+        service.patch(org, team, json!({"routing": routing})).await;
+    }
+    let ids = |identifiers: Value| json!({ "identifiers": identifiers });
+    let in_umbrella = json!({"org_id":"umbrella","identifiers":{"slack_channel_id":"C1"}});
+    for (question, expected) in [
+        (
+            ids(json!({"github_repo":"Acme/API"})),
+            json!([true, "acme", "sre", "github_repo", "Acme/API", false]),
         ),
         (
-            json!({"identifiers":{"slack_channel_id":"C1"}}),
-            false,
-            true,
-            json!(null),
-            json!(null),
-            1,
+            ids(json!({"slack_channel_id":"C1"})),
+            json!([false, null, null, null, null, true]),
         ),
         (
-            json!({"identifiers":{"slack_channel_id":"C1","slack_workspace_id":"T1"}}),
-            true,
-            false,
-            json!("sre"),
-            json!("C1"),
-            1,
+            ids(json!({"slack_channel_id":"C1","slack_workspace_id":"T1"})),
+            json!([true, "acme", "sre", "slack_channel_id", "C1", false]),
         ),
         (
-            json!({"org_id":"umbrella","identifiers":{"slack_channel_id":"C1"}}),
-            true,
-            false,
-            json!("ops"),
-            json!("C1"),
-            1,
+            in_umbrella,
+            json!([true, "umbrella", "ops", "slack_channel_id", "C1", false]),
         ),
         (
-            json!({"identifiers":{"slack_channel_id":"c1","unheard_of":"x","service":7}}),
-            false,
-            false,
-            json!(null),
-            json!(null),
-            1,
+            ids(json!({"slack_channel_id":"c1","unheard_of":"x","service":7})),
+            json!([false, null, null, null, null, false]),
         ),
     ] {
-        let reply = service.call(ask(question.clone())).await;
-        assert_eq!(reply.status, 200);
-        let body = reply.body;
-        assert_eq!(
-            (
-                &body["found"],
-                &body["ambiguous"],
-                &body["team_node_id"],
-                &body["matched_value"]
-            ),
-            (&json!(found), &json!(ambiguous), &team, &matched),
-            "{question}"
-        );
-        assert_eq!(body["tried"].as_array().map(Vec::len), Some(tried));
-        assert_eq!(body["team_token"], json!(null));
+        let request = Request::new(Method::POST, LOOKUP)
+            .header("x-internal-service", "router")
+            .header("x-internal-secret", INTERNAL)
+            .json(question.clone());
+        let answer = service.call(request).await;
+        assert_eq!(answer.status, 200);
+        let keys = [
+            "found",
+            "org_id",
+            "team_node_id",
+            "matched_by",
+            "matched_value",
+            "ambiguous",
+        ];
+        let said: Value = keys.map(|key| answer.body[key].clone()).to_vec().into();
+        assert_eq!(said, expected, "{question}");
+        assert_eq!(answer.body["tried"].as_array().map(Vec::len), Some(1));
+        assert_eq!(answer.body["team_token"], json!(null));
     }
     service.stop().await;
 }
