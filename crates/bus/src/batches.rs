@@ -130,6 +130,7 @@ async fn settle(place: &Place, messages: &[jetstream::Message], attempt: u64, ou
                     .settle(message, AckKind::Nak(Some(backoff(*pause, attempt))))
                     .await;
             }
+            Outcome::Leave => place.count("left"),
             Outcome::Reject(reason) => {
                 place
                     .give_up(message, Reason::new("rejected", reason.as_str()))

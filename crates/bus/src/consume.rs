@@ -31,6 +31,8 @@ pub enum Outcome {
     Retry(Duration),
     /// Never: the message goes to the dead letters with this reason.
     Reject(String),
+    /// Somebody else has the message now and will answer for it; nothing is sent.
+    Leave,
 }
 
 /// How long one request for messages waits: also how long a stop takes at most, and how soon a
@@ -220,6 +222,7 @@ impl Place {
                 self.settle(&message, AckKind::Nak(Some(backoff(pause, attempt))))
                     .await;
             }
+            Ok(Outcome::Leave) => self.count("left"),
             Ok(Outcome::Reject(reason)) => {
                 self.give_up(&message, Reason::new("rejected", reason))
                     .await;

@@ -19,11 +19,6 @@ use crate::team::AgentConfig;
 
 /// The bus was away: by then it may be back.
 const BUS_RETRY: Duration = Duration::from_secs(1);
-/// The new owner keeps the message alive each second; should it die at once, the message comes again
-/// after this time.
-const FENCED_RETRY: Duration = Duration::from_secs(10);
-/// A copy of a run looks again whether the owner has finished.
-const COPY_RETRY: Duration = Duration::from_secs(5);
 
 /// What the handler of a work message needs.
 pub(crate) struct Handler {
@@ -88,8 +83,8 @@ impl Handler {
                 }
                 Outcome::Done
             }
-            Ok(Ended::Fenced) => Outcome::Retry(FENCED_RETRY),
-            Ok(Ended::Copy) => Outcome::Retry(COPY_RETRY),
+            Ok(Ended::Fenced) => Outcome::Leave,
+            Ok(Ended::Copy) => Outcome::Done,
             Ok(Ended::HandedOver) => Outcome::Retry(Duration::ZERO),
             Err(error) => {
                 tracing::warn!(%run, error = %ErrorChain(&error), "the run is put back");

@@ -36,8 +36,6 @@ pub use record::{AppendError, BusRecord, Record, RecordError, Replay};
 const BUS_PATIENCE: Duration = Duration::from_secs(60);
 /// Between two tries at the bus.
 const BUS_PAUSE: Duration = Duration::from_millis(200);
-/// A copy of a run takes over when the journal stood still for so long: longer than any step may take.
-const COPY_PATIENCE: Duration = Duration::from_secs(900);
 
 /// What all runs of a worker share.
 #[derive(Debug)]
@@ -72,7 +70,7 @@ pub enum Ended {
     Finished,
     /// Another worker owns the run now.
     Fenced,
-    /// This message is a copy, and the run goes on elsewhere.
+    /// This message is a copy; the message that owns the run is still in the queue.
     Copy,
     /// We are stopping; the next worker continues.
     HandedOver,
@@ -99,8 +97,8 @@ pub async fn execute<R: Record>(
             run.tell().await?;
             return Ok(Ended::Finished);
         }
-        Admission::Copy { owner } if !is_abandoned(&state, now) => {
-            tracing::info!(run = %work.request.run_id, owner, copy = work.sequence, "a copy of a run waits for the owner");
+        Admission::Copy { owner } if run.record.is_owned(owner).await? => {
+            tracing::info!(run = %work.request.run_id, owner, copy = work.sequence, "a copy of a run is dropped: its owner has it");
             return Ok(Ended::Copy);
         }
         Admission::Continue | Admission::Copy { .. } => {
@@ -110,14 +108,6 @@ pub async fn execute<R: Record>(
         }
     }
     run.drive().await
-}
-
-fn is_abandoned(state: &RunState, now: Timestamp) -> bool {
-    let patience =
-        jiff::SignedDuration::try_from(COPY_PATIENCE).unwrap_or(jiff::SignedDuration::MAX);
-    state
-        .last_at
-        .is_none_or(|last| now.duration_since(last) > patience)
 }
 
 struct Run<'a, R> {

@@ -22,6 +22,13 @@ pub trait Record: Send + Sync {
         expected: u64,
     ) -> impl Future<Output = Result<u64, AppendError>> + Send;
 
+    /// Whether the work message with this sequence still waits in WORK: then its owner will finish
+    /// the run, or whoever gets that message next.
+    fn is_owned(
+        &self,
+        work_sequence: u64,
+    ) -> impl Future<Output = Result<bool, RecordError>> + Send;
+
     /// Publishes a result; a repeat is harmless.
     fn tell(&self, result: &ResultMessage) -> impl Future<Output = Result<(), RecordError>> + Send;
 }
@@ -48,6 +55,12 @@ pub enum RecordError {
         #[source]
         source: PublishError,
     },
+    #[error("look for the owner of run {run}")]
+    Owner {
+        run: RunId,
+        #[source]
+        source: BusError,
+    },
     #[error("publish a result of run {run}")]
     Tell {
         run: RunId,
@@ -60,7 +73,7 @@ impl RecordError {
     /// Whether the same may succeed a moment later.
     pub fn is_temporary(&self) -> bool {
         match self {
-            Self::Replay { .. } => true,
+            Self::Replay { .. } | Self::Owner { .. } => true,
             Self::Append { source, .. } | Self::Tell { source, .. } => source.is_temporary(),
         }
     }
@@ -157,6 +170,12 @@ impl Record for BusRecord {
             }
             Err(source) => Err(RecordError::Append { run, source }.into()),
         }
+    }
+
+    async fn is_owned(&self, work_sequence: u64) -> Result<bool, RecordError> {
+        let run = self.run;
+        let exists = self.bus.work_message_exists(work_sequence).await;
+        exists.map_err(|source| RecordError::Owner { run, source })
     }
 
     async fn tell(&self, result: &ResultMessage) -> Result<(), RecordError> {

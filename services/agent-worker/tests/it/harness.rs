@@ -226,6 +226,10 @@ impl Record for Mortal {
         Ok(sequence)
     }
 
+    async fn is_owned(&self, work_sequence: u64) -> Result<bool, RecordError> {
+        self.inner.is_owned(work_sequence).await
+    }
+
     async fn tell(&self, result: &ResultMessage) -> Result<(), RecordError> {
         self.inner.tell(result).await
     }

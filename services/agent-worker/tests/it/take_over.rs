@@ -6,10 +6,13 @@ use std::sync::atomic::AtomicU32;
 use tocsin_agent_worker::decide::RunState;
 use tocsin_agent_worker::run::{Ended, Work, execute};
 use tocsin_agent_worker::team::AgentConfig;
+use tocsin_bus::{Outcome, Outgoing};
+use tocsin_testkit::eventually;
 use tocsin_wire::proto::RunOutcome;
+use tocsin_wire::{Pool, Service, Subject};
 use tokio::sync::Notify;
 
-use crate::harness::{Death, LIMIT, Mortal, World, work};
+use crate::harness::{Death, LIMIT, Mortal, World, envelope, tenant, work};
 
 /// Runs until the worker dies; false when the run was over before.
 async fn run_until_death(world: &World, work: &Work, death: Death) -> bool {
@@ -124,33 +127,53 @@ async fn a_worker_that_was_thought_dead_stops_at_its_next_step() {
 }
 
 #[tokio::test]
-async fn copies_wait_and_finished_runs_are_not_repeated() {
+async fn a_copy_is_dropped_while_its_owner_has_a_message_and_takes_over_without() {
     let world = World::start().await;
     let owner = work("copied");
-    let copy = Work {
-        sequence: 2,
+    let copy = |sequence| Work {
+        sequence,
         ..owner.clone()
     };
+    let (org, team) = tenant();
+    let subject = Subject::WorkRun {
+        pool: Pool::shared(),
+        org,
+        team,
+    };
+    let router = world.test.connect(Service::Router).await.expect("router");
+    let published = router
+        .publish(Outgoing::new(subject, envelope(&owner)))
+        .await
+        .expect("published");
+    assert_eq!(published.sequence, owner.sequence);
     assert!(run_until_death(&world, &owner, Death::AfterAppend(3)).await);
-    assert_eq!(
-        world.execute(&world.worker("worker-2"), &copy).await,
-        Ended::Copy
+    let second = world.worker("worker-2");
+    assert_eq!(world.execute(&second, &copy(2)).await, Ended::Copy);
+
+    let gone = world.bus.consume(
+        ("WORK", "workers-default"),
+        1,
+        work_is_empty(&world),
+        |_| async { Outcome::Done },
     );
-    assert_eq!(
-        world.execute(&world.worker("worker-2"), &owner).await,
-        Ended::Finished
-    );
+    gone.await.expect("consumes");
+    assert_eq!(world.execute(&second, &copy(2)).await, Ended::Finished);
     let requests = world.model.request_count();
-    assert_eq!(
-        world.execute(&world.worker("worker-2"), &copy).await,
-        Ended::Finished
-    );
+    assert_eq!(world.execute(&second, &copy(3)).await, Ended::Finished);
     assert_eq!(
         world.model.request_count(),
         requests,
         "the model is not asked again"
     );
     world.only_message("copied");
+}
+
+async fn work_is_empty(world: &World) {
+    eventually("the owner's message is gone", LIMIT, || async {
+        let exists = world.bus.work_message_exists(1).await;
+        exists.is_ok_and(|exists| !exists)
+    })
+    .await;
 }
 
 #[tokio::test]
