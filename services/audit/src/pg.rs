@@ -1,0 +1,190 @@
+//! The schema `audit`: rows in, rows out. All statements of this room.
+
+mod read;
+
+use futures::FutureExt as _;
+use jiff::Timestamp;
+use jiff_sqlx::ToSqlx as _;
+use serde_json::Value;
+use sqlx::types::Json;
+use tocsin_store::{Isolation, Store, Tx};
+use uuid::Uuid;
+
+use crate::decide::Record;
+use crate::error::OperationError;
+
+pub(crate) use read::{EventsFilter, ListedEvent};
+
+/// What this room wants of the database. Cheap to clone.
+#[derive(Debug, Clone)]
+pub(crate) struct Records {
+    store: Store,
+}
+
+/// One statement for a whole batch. What is there already stays as it is, and so does an erased
+/// body: only a new record brings its body with it.
+const INSERT: &str = "
+    with input as (
+        select * from unnest(
+            $1::timestamptz[], $2::text[], $3::bigint[], $4::uuid[], $5::text[], $6::text[], $7::text[], $8::text[],
+            $9::timestamptz[], $10::uuid[], $11::uuid[], $12::text[], $13::text[], $14::uuid[], $15::text[],
+            $16::bytea[], $17::int[], $18::jsonb[], $19::jsonb[], $20::bytea[])
+        as row(stored_at, stream, stream_sequence, message_id, subject, type, signer, key_id,
+            written_at, correlation_id, causation_id, org, team, run_id, delivery_id,
+            payload_sha256, payload_bytes, summary, headers, payload)
+    ), recorded as (
+        insert into records (stored_at, stream, stream_sequence, message_id, subject, type, signer, key_id,
+            written_at, correlation_id, causation_id, org, team, run_id, delivery_id,
+            payload_sha256, payload_bytes, summary)
+        select stored_at, stream, stream_sequence, message_id, subject, type, signer, key_id,
+            written_at, correlation_id, causation_id, org, team, run_id, delivery_id,
+            payload_sha256, payload_bytes, summary
+        from input
+        on conflict do nothing
+        returning stored_at, stream, stream_sequence
+    )
+    insert into bodies (stored_at, stream, stream_sequence, headers, payload)
+    select stored_at, stream, stream_sequence, headers, payload
+    from input join recorded using (stored_at, stream, stream_sequence)
+    on conflict do nothing";
+
+/// For every month that occurs; a function call that finds its partition costs microseconds.
+const ENSURE_PARTITIONS: &str = "
+    select ensure_partition(month::date)
+    from (select distinct date_trunc('month', stored_at) from unnest($1::timestamptz[]) as row(stored_at)) as months(month)";
+
+impl Records {
+    pub(crate) fn new(store: Store) -> Self {
+        Self { store }
+    }
+
+    pub(crate) fn store(&self) -> &Store {
+        &self.store
+    }
+
+    /// Records what is not recorded yet; returns how many rows that were. All or nothing.
+    pub(crate) async fn insert(&self, records: &[Record]) -> Result<u64, OperationError> {
+        let columns = &Columns::of(records);
+        // One statement after the partitions exist, so nothing stricter than READ COMMITTED is needed.
+        let inserting = self
+            .store
+            .run_tx_with("record", Isolation::ReadCommitted, |tx| {
+                async move {
+                    ensure_partitions(tx, &columns.stored_at).await?;
+                    columns.insert(tx).await
+                }
+                .boxed()
+            });
+        inserting.await
+    }
+
+    /// Makes the partitions for the months of `times`.
+    pub(crate) async fn ensure_partitions(
+        &self,
+        times: &[Timestamp],
+    ) -> Result<(), OperationError> {
+        let times: &Vec<_> = &times.iter().map(|at| at.to_sqlx()).collect();
+        let ensuring =
+            self.store
+                .run_tx_with("ensure_partitions", Isolation::ReadCommitted, |tx| {
+                    ensure_partitions(tx, times).boxed()
+                });
+        ensuring.await
+    }
+}
+
+async fn ensure_partitions(
+    tx: &mut Tx<'_>,
+    times: &[jiff_sqlx::Timestamp],
+) -> Result<(), OperationError> {
+    sqlx::query(ENSURE_PARTITIONS)
+        .bind(times)
+        .execute(&mut **tx)
+        .await
+        .map_err(OperationError::query("ensure_partition"))?;
+    Ok(())
+}
+
+/// A batch by columns, as UNNEST wants it.
+#[derive(Default)]
+struct Columns<'a> {
+    stored_at: Vec<jiff_sqlx::Timestamp>,
+    streams: Vec<&'a str>,
+    sequences: Vec<i64>,
+    message_ids: Vec<Uuid>,
+    subjects: Vec<&'a str>,
+    kinds: Vec<&'a str>,
+    signers: Vec<&'a str>,
+    key_ids: Vec<&'a str>,
+    written_at: Vec<Option<jiff_sqlx::Timestamp>>,
+    correlation_ids: Vec<Uuid>,
+    causation_ids: Vec<Option<Uuid>>,
+    orgs: Vec<Option<&'a str>>,
+    teams: Vec<Option<&'a str>>,
+    run_ids: Vec<Option<Uuid>>,
+    delivery_ids: Vec<Option<&'a str>>,
+    digests: Vec<&'a [u8]>,
+    sizes: Vec<i32>,
+    summaries: Vec<Json<&'a Value>>,
+    headers: Vec<Json<&'a Value>>,
+    payloads: Vec<&'a [u8]>,
+}
+
+impl<'a> Columns<'a> {
+    fn of(records: &'a [Record]) -> Self {
+        let mut columns = Self::default();
+        for record in records {
+            columns.stored_at.push(record.stored_at.to_sqlx());
+            columns.streams.push(record.stream);
+            columns.sequences.push(record.sequence);
+            columns.message_ids.push(record.message_id);
+            columns.subjects.push(&record.subject);
+            columns.kinds.push(&record.kind);
+            columns.signers.push(record.signer);
+            columns.key_ids.push(&record.key_id);
+            columns
+                .written_at
+                .push(record.written_at.map(|at| at.to_sqlx()));
+            columns.correlation_ids.push(record.correlation_id);
+            columns.causation_ids.push(record.causation_id);
+            columns.orgs.push(record.org.as_deref());
+            columns.teams.push(record.team.as_deref());
+            columns.run_ids.push(record.run_id);
+            columns.delivery_ids.push(record.delivery_id.as_deref());
+            columns.digests.push(&record.payload_sha256);
+            columns.sizes.push(record.payload_bytes);
+            columns.summaries.push(Json(&record.summary));
+            columns.headers.push(Json(&record.headers));
+            columns.payloads.push(&record.payload);
+        }
+        columns
+    }
+
+    async fn insert(&self, tx: &mut Tx<'_>) -> Result<u64, OperationError> {
+        let done = sqlx::query(INSERT)
+            .bind(&self.stored_at)
+            .bind(&self.streams)
+            .bind(&self.sequences)
+            .bind(&self.message_ids)
+            .bind(&self.subjects)
+            .bind(&self.kinds)
+            .bind(&self.signers)
+            .bind(&self.key_ids)
+            .bind(&self.written_at)
+            .bind(&self.correlation_ids)
+            .bind(&self.causation_ids)
+            .bind(&self.orgs)
+            .bind(&self.teams)
+            .bind(&self.run_ids)
+            .bind(&self.delivery_ids)
+            .bind(&self.digests)
+            .bind(&self.sizes)
+            .bind(&self.summaries)
+            .bind(&self.headers)
+            .bind(&self.payloads)
+            .execute(&mut **tx)
+            .await
+            .map_err(OperationError::query("insert records"))?;
+        Ok(done.rows_affected())
+    }
+}
