@@ -9,7 +9,12 @@ use tocsin_wire::Service;
 
 /// Tocsin: from alert to investigation, over NATS JetStream.
 #[derive(Debug, Parser)]
-#[command(name = "tocsin", version, propagate_version = true, max_term_width = 110)]
+#[command(
+    name = "tocsin",
+    version,
+    propagate_version = true,
+    max_term_width = 110
+)]
 pub struct Cli {
     /// What to do.
     #[command(subcommand)]
@@ -81,7 +86,7 @@ pub enum Events {
     /// The newest events, one line each.
     Ls {
         /// At most so many.
-        #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=1000))]
+        #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=500))]
         limit: u32,
         /// Only this provider's.
         #[arg(long)]

@@ -24,11 +24,16 @@ pub(crate) fn decode() -> Result<(), CommandError> {
     };
     let mut payload = Vec::new();
     let stdin = std::io::stdin().lock();
-    stdin.take(MAX_BYTES).read_to_end(&mut payload).map_err(files("read stdin"))?;
+    stdin
+        .take(MAX_BYTES)
+        .read_to_end(&mut payload)
+        .map_err(files("read stdin"))?;
     let json = to_json(&payload)?;
     let mut stdout = std::io::stdout().lock();
     let text = format!("{json:#}\n");
-    stdout.write_all(text.as_bytes()).map_err(files("write stdout"))
+    stdout
+        .write_all(text.as_bytes())
+        .map_err(files("write stdout"))
 }
 
 /// An envelope, a signed value of a bucket, or what is JSON already.
@@ -58,8 +63,7 @@ fn envelope(payload: &[u8]) -> Result<Value, CommandError> {
     let descriptor = pool
         .get_message_by_name("tocsin.v1.Envelope")
         .ok_or_else(|| broken(&"tocsin.v1.Envelope is not in the descriptor set"))?;
-    let message =
-        DynamicMessage::decode(descriptor, payload).map_err(|error| broken(&error))?;
+    let message = DynamicMessage::decode(descriptor, payload).map_err(|error| broken(&error))?;
     let options = SerializeOptions::new().use_proto_field_name(true);
     let mut json = message
         .serialize_with_options(serde_json::value::Serializer, &options)
@@ -90,7 +94,9 @@ fn show_bytes(json: &mut Value) {
 }
 
 fn readable(encoded: &str) -> Option<Value> {
-    let bytes = base64::engine::general_purpose::STANDARD.decode(encoded).ok()?;
+    let bytes = base64::engine::general_purpose::STANDARD
+        .decode(encoded)
+        .ok()?;
     if bytes.len() > SHOWN_TEXT {
         return None;
     }
@@ -120,7 +126,14 @@ mod tests {
             ..Event::default()
         };
         let at = jiff::Timestamp::UNIX_EPOCH;
-        Envelope::new(id.into(), Service::Ingress, at, id, None, Body::Event(event))
+        Envelope::new(
+            id.into(),
+            Service::Ingress,
+            at,
+            id,
+            None,
+            Body::Event(event),
+        )
     }
 
     #[test]
@@ -134,17 +147,30 @@ mod tests {
     #[test]
     fn a_value_of_a_bucket_shows_its_signature() {
         let key = SigningKey::from_seed(Service::Ingress, [1; 32]);
-        let subject = Subject::KeyValue { bucket: "seen".to_owned(), key: "a".to_owned() };
+        let subject = Subject::KeyValue {
+            bucket: "seen".to_owned(),
+            key: "a".to_owned(),
+        };
         let value = tocsin_wire::message::seal_value(&sample(), &subject, &key);
         let json = to_json(&value).expect("decodes");
         assert_eq!(json["event"]["provider"], "github");
-        assert!(json["signature"].as_str().is_some_and(|text| text.starts_with("v1;k=")));
+        assert!(
+            json["signature"]
+                .as_str()
+                .is_some_and(|text| text.starts_with("v1;k="))
+        );
     }
 
     #[test]
     fn json_passes_and_noise_is_refused() {
-        assert_eq!(to_json(b"{\"stream\":\"EVENTS\"}").expect("JSON")["stream"], "EVENTS");
+        assert_eq!(
+            to_json(b"{\"stream\":\"EVENTS\"}").expect("JSON")["stream"],
+            "EVENTS"
+        );
         let error = to_json(&[0xff, 0xff, 0xff]).expect_err("noise");
-        assert!(error.to_string().contains("not a Tocsin message"), "{error}");
+        assert!(
+            error.to_string().contains("not a Tocsin message"),
+            "{error}"
+        );
     }
 }

@@ -41,15 +41,34 @@ fn team_config() -> Value {
 pub(crate) async fn seed(command: DemoSeed) -> Result<(), CommandError> {
     let client = HttpClient::trusted(Timeouts::default())
         .map_err(|error| CommandError::Http(error.into()))?;
-    let config = Config { client, base: command.config_url.clone(), token: command.admin_token.expose() };
-    config.create("orgs", json!({ "org_id": ORG, "name": "Demo organisation" })).await?;
-    config.create(&format!("orgs/{ORG}/teams/{TEAM}"), json!({ "name": "Checkout" })).await?;
+    let config = Config {
+        client,
+        base: command.config_url.clone(),
+        token: command.admin_token.expose(),
+    };
+    config
+        .create(
+            "orgs",
+            json!({ "org_id": ORG, "name": "Demo organisation" }),
+        )
+        .await?;
+    config
+        .create(
+            &format!("orgs/{ORG}/teams/{TEAM}"),
+            json!({ "name": "Checkout" }),
+        )
+        .await?;
     let path = format!("orgs/{ORG}/nodes/{TEAM}/config");
-    config.call(Method::PUT, &path, json!({ "patch": team_config() }), &[]).await?;
+    config
+        .call(Method::PUT, &path, json!({ "patch": team_config() }), &[])
+        .await?;
 
     let bus = operator_bus(&command.bus).await?;
     let routing = bus.bucket("routing");
-    let key = format!("pagerduty_service_id.{}", KeyToken::encode(PAGERDUTY_SERVICE));
+    let key = format!(
+        "pagerduty_service_id.{}",
+        KeyToken::encode(PAGERDUTY_SERVICE)
+    );
     let deadline = tokio::time::Instant::now() + ROUTABLE_LIMIT;
     while !matches!(routing.get(&key).await, Ok(Some(_))) {
         if tokio::time::Instant::now() > deadline {
@@ -86,18 +105,27 @@ impl Config<'_> {
         also_fine: &[u16],
     ) -> Result<(), CommandError> {
         let url = format!("{}/api/v1/admin/{path}", self.base.trim_end_matches('/'));
-        let request = self.client.request(method, &url).map_err(|error| CommandError::Url {
-            url: url.clone(),
-            source: error.into(),
-        })?;
+        let request = self
+            .client
+            .request(method, &url)
+            .map_err(|error| CommandError::Url {
+                url: url.clone(),
+                source: error.into(),
+            })?;
         let answer = request.bearer_auth(self.token).json(&body).send().await;
-        let answer =
-            answer.map_err(|source| CommandError::Unreachable { url: url.clone(), source })?;
+        let answer = answer.map_err(|source| CommandError::Unreachable {
+            url: url.clone(),
+            source,
+        })?;
         let status = answer.status();
         if status.is_success() || also_fine.contains(&status.as_u16()) {
             return Ok(());
         }
         let body = answer.text().await.unwrap_or_default();
-        Err(CommandError::Refused { url, status: status.as_u16(), body })
+        Err(CommandError::Refused {
+            url,
+            status: status.as_u16(),
+            body,
+        })
     }
 }

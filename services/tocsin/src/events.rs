@@ -17,15 +17,30 @@ const POLL_INTERVAL: Duration = Duration::from_millis(250);
 
 pub(crate) async fn run(command: Events) -> Result<(), CommandError> {
     match command {
-        Events::Ls { limit, provider, json, bus } => {
+        Events::Ls {
+            limit,
+            provider,
+            json,
+            bus,
+        } => {
             let bus = operator_bus(&bus).await?;
             let question = json!({ "limit": limit, "provider": provider });
             let answer = bus.ask(Service::Audit, "events", &question).await?;
             show(json, &answer, life_text::list)
         }
-        Events::Show { id, wait, timeout, json, bus } => {
+        Events::Show {
+            id,
+            wait,
+            timeout,
+            json,
+            bus,
+        } => {
             let bus = operator_bus(&bus).await?;
-            let limit = if wait { timeout.duration() } else { Duration::ZERO };
+            let limit = if wait {
+                timeout.duration()
+            } else {
+                Duration::ZERO
+            };
             let life = life(&bus, &id, limit).await?;
             show(json, &life, life_text::life)
         }
@@ -33,7 +48,11 @@ pub(crate) async fn run(command: Events) -> Result<(), CommandError> {
 }
 
 fn show(json: bool, answer: &Value, text: impl Fn(&Value) -> String) -> Result<(), CommandError> {
-    if json { print(&format!("{answer:#}\n")) } else { print(&text(answer)) }
+    if json {
+        print(&format!("{answer:#}\n"))
+    } else {
+        print(&text(answer))
+    }
 }
 
 /// Asks until the life is over or `limit` has passed. An event that is not known yet may still be
@@ -41,7 +60,9 @@ fn show(json: bool, answer: &Value, text: impl Fn(&Value) -> String) -> Result<(
 async fn life(bus: &Bus, id: &str, limit: Duration) -> Result<Value, CommandError> {
     let deadline = Instant::now() + limit;
     loop {
-        let answer = bus.ask(Service::Audit, "life", &json!({ "event_id": id })).await;
+        let answer = bus
+            .ask(Service::Audit, "life", &json!({ "event_id": id }))
+            .await;
         let is_late = Instant::now() >= deadline;
         match answer {
             Ok(life) if is_over(&life) || limit.is_zero() => return Ok(life),
@@ -64,6 +85,11 @@ fn is_unknown(error: &AskError) -> bool {
 
 /// Decided without a run, or with a run that has ended.
 fn is_over(life: &Value) -> bool {
-    let Some(action) = life["decision"]["action"].as_str() else { return false };
-    action != "run" || life["run"]["outcome"].as_str().is_some_and(|outcome| !outcome.is_empty())
+    let Some(action) = life["decision"]["action"].as_str() else {
+        return false;
+    };
+    action != "run"
+        || life["run"]["outcome"]
+            .as_str()
+            .is_some_and(|outcome| !outcome.is_empty())
 }

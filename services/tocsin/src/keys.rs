@@ -22,14 +22,17 @@ pub(crate) async fn run(command: Keys) -> Result<(), CommandError> {
             let directory = KeyDirectory::new(dir);
             let key = directory.rotate(service, random::bytes()?)?;
             let records = directory.records(now()())?;
-            let new: Vec<KeyRecord> =
-                records.into_iter().filter(|record| record.key_id == *key.id()).collect();
+            let new: Vec<KeyRecord> = records
+                .into_iter()
+                .filter(|record| record.key_id == *key.id())
+                .collect();
             publish(&bus, &new).await?;
-            print(&format!("{service} signs with {} after its next start\n", key.id()))
+            print(&format!(
+                "{service} signs with {} after its next start\n",
+                key.id()
+            ))
         }
-        Keys::Revoke { key_id, dir, bus } => {
-            revoke(&bus, &KeyDirectory::new(dir), &key_id).await
-        }
+        Keys::Revoke { key_id, dir, bus } => revoke(&bus, &KeyDirectory::new(dir), &key_id).await,
     }
 }
 
@@ -62,14 +65,23 @@ async fn publish(settings: &BusSettings, records: &[KeyRecord]) -> Result<(), Co
         .cloned()
         .collect();
     publish_keys(settings, now(), &new).await?;
-    print(&format!("{} published, {} were there\n", new.len(), records.len() - new.len()))
+    print(&format!(
+        "{} published, {} were there\n",
+        new.len(),
+        records.len() - new.len()
+    ))
 }
 
 async fn list(settings: &BusSettings) -> Result<(), CommandError> {
-    let mut text =
-        format!("{:<16}  {:<12}  {:<20}  {:<20}  {}\n", "KEY", "SERVICE", "NOT BEFORE", "NOT AFTER", "REVOKED");
+    let mut text = format!(
+        "{:<16}  {:<12}  {:<20}  {:<20}  {}\n",
+        "KEY", "SERVICE", "NOT BEFORE", "NOT AFTER", "REVOKED"
+    );
     let time = |time: Option<jiff::Timestamp>| {
-        time.map_or_else(|| "-".to_owned(), |time| time.strftime("%Y-%m-%dT%H:%M:%SZ").to_string())
+        time.map_or_else(
+            || "-".to_owned(),
+            |time| time.strftime("%Y-%m-%dT%H:%M:%SZ").to_string(),
+        )
     };
     for record in list_keys(settings, now()).await? {
         // Writing to a String cannot fail.
@@ -92,7 +104,10 @@ async fn revoke(
     key_id: &str,
 ) -> Result<(), CommandError> {
     let known = list_keys(settings, now()).await?;
-    let Some(record) = known.into_iter().find(|record| record.key_id.as_str() == key_id) else {
+    let Some(record) = known
+        .into_iter()
+        .find(|record| record.key_id.as_str() == key_id)
+    else {
         return Err(CommandError::Input(format!(
             "no key has the id {key_id}; `tocsin keys list` shows them"
         )));
@@ -109,5 +124,8 @@ async fn revoke(
         Some(now()()),
     );
     publish_keys(settings, now(), &[revoked]).await?;
-    print(&format!("{key_id} of {} is revoked; services refuse it within seconds\n", record.service))
+    print(&format!(
+        "{key_id} of {} is revoked; services refuse it within seconds\n",
+        record.service
+    ))
 }

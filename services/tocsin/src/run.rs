@@ -59,11 +59,11 @@ async fn declare_streams(settings: BusSettings) -> Result<(), CommandError> {
 }
 
 /// A small runtime: operators' commands ask and wait.
-fn block_on(
-    work: impl Future<Output = Result<(), CommandError>>,
-) -> Result<(), CommandError> {
+fn block_on(work: impl Future<Output = Result<(), CommandError>>) -> Result<(), CommandError> {
     http_client::install_crypto_provider();
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build();
     let runtime = runtime.map_err(|source| CommandError::Files {
         operation: "start the async runtime".to_owned(),
         source,
@@ -71,7 +71,10 @@ fn block_on(
     runtime.block_on(Box::pin(work))
 }
 
-#[expect(clippy::print_stderr, reason = "a command line tool says why it failed")]
+#[expect(
+    clippy::print_stderr,
+    reason = "a command line tool says why it failed"
+)]
 fn finish(result: Result<(), CommandError>) -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
@@ -86,7 +89,10 @@ fn finish(result: Result<(), CommandError>) -> ExitCode {
 pub(crate) fn print(text: &str) -> Result<(), CommandError> {
     match std::io::stdout().lock().write_all(text.as_bytes()) {
         Err(source) if source.kind() != std::io::ErrorKind::BrokenPipe => {
-            Err(CommandError::Files { operation: "write to stdout".to_owned(), source })
+            Err(CommandError::Files {
+                operation: "write to stdout".to_owned(),
+                source,
+            })
         }
         _ => Ok(()),
     }

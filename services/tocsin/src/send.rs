@@ -7,16 +7,26 @@ use tocsin_wire::ids::EventId;
 
 use crate::cli::{Send, Target};
 use crate::error::CommandError;
+use crate::random;
 use crate::run::{now, print};
 use crate::webhooks::{self, FailedWorkflow, Incident, Mention, Webhook};
-use crate::random;
 
 pub(crate) async fn run(command: Send) -> Result<(), CommandError> {
     let at = now()();
     let (target, webhook) = match command {
-        Send::Pagerduty { title, service_id, urgency, event_id, target, secret } => {
+        Send::Pagerduty {
+            title,
+            service_id,
+            urgency,
+            event_id,
+            target,
+            secret,
+        } => {
             let secret = first(&secret, "PAGERDUTY_WEBHOOK_SECRET")?;
-            let event_id = event_id.map_or_else(|| Ok(format!("01{}", random::id(24)?)), Ok::<_, CommandError>)?;
+            let event_id = event_id.map_or_else(
+                || Ok(format!("01{}", random::id(24)?)),
+                Ok::<_, CommandError>,
+            )?;
             let incident_id = format!("Q{}", random::id(13)?);
             let incident = Incident {
                 event_id: &event_id,
@@ -28,7 +38,13 @@ pub(crate) async fn run(command: Send) -> Result<(), CommandError> {
             };
             (target, webhooks::pagerduty(secret, &incident)?)
         }
-        Send::Slack { text, channel, workspace, target, secret } => {
+        Send::Slack {
+            text,
+            channel,
+            workspace,
+            target,
+            secret,
+        } => {
             let secret = first(&secret, "SLACK_SIGNING_SECRET")?;
             let event_id = format!("Ev{}", random::id(9)?);
             let mention = Mention {
@@ -40,7 +56,12 @@ pub(crate) async fn run(command: Send) -> Result<(), CommandError> {
             };
             (target, webhooks::slack(secret, &mention)?)
         }
-        Send::Github { repository, workflow, target, secret } => {
+        Send::Github {
+            repository,
+            workflow,
+            target,
+            secret,
+        } => {
             let secret = first(&secret, "GITHUB_WEBHOOK_SECRET")?;
             let delivery = webhooks::uuid(random::bytes()?);
             let run = FailedWorkflow {
@@ -61,11 +82,18 @@ fn run_number(at: Timestamp) -> u64 {
 }
 
 fn first<'a>(secrets: &'a SecretList, name: &'static str) -> Result<&'a str, CommandError> {
-    secrets.first().map(|secret| secret.expose()).ok_or(CommandError::NoSecret(name))
+    secrets
+        .first()
+        .map(|secret| secret.expose())
+        .ok_or(CommandError::NoSecret(name))
 }
 
 async fn deliver(target: &Target, webhook: Webhook) -> Result<(), CommandError> {
-    let url = format!("{}{}", target.ingress_url.trim_end_matches('/'), webhook.path);
+    let url = format!(
+        "{}{}",
+        target.ingress_url.trim_end_matches('/'),
+        webhook.path
+    );
     let client = HttpClient::trusted(Timeouts::default())
         .map_err(|error| CommandError::Http(error.into()))?;
     let mut request = client.post(&url).map_err(|error| CommandError::Url {
@@ -77,8 +105,10 @@ async fn deliver(target: &Target, webhook: Webhook) -> Result<(), CommandError> 
     }
     let began = tokio::time::Instant::now();
     let answer = request.body(webhook.body).send().await;
-    let answer =
-        answer.map_err(|source| CommandError::Unreachable { url: url.clone(), source })?;
+    let answer = answer.map_err(|source| CommandError::Unreachable {
+        url: url.clone(),
+        source,
+    })?;
     let took = began.elapsed();
     let status = answer.status().as_u16();
     if !answer.status().is_success() {

@@ -11,8 +11,13 @@ use tocsin_wire::Service;
 use crate::cli::{One, Up};
 
 /// Every service that `tocsin up` starts, in the order in which a reader meets them.
-const ALL: [Service; 5] =
-    [Service::Ingress, Service::Router, Service::Config, Service::AgentWorker, Service::Audit];
+const ALL: [Service; 5] = [
+    Service::Ingress,
+    Service::Router,
+    Service::Config,
+    Service::AgentWorker,
+    Service::Audit,
+];
 
 pub(crate) fn ingress(one: One<tocsin_ingress::Settings>) -> ExitCode {
     alone(Service::Ingress, one, tocsin_ingress::run)
@@ -34,11 +39,7 @@ pub(crate) fn audit(one: One<tocsin_audit::Settings>) -> ExitCode {
     alone(Service::Audit, one, tocsin_audit::run)
 }
 
-fn alone<S, F, E>(
-    service: Service,
-    one: One<S>,
-    run: impl FnOnce(S, Context) -> F,
-) -> ExitCode
+fn alone<S, F, E>(service: Service, one: One<S>, run: impl FnOnce(S, Context) -> F) -> ExitCode
 where
     S: Args,
     F: Future<Output = Result<(), E>> + Send + 'static,
@@ -50,8 +51,10 @@ where
 
 /// Each service takes its settings from the environment; the first that fails ends the process.
 pub(crate) fn up(up: Up) -> ExitCode {
-    let wanted: Vec<Service> =
-        ALL.into_iter().filter(|service| up.only.is_empty() || up.only.contains(service)).collect();
+    let wanted: Vec<Service> = ALL
+        .into_iter()
+        .filter(|service| up.only.is_empty() || up.only.contains(service))
+        .collect();
     run_process("tocsin", &up.process, move |context| async move {
         for service in wanted {
             start(service, &context)?;

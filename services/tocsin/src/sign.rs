@@ -17,9 +17,10 @@ const MAX_BYTES: u64 = 8 * 1024 * 1024;
 
 /// Prints `Name: value` lines, ready for `nats pub -H`.
 pub(crate) fn sign(command: &Sign) -> Result<(), CommandError> {
-    let subject: Subject = command.subject.parse().map_err(|error: tocsin_wire::SubjectError| {
-        CommandError::Input(error.to_string())
-    })?;
+    let subject: Subject = command
+        .subject
+        .parse()
+        .map_err(|error: tocsin_wire::SubjectError| CommandError::Input(error.to_string()))?;
     if !streams::may_write(command.service, &subject.consumed_on().to_string()) {
         return Err(CommandError::Input(format!(
             "{} may not write {}; readers would refuse the message (`tocsin bus table` shows who may)",
@@ -29,7 +30,9 @@ pub(crate) fn sign(command: &Sign) -> Result<(), CommandError> {
     let key = signing_key(&command.bus, command.service)?;
     let payload = payload(command)?;
     let envelope = Envelope::decode(payload.as_slice()).map_err(|error| {
-        CommandError::Input(format!("the payload is not an encoded tocsin.v1.Envelope: {error}"))
+        CommandError::Input(format!(
+            "the payload is not an encoded tocsin.v1.Envelope: {error}"
+        ))
     })?;
     let sealed = message::seal(&envelope, &subject, &key, None);
     if sealed.payload != payload {
@@ -38,13 +41,18 @@ pub(crate) fn sign(command: &Sign) -> Result<(), CommandError> {
                 .to_owned(),
         ));
     }
-    let lines: String =
-        sealed.headers.iter().map(|(name, value)| format!("{name}: {value}\n")).collect();
+    let lines: String = sealed
+        .headers
+        .iter()
+        .map(|(name, value)| format!("{name}: {value}\n"))
+        .collect();
     print(&lines)
 }
 
 fn signing_key(settings: &BusSettings, service: Service) -> Result<SigningKey, CommandError> {
-    let path = settings.signing_key_file.replace("{service}", service.name());
+    let path = settings
+        .signing_key_file
+        .replace("{service}", service.name());
     let text = fs::read_to_string(&path).map_err(|source| CommandError::Files {
         operation: format!("read {path}"),
         source,
@@ -59,7 +67,11 @@ fn payload(command: &Sign) -> Result<Vec<u8>, CommandError> {
     };
     let mut bytes = Vec::new();
     if command.payload.as_os_str() == "-" {
-        std::io::stdin().lock().take(MAX_BYTES).read_to_end(&mut bytes).map_err(failed)?;
+        std::io::stdin()
+            .lock()
+            .take(MAX_BYTES)
+            .read_to_end(&mut bytes)
+            .map_err(failed)?;
     } else {
         bytes = fs::read(&command.payload).map_err(failed)?;
     }

@@ -10,9 +10,16 @@ pub(crate) fn markdown() -> String {
         "| stream | subjects | kept | written by | read by | what |\n|---|---|---|---|---|---|\n",
     );
     for stream in STREAMS {
-        let subjects: Vec<_> =
-            stream.subjects.iter().map(|subject| format!("`{subject}`")).collect();
-        let writers: Vec<_> = stream.writers.iter().map(|(writer, _)| writer.name()).collect();
+        let subjects: Vec<_> = stream
+            .subjects
+            .iter()
+            .map(|subject| format!("`{subject}`"))
+            .collect();
+        let writers: Vec<_> = stream
+            .writers
+            .iter()
+            .map(|(writer, _)| writer.name())
+            .collect();
         let readers: Vec<_> = CONSUMERS
             .iter()
             .filter(|consumer| consumer.stream == stream.name)
@@ -33,7 +40,11 @@ pub(crate) fn markdown() -> String {
     text.push_str("\n| bucket | kept | written by | read by | what |\n|---|---|---|---|---|\n");
     for bucket in BUCKETS {
         let names = |services: &[tocsin_wire::Service]| {
-            services.iter().map(|service| service.name()).collect::<Vec<_>>().join(", ")
+            services
+                .iter()
+                .map(|service| service.name())
+                .collect::<Vec<_>>()
+                .join(", ")
         };
         let _infallible = writeln!(
             text,

@@ -1,6 +1,5 @@
 //! Webhooks as their senders make them: bodies and signatures.
 
-use base64::Engine as _;
 use hmac::{Hmac, KeyInit, Mac as _};
 use serde_json::{Value, json};
 use sha2::Sha256;
@@ -42,7 +41,14 @@ pub(crate) struct Incident<'a> {
 }
 
 pub(crate) fn pagerduty(secret: &str, incident: &Incident<'_>) -> Result<Webhook, CommandError> {
-    let Incident { event_id, incident_id, title, service_id, urgency, at } = incident;
+    let Incident {
+        event_id,
+        incident_id,
+        title,
+        service_id,
+        urgency,
+        at,
+    } = incident;
     let site = "https://demo.pagerduty.com";
     let body = json!({ "event": {
         "id": event_id,
@@ -98,7 +104,13 @@ pub(crate) struct Mention<'a> {
 }
 
 pub(crate) fn slack(secret: &str, mention: &Mention<'_>) -> Result<Webhook, CommandError> {
-    let Mention { event_id, workspace, channel, text, at } = mention;
+    let Mention {
+        event_id,
+        workspace,
+        channel,
+        text,
+        at,
+    } = mention;
     let seconds = at.as_second();
     let stamp = format!("{seconds}.{:06}", at.subsec_microsecond());
     let body: Value = json!({
@@ -119,8 +131,10 @@ pub(crate) fn slack(secret: &str, mention: &Mention<'_>) -> Result<Webhook, Comm
     });
     let body = body.to_string().into_bytes();
     let timestamp = seconds.to_string();
-    let signature =
-        format!("v0={}", mac(secret, &[b"v0:", timestamp.as_bytes(), b":", &body])?);
+    let signature = format!(
+        "v0={}",
+        mac(secret, &[b"v0:", timestamp.as_bytes(), b":", &body])?
+    );
     Ok(Webhook {
         path: "/webhooks/slack/events",
         headers: vec![
@@ -144,7 +158,13 @@ pub(crate) struct FailedWorkflow<'a> {
 }
 
 pub(crate) fn github(secret: &str, run: &FailedWorkflow<'_>) -> Result<Webhook, CommandError> {
-    let FailedWorkflow { delivery, repository, workflow, run_number, at } = run;
+    let FailedWorkflow {
+        delivery,
+        repository,
+        workflow,
+        run_number,
+        at,
+    } = run;
     let owner = repository.split('/').next().unwrap_or_default();
     let body = json!({
         "action": "completed",
@@ -192,10 +212,7 @@ pub(crate) fn github(secret: &str, run: &FailedWorkflow<'_>) -> Result<Webhook, 
 pub(crate) fn uuid(random: [u8; 32]) -> String {
     let mut bytes = [0; 16];
     bytes.copy_from_slice(random.split_at(16).0);
-    uuid::Builder::from_random_bytes(bytes).into_uuid().to_string()
-}
-
-/// Text that cannot be guessed, for ids of ours.
-pub(crate) fn token(random: [u8; 32]) -> String {
-    base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(random)
+    uuid::Builder::from_random_bytes(bytes)
+        .into_uuid()
+        .to_string()
 }
