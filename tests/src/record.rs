@@ -141,6 +141,17 @@ impl Results {
     }
 }
 
+/// A worker continued what another one had begun.
+#[derive(Debug, Clone)]
+pub struct TakeOver {
+    /// Who continued.
+    pub worker: String,
+    /// When that was stored.
+    pub at: Timestamp,
+    /// How long nothing had been written, in ms.
+    pub idle_millis: u64,
+}
+
 /// What one run's journal holds.
 #[derive(Debug, Clone, Default)]
 pub struct JournalSummary {
@@ -154,8 +165,8 @@ pub struct JournalSummary {
     pub answers: BTreeMap<u32, usize>,
     /// Results per call of a tool.
     pub tool_results: BTreeMap<String, usize>,
-    /// Take-overs: the worker that continued, and how long nothing was written before, in ms.
-    pub resumed: Vec<(String, u64)>,
+    /// Take-overs, in their order.
+    pub resumed: Vec<TakeOver>,
     /// Workers that wrote into it.
     pub workers: BTreeSet<String>,
 }
@@ -179,7 +190,11 @@ pub async fn journals(nats: &mut RawNats) -> anyhow::Result<BTreeMap<String, Jou
                     summary.event = started.event_id;
                 }
                 Some(Entry::Resumed(resumed)) => {
-                    summary.resumed.push((entry.worker, resumed.idle_millis));
+                    summary.resumed.push(TakeOver {
+                        worker: entry.worker,
+                        at: stored.at,
+                        idle_millis: resumed.idle_millis,
+                    });
                 }
                 Some(Entry::ModelResponded(answer)) => {
                     *summary.answers.entry(answer.turn).or_default() += 1;

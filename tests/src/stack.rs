@@ -208,6 +208,11 @@ impl Stack {
         &self.bus
     }
 
+    /// The `tocsin` binary.
+    pub fn binary(&self) -> &Path {
+        &self.binary
+    }
+
     /// A connection of the operator.
     ///
     /// # Errors

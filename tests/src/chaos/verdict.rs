@@ -101,8 +101,8 @@ impl Verdict {
     fn judge_journal(&mut self, run: &str, journal: &JournalSummary) {
         let (count, longest) = &mut self.resumed;
         *count += journal.resumed.len();
-        for (_, idle) in &journal.resumed {
-            *longest = (*longest).max(*idle);
+        for take_over in &journal.resumed {
+            *longest = (*longest).max(take_over.idle_millis);
         }
         if journal.started != 1 || journal.finished > 1 {
             let (started, finished) = (journal.started, journal.finished);

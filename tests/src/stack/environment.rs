@@ -135,8 +135,6 @@ fn config(stack: &Stack) -> Vec<(&'static str, String)> {
     let mut environment = database(stack);
     environment.extend([
         ("CONFIG_LISTEN", listen.to_string()),
-        ("CONFIG_HOST", listen.ip().to_string()),
-        ("CONFIG_PORT", listen.port().to_string()),
         ("ADMIN_TOKEN", stack.secrets.admin.clone()),
         ("TOKEN_PEPPER", "pepper-of-the-tests".to_owned()),
         (

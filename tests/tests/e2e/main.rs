@@ -1,0 +1,13 @@
+//! From webhook to Slack through real processes. Each test starts a Tocsin of its own, so they run
+//! one at a time.
+#![cfg(test)]
+
+mod bad_input;
+mod broker_away;
+mod happy_path;
+mod kills;
+mod nats_py;
+mod once;
+mod shutdown;
+mod support;
+mod unsigned;
