@@ -1,0 +1,41 @@
+//! Memory of each service that has nothing to do.
+
+use tocsin_testkit::{Postgres, TestBus};
+
+use crate::figures::say;
+use crate::process::{self, GITHUB_SECRET, PAGERDUTY_SECRET, free_address};
+
+/// Prints resident memory of each service, ready and idle.
+pub(crate) async fn measure() -> anyhow::Result<()> {
+    let bus = TestBus::start().await?;
+    let postgres = Postgres::database().await?;
+    say("\nidle memory, each service as a process of its own:");
+    for service in ["ingress", "router", "config", "agent-worker", "audit"] {
+        let database = postgres.another_database().await?;
+        let environment = [
+            ("INGRESS_LISTEN", free_address()?.to_string()),
+            ("CONFIG_LISTEN", free_address()?.to_string()),
+            ("GITHUB_WEBHOOK_SECRET", GITHUB_SECRET.to_owned()),
+            ("PAGERDUTY_WEBHOOK_SECRET", PAGERDUTY_SECRET.to_owned()),
+            ("DATABASE_URL", database),
+            ("MIGRATE", "true".to_owned()),
+            ("ADMIN_TOKEN", "bench-admin".to_owned()),
+            ("TOKEN_PEPPER", "bench-pepper".to_owned()),
+            ("INTERNAL_SERVICE_SECRET", "bench-internal".to_owned()),
+        ];
+        let started = process::start(&bus, service, &environment).await?;
+        let bytes = started.process.rss_bytes()?;
+        say(&format!(
+            "  {service:<14} {:.1} MiB  (/ready on {})",
+            mebibytes(bytes),
+            started.health
+        ));
+    }
+    Ok(())
+}
+
+fn mebibytes(bytes: u64) -> f64 {
+    #[expect(clippy::cast_precision_loss, reason = "megabytes are far below 2^53")]
+    let bytes = bytes as f64;
+    bytes / 1024.0 / 1024.0
+}

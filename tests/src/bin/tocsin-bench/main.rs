@@ -1,0 +1,87 @@
+//! `./dev bench`: how fast a webhook becomes durable, what it costs, and where the limit lies.
+//!
+//! Everything runs on this machine: nats-server, the services as real processes, and this load
+//! generator. It is open-loop: each delivery has an intended time, and latency counts from there,
+//! so a stall shows in every delivery that it delayed. Rounds of different things are interleaved
+//! within one run, and figures are medians with the spread over rounds: on a shared machine only
+//! ratios mean much.
+
+mod ack;
+mod figures;
+mod full;
+mod idle;
+mod load;
+mod process;
+mod raw_nats;
+
+use std::process::ExitCode;
+
+use clap::{Parser, ValueEnum};
+
+/// What is measured.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Part {
+    /// Webhook to durable ack: ingress and nats-server alone, beside a raw publisher.
+    Ack,
+    /// Every service on, one delivery in ten routed to a run.
+    Full,
+    /// Memory of each service that has nothing to do.
+    Idle,
+}
+
+/// Measures Tocsin on this machine.
+#[derive(Debug, Parser)]
+#[command(name = "tocsin-bench")]
+struct Arguments {
+    /// What to measure; everything without it.
+    #[arg(value_enum)]
+    parts: Vec<Part>,
+    /// Interleaved rounds of each measurement.
+    #[arg(long, default_value_t = 8)]
+    rounds: usize,
+    /// Seconds of each measurement in a round.
+    #[arg(long, default_value_t = 5)]
+    seconds: u64,
+    /// Deliveries a second with every service on.
+    #[arg(long, default_value_t = 1_500)]
+    full_rate: u64,
+    /// Seconds with every service on.
+    #[arg(long, default_value_t = 60)]
+    full_seconds: u64,
+    /// A short check that everything can be measured: one round of a second.
+    #[arg(long)]
+    smoke: bool,
+}
+
+#[tokio::main]
+#[expect(clippy::print_stderr, reason = "a command says why it failed")]
+async fn main() -> ExitCode {
+    let mut arguments = Arguments::parse();
+    if arguments.smoke {
+        arguments.rounds = 1;
+        arguments.seconds = 1;
+        arguments.full_rate = 100;
+        arguments.full_seconds = 3;
+    }
+    match run(&arguments).await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("tocsin-bench: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run(arguments: &Arguments) -> anyhow::Result<()> {
+    let wants = |part| arguments.parts.is_empty() || arguments.parts.contains(&part);
+    if wants(Part::Ack) {
+        ack::measure(arguments.rounds, arguments.seconds).await?;
+    }
+    if wants(Part::Full) {
+        full::measure(arguments.full_rate, arguments.full_seconds).await?;
+    }
+    if wants(Part::Idle) {
+        idle::measure().await?;
+    }
+    Ok(())
+}

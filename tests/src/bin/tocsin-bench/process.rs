@@ -1,0 +1,74 @@
+//! The `tocsin` binary as measured processes.
+
+use std::net::{SocketAddr, TcpListener};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use tocsin_testkit::{Process, Program, TestBus, eventually, standins};
+
+pub(crate) const GITHUB_SECRET: &str = "bench-github";
+pub(crate) const PAGERDUTY_SECRET: &str = "bench-pagerduty";
+
+/// Release builds start in well under a second.
+const START_LIMIT: Duration = Duration::from_secs(30);
+
+/// A service as a process of its own.
+pub(crate) struct Service {
+    pub(crate) process: Process,
+    pub(crate) health: SocketAddr,
+}
+
+/// The binary next to this one.
+pub(crate) fn binary(name: &str) -> anyhow::Result<PathBuf> {
+    let path = std::env::current_exe()?.with_file_name(name);
+    anyhow::ensure!(
+        path.exists(),
+        "{} is missing; build it: cargo build --release",
+        path.display()
+    );
+    Ok(path)
+}
+
+/// A port that was free a moment ago.
+pub(crate) fn free_address() -> anyhow::Result<SocketAddr> {
+    Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?)
+}
+
+/// Starts `tocsin <service>` against `bus` and waits until it is ready.
+pub(crate) async fn start(
+    bus: &TestBus,
+    service: &'static str,
+    environment: &[(&str, String)],
+) -> anyhow::Result<Service> {
+    let health = free_address()?;
+    let settings = bus.settings();
+    let mut program = Program::new(binary("tocsin")?)
+        .args([service])
+        .env("NATS_URL", settings.nats_url)
+        .env(
+            "NATS_NKEY_FILE",
+            settings.nats_nkey_file.unwrap_or_default(),
+        )
+        .env("SIGNING_KEY_FILE", settings.signing_key_file)
+        .env(
+            "SIGNING_ROOT_FILE",
+            settings.signing_root_file.display().to_string(),
+        )
+        .env("METRICS_LISTEN", health.to_string())
+        .env("LOG_LEVEL", "warn");
+    for (name, value) in environment {
+        program = program.env(*name, value);
+    }
+    let process = program
+        .start()
+        .with_context(|| format!("starting {service}"))?;
+    let client = standins::http_client()?;
+    let url = format!("http://{health}/ready");
+    eventually(&format!("{service} is ready"), START_LIMIT, || async {
+        let answer = client.get(&url).send().await?.error_for_status()?;
+        anyhow::Ok(answer)
+    })
+    .await;
+    Ok(Service { process, health })
+}
