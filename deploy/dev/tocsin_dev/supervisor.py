@@ -16,12 +16,17 @@ import time
 from typing import Any, Callable
 
 from . import places, processes
+from .say import Failure
 
 NAME = "supervisor"
 POLL = 0.1
 # A process that ends sooner than this after its start is broken rather than killed: its restarts slow down.
 HEALTHY_AFTER = 5.0
 SLOWEST_RESTART = 5.0
+# Replacing every process of a plan, when each takes its whole time to stop.
+APPLY_LIMIT = 8 * processes.STOP_LIMIT
+# Which plan has been followed, by its time of change.
+APPLIED = places.RUN / "applied"
 
 
 class Child:
@@ -100,6 +105,8 @@ def run() -> int:
         stamp = reconcile(children, stamp)
         for child in children.values():
             child.tend()
+        if _applied() != str(stamp):
+            APPLIED.write_text(str(stamp))
         time.sleep(POLL)
     for child in reversed(list(children.values())):
         child.stop()
@@ -159,7 +166,25 @@ def ensure_with(plan: list[dict[str, Any]]) -> Callable[[], bool]:
     """Makes `plan` the one that is kept running; returns the question whether the supervisor still lives."""
     write_plan(plan)
     ensure()
-    return lambda: processes.running(NAME) is not None
+
+    def is_alive() -> bool:
+        return processes.running(NAME) is not None
+
+    # Until then an old process that is about to be replaced may still answer.
+    wanted = str(places.PLAN_FILE.stat().st_mtime_ns)
+    deadline = time.monotonic() + APPLY_LIMIT
+    while _applied() != wanted:
+        if not is_alive() or time.monotonic() > deadline:
+            raise Failure("the supervisor did not follow its plan", "see .tocsin/logs/supervisor.log; ./dev down, then ./dev up")
+        time.sleep(processes.POLL)
+    return is_alive
+
+
+def _applied() -> str:
+    try:
+        return APPLIED.read_text()
+    except OSError:
+        return ""
 
 
 def write_plan(plan: list[dict[str, Any]]) -> None:
