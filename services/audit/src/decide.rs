@@ -174,8 +174,13 @@ fn run_id(envelope: &Envelope) -> Option<Uuid> {
 
 fn delivery_id(envelope: &Envelope) -> Option<String> {
     let event = envelope.event()?;
-    let id = storable(&event.delivery_id, MAX_INDEXED_CHARACTERS);
+    let id = indexed(&event.delivery_id);
     Some(id).filter(|id| !id.is_empty())
+}
+
+/// A text as it stands in an indexed column, for who looks it up.
+pub(crate) fn indexed(text: &str) -> String {
+    storable(text, MAX_INDEXED_CHARACTERS)
 }
 
 #[cfg(test)]

@@ -123,8 +123,7 @@ pub(crate) fn life(event_id: Uuid, mut rows: Vec<Recorded>) -> Life {
     });
     let mut hops = hops::hops(event_id, &rows);
     let total_ms = measure(&mut hops);
-    let hops_left_out = hops.len().saturating_sub(MAX_HOPS);
-    hops.truncate(MAX_HOPS);
+    let hops_left_out = leave_out_the_middle(&mut hops);
     let event = rows.iter().find(|row| row.is_event());
     let decision = rows
         .iter()
@@ -147,6 +146,16 @@ pub(crate) fn life(event_id: Uuid, mut rows: Vec<Recorded>) -> Life {
         hops_left_out,
         total_ms,
     }
+}
+
+/// How it began and how it ended matter most; returns how many hops are left out.
+fn leave_out_the_middle(hops: &mut Vec<Hop>) -> usize {
+    let left_out = hops.len().saturating_sub(MAX_HOPS);
+    if left_out > 0 {
+        let first = MAX_HOPS / 2;
+        hops.drain(first..first + left_out);
+    }
+    left_out
 }
 
 /// Fills in the distances between hops that are in order; returns the whole.

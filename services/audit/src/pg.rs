@@ -188,3 +188,6 @@ impl<'a> Columns<'a> {
         Ok(done.rows_affected())
     }
 }
+
+#[cfg(test)]
+mod tests;

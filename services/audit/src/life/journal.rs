@@ -14,17 +14,14 @@ use super::hops::{hop, join};
 use super::{Hop, Recorded, kind, number, text};
 use crate::decide::outcome_label;
 
-/// Journal messages of one run, each message once.
-pub(super) fn messages<'a>(
-    run: Uuid,
-    rows: &'a [Recorded],
-) -> impl Iterator<Item = &'a Recorded> + Clone {
+/// Journal messages of one run; a repeated one may be there twice.
+fn messages(run: Uuid, rows: &[Recorded]) -> impl Iterator<Item = &Recorded> {
     rows.iter()
         .filter(move |row| row.kind == kind::JOURNAL && row.run_id == Some(run))
 }
 
 /// Entries of one run whose body is there, in the order of the run.
-pub(super) fn entries<'a>(run: Uuid, rows: &'a [Recorded]) -> Vec<&'a JournalEntry> {
+pub(super) fn entries(run: Uuid, rows: &[Recorded]) -> Vec<&JournalEntry> {
     let mut entries: Vec<&JournalEntry> = messages(run, rows)
         .filter_map(|row| match &row.body {
             Some(Body::Journal(journal)) => Some(&journal.entries),

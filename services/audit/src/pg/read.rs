@@ -10,6 +10,7 @@ use tocsin_wire::proto::Envelope;
 use uuid::Uuid;
 
 use super::Records;
+use crate::decide::indexed;
 use crate::error::OperationError;
 use crate::life::Recorded;
 
@@ -200,7 +201,7 @@ impl Records {
             return Ok(Some(derived));
         }
         sqlx::query_scalar(EVENT_OF_DELIVERY)
-            .bind(text)
+            .bind(indexed(text))
             .fetch_optional(self.store.pool())
             .await
             .map_err(OperationError::query("find the event of a delivery"))
