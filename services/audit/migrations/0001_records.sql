@@ -84,8 +84,8 @@ begin
     if to_regclass('audit.bodies_' || suffix) is not null then
         return;
     end if;
-    -- Two instances may arrive here at once.
-    perform pg_advisory_xact_lock(hashtextextended('tocsin audit partitions', 0));
+    -- Two may arrive here at once. A table's lock, because waiting for it also refreshes what to_regclass remembers.
+    lock table audit.records in share update exclusive mode;
     if to_regclass('audit.bodies_' || suffix) is not null then
         return;
     end if;

@@ -82,6 +82,23 @@ async fn what_is_delivered_twice_is_recorded_once_and_an_erased_body_stays_erase
 }
 
 #[tokio::test]
+async fn the_first_messages_of_a_month_may_come_at_once() {
+    let postgres = Postgres::database().await.expect("postgres");
+    let records = records(&postgres).await;
+    for month in 1..=9 {
+        let at = format!("2026-{month:02}-01T00:00:00Z");
+        let (one, two, three) = ([row(1, &at)], [row(2, &at)], [row(3, &at)]);
+        let inserted = tokio::join!(
+            records.insert(&one),
+            records.insert(&two),
+            records.insert(&three)
+        );
+        let inserted = [inserted.0, inserted.1, inserted.2].map(|new| new.expect("inserts"));
+        assert_eq!(inserted, [1, 1, 1], "{at}");
+    }
+}
+
+#[tokio::test]
 async fn a_value_that_the_database_refuses_is_told_from_an_outage() {
     let postgres = Postgres::start_private().await.expect("postgres");
     let records = records(&postgres).await;
