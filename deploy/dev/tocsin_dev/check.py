@@ -100,6 +100,8 @@ def _test(arguments: list[str], runner: list[str], environment: dict[str, str]) 
         checks.run("doc tests", ["cargo", "test", "--workspace", "--doc", "--quiet"], environment)
         checks.show()
     # Last, so that the run ends with the runner's own summary.
+    if any(word in ("-p", "--package") or word.startswith(("-p=", "--package=")) for word in arguments):
+        runner = [word for word in runner if word != "--workspace"]
     checks.run("tests", [*runner, *arguments], environment)
     return checks.end()
 

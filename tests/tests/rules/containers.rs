@@ -90,7 +90,7 @@ fn compose(text: &str) -> Vec<String> {
             .any(|line| line.trim().starts_with("build:") || line.contains("<<:"));
         match image {
             Some(image) if !is_built && !is_pinned(image) => {
-                wrong.push(format!("{name}: {image} is not pinned"))
+                wrong.push(format!("{name}: {image} is not pinned"));
             }
             None if !is_built => wrong.push(format!("{name} has neither an image nor a build")),
             _ => {}
