@@ -27,7 +27,9 @@ async def services(connection):
 
 
 async def main(url, seed, tocsin):
-    connection = await nats.connect(url, nkeys_seed=seed, inbox_prefix=b"_INBOX_operator")
+    with open(seed, encoding="ascii") as file:
+        seed_text = file.read().strip()
+    connection = await nats.connect(url, nkeys_seed_str=seed_text, inbox_prefix=b"_INBOX_operator")
     events = await connection.subscribe("events.>")
     await connection.flush()
     print("subscribed", flush=True)

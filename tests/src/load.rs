@@ -66,6 +66,10 @@ impl Counts {
         self.list().len()
     }
 
+    pub(crate) fn add(&self, accepted: Accepted) {
+        self.list().push(accepted);
+    }
+
     fn list(&self) -> MutexGuard<'_, Vec<Accepted>> {
         self.accepted.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -160,7 +164,7 @@ impl Sender {
         for attempts in 1.. {
             let answer = deliver_raw(&self.http, &self.url, &self.secret, body.clone()).await;
             if answer.is_ok_and(|status| status.is_success()) {
-                self.counts.list().push(Accepted {
+                self.counts.add(Accepted {
                     event: EventId::derive(&format!("pagerduty:shared:{}", incident.event_id)),
                     channel: team.channel.clone(),
                     attempts,

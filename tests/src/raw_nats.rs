@@ -164,13 +164,17 @@ impl RawNats {
         }
     }
 
-    /// Asks once for JSON.
+    /// Asks once for JSON; without words for null.
     ///
     /// # Errors
     /// When there is no answer or it is no JSON.
     pub async fn ask(&mut self, subject: &str, question: &Value) -> anyhow::Result<Value> {
         let reply = self.inbox();
-        self.publish(subject, &reply, &[], question.to_string().as_bytes())
+        let question = match question {
+            Value::Null => String::new(),
+            question => question.to_string(),
+        };
+        self.publish(subject, &reply, &[], question.as_bytes())
             .await?;
         loop {
             let (to, answer) = self.message().await?;

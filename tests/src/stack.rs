@@ -269,6 +269,15 @@ impl Stack {
         Ok(now())
     }
 
+    /// SIGKILL to a service, and no restart until [`Stack::restart`]. Returns the time of death.
+    ///
+    /// # Errors
+    /// When it does not die.
+    pub async fn kill_for_good(&self, service: Component) -> anyhow::Result<Timestamp> {
+        self.supervised(service)?.restart_automatically(false);
+        self.kill(service).await
+    }
+
     /// SIGTERM, and no restart; how the process ended.
     ///
     /// # Errors

@@ -262,9 +262,11 @@ pub fn longest_gaps(
 
 #[cfg(test)]
 mod tests {
+    use tocsin_wire::ids::EventId;
     use tocsin_wire::proto::RunResult;
 
     use super::*;
+    use crate::load::Accepted;
     use crate::stack::Component;
 
     fn at(millisecond: i64) -> Timestamp {
@@ -287,6 +289,48 @@ mod tests {
         let gaps = longest_gaps(&results, &[kill(1_000), kill(5_000)], at(0), at(5_200));
         let longest: Vec<u128> = gaps.iter().map(|gap| gap.longest.as_millis()).collect();
         assert_eq!(longest, [2_500, 100]);
+    }
+
+    fn journal(event: &str, started: usize, finished: usize) -> JournalSummary {
+        JournalSummary {
+            event: event.to_owned(),
+            started,
+            finished,
+            ..JournalSummary::default()
+        }
+    }
+
+    /// One event is accepted; what the journals say of it decides.
+    #[test]
+    fn an_accepted_delivery_is_held_to_one_run_that_ended() {
+        let event = EventId::derive("pagerduty:shared:1").to_string();
+        for (journals, lost, duplicates) in [
+            (vec![], 1, 0),
+            // Without a message each is lost as well.
+            (vec![journal(&event, 1, 1)], 1, 0),
+            (vec![journal(&event, 1, 0)], 2, 0),
+            (vec![journal(&event, 2, 1)], 1, 1),
+            (vec![journal(&event, 1, 1), journal(&event, 1, 1)], 2, 1),
+            (vec![journal("another", 1, 1)], 1, 0),
+        ] {
+            let numbered = journals.iter().cloned().enumerate();
+            let journals = numbered
+                .map(|(run, journal)| (run.to_string(), journal))
+                .collect();
+            let counts = Counts::default();
+            counts.add(Accepted {
+                event: EventId::derive("pagerduty:shared:1"),
+                channel: "C1".to_owned(),
+                attempts: 1,
+                took: Duration::ZERO,
+            });
+            let verdict = Verdict::judge(&counts, &Results::default(), &journals, &[]);
+            assert_eq!(
+                (verdict.lost.len(), verdict.duplicates.len()),
+                (lost, duplicates),
+                "{journals:?}"
+            );
+        }
     }
 
     #[test]

@@ -9,7 +9,9 @@ use tocsin_tests::load::Rate;
 use tocsin_tests::record::journals;
 use tocsin_tests::{Component, Options, Stack};
 
-use crate::support::{RECOVERY, RUN_LIMIT, accepted, bot_messages, checkout_alert, stack_with};
+use crate::support::{
+    RECOVERY, RUN_LIMIT, accepted, bot_messages, checkout_alert, no_work_left, stack_with,
+};
 
 /// Long enough to kill the worker while the model thinks, five times over.
 const MODEL_DELAY: Duration = Duration::from_millis(700);
@@ -47,7 +49,8 @@ async fn a_killed_workers_run_continues_elsewhere_at_its_first_unfinished_step()
         format!("worker-{}", victim + 1),
         format!("worker-{}", 2 - victim),
     );
-    let killed_at = stack.kill(Component::Worker(victim)).await.expect("dies");
+    let dying = stack.kill_for_good(Component::Worker(victim));
+    let killed_at = dying.await.expect("dies");
 
     let ended = |message: &Message| message.is_bot && is_final(message);
     let message = stack
@@ -63,6 +66,7 @@ async fn a_killed_workers_run_continues_elsewhere_at_its_first_unfinished_step()
     );
     assert_eq!(bot_messages(&stack, channel).len(), 1, "one message");
 
+    no_work_left(&stack).await;
     continued_once(&stack, &event, (&dead, &heir), killed_at).await;
 }
 
