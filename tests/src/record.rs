@@ -169,6 +169,8 @@ pub struct JournalSummary {
     pub resumed: Vec<TakeOver>,
     /// Workers that wrote into it.
     pub workers: BTreeSet<String>,
+    /// Every entry in its order: when it was stored, by whom, and what it is.
+    pub entries: Vec<(Timestamp, String, &'static str)>,
 }
 
 /// Every journal, by run.
@@ -184,6 +186,10 @@ pub async fn journals(nats: &mut RawNats) -> anyhow::Result<BTreeMap<String, Jou
         let summary = journals.entry(journal.run_id).or_default();
         for entry in journal.entries {
             summary.workers.insert(entry.worker.clone());
+            let kind = entry.entry.as_ref().map_or("unknown", kind);
+            summary
+                .entries
+                .push((stored.at, entry.worker.clone(), kind));
             match entry.entry {
                 Some(Entry::Started(started)) => {
                     summary.started += 1;
@@ -208,4 +214,18 @@ pub async fn journals(nats: &mut RawNats) -> anyhow::Result<BTreeMap<String, Jou
         }
     }
     Ok(journals)
+}
+
+const fn kind(entry: &Entry) -> &'static str {
+    match entry {
+        Entry::Started(_) => "started",
+        Entry::Resumed(_) => "resumed",
+        Entry::ModelRequested(_) => "model requested",
+        Entry::ModelResponded(_) => "model responded",
+        Entry::ToolStarted(_) => "tool started",
+        Entry::ToolFinished(_) => "tool finished",
+        Entry::PostStarted(_) => "post started",
+        Entry::Posted(_) => "posted",
+        Entry::Finished(_) => "finished",
+    }
 }

@@ -67,6 +67,42 @@ impl std::fmt::Display for Component {
     }
 }
 
+/// There is no such part.
+#[derive(Debug, Clone)]
+pub struct UnknownComponent(String);
+
+impl std::fmt::Display for UnknownComponent {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let parts = "ingress, router, config, audit, worker-1, worker-2 …, nats-server, postgres";
+        write!(formatter, "{:?} is none of {parts}", self.0)
+    }
+}
+
+impl std::error::Error for UnknownComponent {}
+
+impl std::str::FromStr for Component {
+    type Err = UnknownComponent;
+
+    fn from_str(name: &str) -> Result<Self, UnknownComponent> {
+        let unknown = || UnknownComponent(name.to_owned());
+        match name {
+            "ingress" => Ok(Self::Ingress),
+            "router" => Ok(Self::Router),
+            "config" => Ok(Self::Config),
+            "audit" => Ok(Self::Audit),
+            "nats-server" => Ok(Self::NatsServer),
+            "postgres" => Ok(Self::Postgres),
+            worker => {
+                let number = worker
+                    .strip_prefix("worker-")
+                    .and_then(|text| text.parse().ok());
+                let index = number.and_then(|number: usize| number.checked_sub(1));
+                index.map(Self::Worker).ok_or_else(unknown)
+            }
+        }
+    }
+}
+
 /// How a stack starts.
 #[derive(Debug, Clone)]
 pub struct Options {

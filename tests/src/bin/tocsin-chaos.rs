@@ -45,6 +45,9 @@ struct Arguments {
     /// Seconds that the work left at the end of the load may take.
     #[arg(long, default_value_t = 300)]
     drain: u64,
+    /// What is killed, in this order; everything once when not given.
+    #[arg(long, value_delimiter = ',', value_name = "PARTS")]
+    kill: Vec<Component>,
     /// Only the first round, or only the second.
     #[arg(long, value_parser = clap::value_parser!(u8).range(1..=2))]
     only: Option<u8>,
@@ -87,6 +90,21 @@ async fn run(arguments: &Arguments) -> anyhow::Result<bool> {
     Ok(is_kept)
 }
 
+fn kills(arguments: &Arguments) -> Vec<Component> {
+    if !arguments.kill.is_empty() {
+        return arguments.kill.clone();
+    }
+    let workers = (0..arguments.workers).map(Component::Worker);
+    let first = [Component::Ingress, Component::Router].into_iter();
+    let last = [
+        Component::Audit,
+        Component::Config,
+        Component::NatsServer,
+        Component::Postgres,
+    ];
+    first.chain(workers).chain(last).collect()
+}
+
 #[expect(clippy::print_stdout, reason = "a command that reports")]
 async fn round(
     arguments: &Arguments,
@@ -121,14 +139,7 @@ async fn round(
     ));
     let teams = stack.seed_teams(arguments.channels).await?;
     say(format!("{} teams are routed", teams.len()));
-    let mut kills = vec![Component::Ingress, Component::Router];
-    kills.extend((0..arguments.workers).map(Component::Worker));
-    kills.extend([
-        Component::Audit,
-        Component::Config,
-        Component::NatsServer,
-        Component::Postgres,
-    ]);
+    let kills = kills(arguments);
     let round = Round {
         rate: Rate {
             per_second: rate,
@@ -142,6 +153,9 @@ async fn round(
     let verdict = chaos::run(&stack, &teams, &round, &say).await?;
     println!("\n{verdict}");
     let violations = verdict.violations(LONGEST_GAP);
+    for history in &verdict.histories {
+        println!("{history}");
+    }
     for violation in &violations {
         println!("VIOLATION: {violation}");
     }

@@ -43,6 +43,8 @@ pub struct Verdict {
     pub lost: Vec<String>,
     /// More than one run, message, beginning or end.
     pub duplicates: Vec<String>,
+    /// For the first few runs of both kinds: their journal and their messages, line by line.
+    pub histories: Vec<String>,
     /// After each kill.
     pub gaps: Vec<Gap>,
     /// From the last delivery to the end of the last run; none when the time was not enough.
@@ -88,11 +90,17 @@ impl Verdict {
             }
             for run in runs {
                 verdict.runs += 1;
-                if let Some(journal) = journals.get(*run) {
+                let before = verdict.lost.len() + verdict.duplicates.len();
+                let journal = journals.get(*run);
+                if let Some(journal) = journal {
                     verdict.judge_journal(run, journal);
                 }
                 let posted = messages_of.get(*run).map_or(&[][..], Vec::as_slice);
                 verdict.judge_messages(run, &accepted.channel, posted);
+                let is_sound = verdict.lost.len() + verdict.duplicates.len() == before;
+                if !is_sound && verdict.histories.len() < EXAMPLES {
+                    verdict.histories.push(history(run, journal, posted));
+                }
             }
         }
         verdict
@@ -217,6 +225,28 @@ impl fmt::Display for Verdict {
         }
         Ok(())
     }
+}
+
+/// What happened to one run, in the order of time.
+fn history(run: &str, journal: Option<&JournalSummary>, posted: &[&Message]) -> String {
+    let entries = journal.map_or(&[][..], |journal| &journal.entries);
+    let entry = |(at, worker, kind): &(Timestamp, String, &str)| {
+        (at.as_millisecond(), format!("journal  {worker}: {kind}"))
+    };
+    let mut lines: Vec<(i64, String)> = entries.iter().map(entry).collect();
+    for message in posted {
+        for version in &message.versions {
+            let shown: String = version.shown.lines().collect::<Vec<_>>().join(" | ");
+            lines.push((version.at, format!("Slack    {}: {shown}", message.ts)));
+        }
+    }
+    lines.sort();
+    let mut text = format!("run {run}\n");
+    for (millisecond, line) in lines {
+        let at = Timestamp::from_millisecond(millisecond).unwrap_or_default();
+        text.push_str(&format!("  {at:.3}  {line}\n"));
+    }
+    text
 }
 
 /// Whether a message tells the end of its run, not its progress.
