@@ -72,8 +72,9 @@ where
     F: Future<Output = Result<(), E>> + Send + 'static,
     E: Into<BoxError> + Send + 'static,
 {
-    let command = Command::new(service).version(crate::VERSION).about(about);
-    let command = S::augment_args(ProcessSettings::augment_args(command));
+    let command = Command::new(service).version(crate::VERSION);
+    // Last, because a struct of arguments brings its own doc comment along as the description.
+    let command = S::augment_args(ProcessSettings::augment_args(command)).about(about);
     let parsed = settings::matches(command).and_then(|matches| {
         Ok((
             ProcessSettings::from_arg_matches(&matches)?,

@@ -192,7 +192,7 @@ fn configuration(
         .map(|bytes| format!("max_payload: {bytes}\n"));
     format!(
         "server_name: {name:?}\nlisten: \"127.0.0.1:{}\"\nhttp: \"127.0.0.1:{}\"\nports_file_dir: {directory:?}\n\
-         jetstream {{ store_dir: {store:?} }}\n{}{}\n",
+         jetstream {{ store_dir: {store:?}, max_file_store: 1TB }}\n{}{}\n",
         client.unwrap_or(-1),
         monitoring.unwrap_or(-1),
         max_payload.unwrap_or_default(),

@@ -69,6 +69,9 @@ def test(arguments: list[str]) -> int:
     in_ci = bool(os.environ.get("CI"))
     environment = tools.environment()
     environment["NATS_SERVER_BIN"] = str(tools.nats_server())
+    client = tools.python_with_nats(required=in_ci)
+    if client:
+        environment["TOCSIN_PYTHON"] = str(client)
     runner = _runner(in_ci)
     if os.environ.get("DATABASE_URL") or os.environ.get("TOCSIN_TEST_DATABASE_URL"):
         line("  tests make their databases in the server of DATABASE_URL")

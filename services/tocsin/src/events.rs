@@ -85,11 +85,10 @@ fn is_unknown(error: &AskError) -> bool {
 
 /// Decided without a run, or with a run that has ended.
 fn is_over(life: &Value) -> bool {
-    let Some(action) = life["decision"]["action"].as_str() else {
-        return false;
-    };
-    action != "run"
-        || life["run"]["outcome"]
-            .as_str()
-            .is_some_and(|outcome| !outcome.is_empty())
+    let fact = |pointer| life.pointer(pointer).and_then(Value::as_str);
+    match fact("/decision/action") {
+        None => false,
+        Some("run") => fact("/run/outcome").is_some_and(|outcome| !outcome.is_empty()),
+        Some(_no_run) => true,
+    }
 }

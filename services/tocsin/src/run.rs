@@ -19,7 +19,7 @@ use crate::{decode, demo, events, keys, send, services, sign, table};
 /// Runs the command; what it prints goes to stdout, why it failed to stderr.
 pub fn run(cli: Cli) -> ExitCode {
     match cli.command {
-        Command::Up(up) => services::up(*up),
+        Command::Up(up) => services::up(&up),
         Command::Ingress(one) => services::ingress(*one),
         Command::Router(one) => services::router(*one),
         Command::Config(one) => services::config(*one),

@@ -50,7 +50,7 @@ where
 }
 
 /// Each service takes its settings from the environment; the first that fails ends the process.
-pub(crate) fn up(up: Up) -> ExitCode {
+pub(crate) fn up(up: &Up) -> ExitCode {
     let wanted: Vec<Service> = ALL
         .into_iter()
         .filter(|service| up.only.is_empty() || up.only.contains(service))

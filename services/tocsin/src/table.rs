@@ -62,6 +62,7 @@ pub(crate) fn markdown() -> String {
 fn kept(stream: &tocsin_wire::streams::StreamSpec) -> String {
     let mut parts = vec![match stream.retention {
         Retention::WorkQueue => "until acknowledged".to_owned(),
+        Retention::Limits if stream.max_age.is_zero() => "until moved".to_owned(),
         Retention::Limits => age(stream.max_age),
     }];
     if stream.max_messages_per_subject > 0 {
