@@ -1,5 +1,9 @@
 //! The bus against a real nats-server with the generated permissions. One binary: each costs a link.
 #![cfg(test)]
+#![expect(
+    clippy::disallowed_methods,
+    reason = "tests start tasks of their own; there is no service to stop them"
+)]
 
 mod buckets;
 mod consuming;

@@ -10,12 +10,9 @@ use crate::samples::{event, event_subject};
 async fn every_service_connects_and_verifies() {
     let test = TestBus::start().await.expect("bus");
     for service in Service::ALL {
-        let bus = test.connect(service).await.expect(service.name());
-        assert_eq!(
-            *bus.watch_state().borrow(),
-            BusState::Connected,
-            "{service}"
-        );
+        let connected = test.connect(service).await;
+        let state = connected.map(|bus| bus.watch_state().borrow().clone());
+        assert_eq!(state.ok(), Some(BusState::Connected), "{service}");
     }
 }
 
