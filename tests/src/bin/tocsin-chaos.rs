@@ -39,6 +39,10 @@ struct Arguments {
     /// Runs at a time in each worker.
     #[arg(long, default_value_t = 64)]
     slots: u16,
+    /// Milliseconds that the model thinks before each of a run's two answers, so that every kill
+    /// meets runs in hand.
+    #[arg(long, default_value_t = 150)]
+    model_delay: u64,
     /// Seconds between a part being ready again and the next kill.
     #[arg(long, default_value_t = 5)]
     calm: u64,
@@ -130,6 +134,7 @@ async fn round(
         worker_slots: arguments.slots,
         slack_limits: limits,
         slack_pace: (pace, Duration::from_secs(2)),
+        model_delay: Duration::from_millis(arguments.model_delay),
         ..Options::default()
     })
     .await?;

@@ -117,6 +117,8 @@ async fn every_accepted_delivery_ends_once_whatever_is_killed() {
     let options = Options {
         name: "kill-everything".to_owned(),
         worker_slots: 32,
+        // Every kill meets runs in hand.
+        model_delay: Duration::from_millis(150),
         ..Options::default()
     };
     let (stack, teams) = stack_with(options, 40).await;
@@ -143,7 +145,7 @@ async fn every_accepted_delivery_ends_once_whatever_is_killed() {
     let verdict = chaos::run(&stack, &teams, &round, &say)
         .await
         .expect("the round");
-    println!("{verdict}");
+    println!("{verdict}{}", verdict.histories.join("\n"));
     let violations = verdict.violations(RECOVERY);
     assert!(
         violations.is_empty(),

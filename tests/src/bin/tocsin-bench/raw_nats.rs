@@ -105,6 +105,9 @@ impl RawPublisher {
             self.writer.write_all(b"PONG\r\n")?;
             return Ok(0);
         }
+        if line.starts_with("INFO ") {
+            return Ok(0);
+        }
         anyhow::ensure!(line.starts_with("MSG "), "unexpected: {line}");
         let length: usize = line
             .split_whitespace()
