@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use jiff::Timestamp;
+use tocsin_wire::Service;
 use tokio::time::Instant;
 
 use crate::load::{Counts, Load, Rate};
@@ -17,6 +18,10 @@ pub use verdict::{Gap, Verdict, is_final, longest_gaps};
 
 /// Between two looks at what has finished.
 const LOOK_INTERVAL: Duration = Duration::from_millis(500);
+/// Deliveries whose life audit is asked for at the end.
+const SAMPLE: usize = 25;
+/// How long audit may take to catch up with what the streams hold.
+const RECORD_LIMIT: Duration = Duration::from_secs(60);
 /// Between two lines of progress.
 const PROGRESS_INTERVAL: Duration = Duration::from_secs(5);
 
@@ -96,7 +101,42 @@ pub async fn run(
     let mut verdict = Verdict::judge(&counts, &results, &journals, &messages);
     verdict.gaps = longest_gaps(&results, &kills, began, sent_until);
     verdict.drained_after = drained_after;
+    verdict.unrecorded = unrecorded(stack, &counts).await?;
     Ok(verdict)
+}
+
+/// Of a sample of the accepted deliveries: those whose life audit does not know to its end, after
+/// all the time it may need to catch up.
+async fn unrecorded(stack: &Stack, counts: &Counts) -> anyhow::Result<Vec<String>> {
+    let accepted = counts.accepted();
+    let every = (accepted.len() / SAMPLE).max(1);
+    let sample = accepted
+        .iter()
+        .step_by(every)
+        .map(|event| event.event.to_string());
+    let mut left: Vec<String> = sample.collect();
+    let bus = stack.operator().await?;
+    let began = Instant::now();
+    while !left.is_empty() && began.elapsed() < RECORD_LIMIT {
+        let mut still_left = Vec::new();
+        for event in left {
+            let question = serde_json::json!({ "event_id": event });
+            // Not known yet, or audit is not back yet: both are asked again.
+            let life = bus
+                .ask(Service::Audit, "life", &question)
+                .await
+                .unwrap_or_default();
+            let outcome = life
+                .pointer("/run/outcome")
+                .and_then(serde_json::Value::as_str);
+            if outcome.is_none_or(str::is_empty) {
+                still_left.push(event);
+            }
+        }
+        left = still_left;
+        tokio::time::sleep(LOOK_INTERVAL).await;
+    }
+    Ok(left)
 }
 
 /// A kill is over when the new process is ready; the old one may answer for a moment.

@@ -91,6 +91,11 @@ impl Bus {
 impl Bucket {
     /// The value of `key`, if it has one.
     pub async fn get(&self, key: &str) -> Result<Option<Entry>, KeyValueError> {
+        self.while_connected("reading", key, Box::pin(self.read(key)))
+            .await
+    }
+
+    async fn read(&self, key: &str) -> Result<Option<Entry>, KeyValueError> {
         let failed = |source: Cause| self.failed("reading", key, source);
         let store = self.store().await.map_err(failed)?;
         let found = store
@@ -112,6 +117,11 @@ impl Bucket {
 
     /// Writes `key`, whatever it was. Returns the revision.
     pub async fn put(&self, key: &str, value: &Envelope) -> Result<u64, KeyValueError> {
+        self.while_connected("writing", key, self.write(key, value))
+            .await
+    }
+
+    async fn write(&self, key: &str, value: &Envelope) -> Result<u64, KeyValueError> {
         let failed = |source: Cause| self.failed("writing", key, source);
         let store = self.store().await.map_err(failed)?;
         store
@@ -122,6 +132,11 @@ impl Bucket {
 
     /// Writes `key` only if it has no value.
     pub async fn create(&self, key: &str, value: &Envelope) -> Result<u64, KeyValueError> {
+        self.while_connected("creating", key, self.write_first(key, value))
+            .await
+    }
+
+    async fn write_first(&self, key: &str, value: &Envelope) -> Result<u64, KeyValueError> {
         let failed = |source: Cause| self.failed("creating", key, source);
         let store = self.store().await.map_err(failed)?;
         store
@@ -143,6 +158,16 @@ impl Bucket {
         value: &Envelope,
         revision: u64,
     ) -> Result<u64, KeyValueError> {
+        self.while_connected("updating", key, self.write_next(key, value, revision))
+            .await
+    }
+
+    async fn write_next(
+        &self,
+        key: &str,
+        value: &Envelope,
+        revision: u64,
+    ) -> Result<u64, KeyValueError> {
         let failed = |source: Cause| self.failed("updating", key, source);
         let store = self.store().await.map_err(failed)?;
         store
@@ -159,12 +184,27 @@ impl Bucket {
 
     /// Removes `key`; no error when it has no value.
     pub async fn delete(&self, key: &str) -> Result<(), KeyValueError> {
+        self.while_connected("deleting", key, self.remove(key))
+            .await
+    }
+
+    async fn remove(&self, key: &str) -> Result<(), KeyValueError> {
         let failed = |source: Cause| self.failed("deleting", key, source);
         let store = self.store().await.map_err(failed)?;
         store
             .delete(key)
             .await
             .map_err(|error| failed(Box::new(error)))
+    }
+
+    async fn while_connected<T>(
+        &self,
+        operation: &'static str,
+        key: &str,
+        asking: impl Future<Output = Result<T, KeyValueError>>,
+    ) -> Result<T, KeyValueError> {
+        let answer = self.bus.while_connected(asking).await;
+        answer.unwrap_or_else(|| Err(self.failed(operation, key, "the connection was lost".into())))
     }
 
     pub(crate) async fn store(&self) -> Result<&Store, Cause> {

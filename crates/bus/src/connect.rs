@@ -146,6 +146,17 @@ impl Bus {
         self.inner.state.clone()
     }
 
+    /// `None` as soon as the connection is lost: the answer would never come, and waiting out the
+    /// time limit would only hold up who asks again.
+    pub(crate) async fn while_connected<T>(&self, asking: impl Future<Output = T>) -> Option<T> {
+        let mut state = self.inner.state.clone();
+        tokio::select! {
+            biased;
+            answer = asking => Some(answer),
+            _lost = state.wait_for(|state| matches!(state, BusState::Disconnected(_))) => None,
+        }
+    }
+
     /// Whether publishing has a chance right now.
     pub fn is_connected(&self) -> bool {
         *self.inner.state.borrow() == BusState::Connected

@@ -92,6 +92,18 @@ impl Bus {
         stream: &str,
         request: &serde_json::Value,
     ) -> Result<(Vec<Found>, bool), BusError> {
+        let answer = self.while_connected(self.ask_stream(stream, request)).await;
+        answer.unwrap_or_else(|| {
+            let operation = format!("reading stream {stream}");
+            Err(BusError::request(operation, "the connection was lost"))
+        })
+    }
+
+    async fn ask_stream(
+        &self,
+        stream: &str,
+        request: &serde_json::Value,
+    ) -> Result<(Vec<Found>, bool), BusError> {
         let operation = || format!("reading stream {stream}");
         let client = &self.inner.client;
         let inbox = client.new_inbox();

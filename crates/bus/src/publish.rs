@@ -174,14 +174,13 @@ impl Bus {
             // whoever waits here.
             return Err(PublishError::Unavailable { source: None });
         }
-        let sent = self
-            .inner
-            .jetstream
-            .publish_with_headers(subject.clone(), headers, payload)
-            .await;
-        let answer = match sent {
-            Ok(acknowledgement) => acknowledgement.await,
-            Err(error) => Err(error),
+        let publish = async {
+            let context = &self.inner.jetstream;
+            let sent = context.publish_with_headers(subject.clone(), headers, payload);
+            sent.await?.await
+        };
+        let Some(answer) = self.while_connected(publish).await else {
+            return Err(PublishError::TimedOut { subject });
         };
         match answer {
             Ok(ack) => Ok(Published {

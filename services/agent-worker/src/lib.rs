@@ -65,7 +65,7 @@ pub async fn run(settings: Settings, context: Context) -> Result<(), Error> {
         watch_health(state, check, context.stop.clone()),
     );
 
-    let worker = Arc::new(worker(&settings, &context)?);
+    let worker = Arc::new(worker(&settings, &context, &bus)?);
     if worker.slack.is_none() {
         tracing::warn!("SLACK_BOT_TOKEN is not set: runs post nothing to Slack");
     }
@@ -109,7 +109,7 @@ pub async fn run(settings: Settings, context: Context) -> Result<(), Error> {
         .map_err(|source| Error::Consume { consumer, source })
 }
 
-fn worker(settings: &Settings, context: &Context) -> Result<Worker, Error> {
+fn worker(settings: &Settings, context: &Context, bus: &Bus) -> Result<Worker, Error> {
     // A stream has no total time; the model's client limits each answer itself.
     let streaming = Timeouts {
         total: None,
@@ -163,6 +163,7 @@ fn worker(settings: &Settings, context: &Context) -> Result<Worker, Error> {
             prometheus_url: settings.prometheus_url.clone(),
             http_allow: hosts.filter(|host| !host.is_empty()).collect(),
         },
+        connection: bus.watch_state(),
     })
 }
 

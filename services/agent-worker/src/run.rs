@@ -14,10 +14,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
+use tocsin_bus::BusState;
 use tocsin_kit::{Clock, ErrorChain, Stop, Tasks};
 use tocsin_wire::proto::journal_entry::{Entry, ModelResponded, Started, ToolFinished};
 use tocsin_wire::proto::{JournalEntry, Limits, RunRequest, ToolCall, Usage};
 use tocsin_wire::time;
+use tokio::sync::watch;
 use tokio::time::Instant;
 
 use crate::decide::{
@@ -52,6 +54,8 @@ pub struct Worker {
     /// `None`: posting to Slack is off.
     pub slack: Option<Arc<SlackClient>>,
     pub toolbox: Toolbox,
+    /// Tells when the connection to the broker was lost.
+    pub connection: watch::Receiver<BusState>,
 }
 
 /// The work message of a run.
@@ -221,13 +225,15 @@ impl<'a, R: Record> Run<'a, R> {
             return Ok(());
         }
         let deadline = Instant::now() + BUS_PATIENCE;
+        self.live.hide();
         loop {
             match self.record.append(&self.pending, self.last_sequence).await {
                 Ok(sequence) => {
                     self.last_sequence = sequence;
                     self.pending.clear();
                     // Only now: what is shown must not come from a worker that lost the run.
-                    self.live.show(&self.state, &self.work.request);
+                    self.live
+                        .show(&self.state, &self.work.request, &self.worker.connection);
                     return Ok(());
                 }
                 Err(AppendError::Record(error))

@@ -43,6 +43,8 @@ pub struct Verdict {
     pub lost: Vec<String>,
     /// More than one run, message, beginning or end.
     pub duplicates: Vec<String>,
+    /// Of a sample: accepted deliveries whose life audit does not know to its end.
+    pub unrecorded: Vec<String>,
     /// For the first few runs of both kinds: their journal and their messages, line by line.
     pub histories: Vec<String>,
     /// After each kill.
@@ -163,6 +165,7 @@ impl Verdict {
         };
         examples("lost", &self.lost);
         examples("duplicates", &self.duplicates);
+        examples("not recorded", &self.unrecorded);
         if self.accepted == 0 {
             violations.push("nothing was accepted".to_owned());
         }
@@ -171,6 +174,12 @@ impl Verdict {
         }
         if self.drained_after.is_none() {
             violations.push("work was left when the time was over".to_owned());
+        }
+        let (_, idle) = self.resumed;
+        if Duration::from_millis(idle) > longest_gap {
+            violations.push(format!(
+                "a run in hand rested for {idle} ms before it was resumed"
+            ));
         }
         for gap in self.gaps.iter().filter(|gap| gap.longest > longest_gap) {
             violations.push(format!(
@@ -204,6 +213,11 @@ impl fmt::Display for Verdict {
             self.duplicates.len()
         )?;
         writeln!(formatter, "lost                   {:>8}", self.lost.len())?;
+        writeln!(
+            formatter,
+            "not in the record      {:>8}   (of a sample)",
+            self.unrecorded.len()
+        )?;
         let (resumed, idle) = self.resumed;
         writeln!(
             formatter,

@@ -5,6 +5,7 @@
 
 use std::sync::Arc;
 
+use tocsin_bus::BusState;
 use tocsin_wire::limits;
 use tocsin_wire::proto::RunRequest;
 use tocsin_wire::proto::destination::Kind;
@@ -42,6 +43,17 @@ struct Live {
 struct Shown {
     content: Rendered,
     owned_at: Instant,
+    /// As it was then: a broker that comes back may give the run to another worker at once.
+    connection: watch::Receiver<BusState>,
+}
+
+impl Shown {
+    /// A process that stood still, or whose connection was lost, may have lost the run meanwhile: it
+    /// must not paint over what the new owner shows.
+    fn is_certain(&self) -> bool {
+        let is_unbroken = self.connection.has_changed().is_ok_and(|changed| !changed);
+        is_unbroken && self.owned_at.elapsed() < limits::WORK_ACK_WAIT
+    }
 }
 
 /// Held during an update; closed for good before the final one.
@@ -123,7 +135,12 @@ impl LiveMessages {
     }
 
     /// The newest state of the run; what was not shown yet is skipped.
-    pub(super) fn show(&self, state: &RunState, request: &RunRequest) {
+    pub(super) fn show(
+        &self,
+        state: &RunState,
+        request: &RunRequest,
+        connection: &watch::Receiver<BusState>,
+    ) {
         if state.finished.is_some() {
             return;
         }
@@ -131,8 +148,22 @@ impl LiveMessages {
             if let Some(live) = &place.live {
                 let content = dashboard(state, request, &place.user);
                 let owned_at = Instant::now();
-                live.content.send_replace(Some(Shown { content, owned_at }));
+                let mut connection = connection.clone();
+                connection.mark_unchanged();
+                live.content.send_replace(Some(Shown {
+                    content,
+                    owned_at,
+                    connection,
+                }));
             }
+        }
+    }
+
+    /// Shows nothing until the next [`LiveMessages::show`]: while an append is unanswered nobody
+    /// knows whose the run is.
+    pub(super) fn hide(&self) {
+        for live in self.places.iter().filter_map(|place| place.live.as_ref()) {
+            live.content.send_replace(None);
         }
     }
 
@@ -175,9 +206,7 @@ impl Follower {
                 return Ok(());
             }
             let newest = self.changes.borrow_and_update().clone();
-            // A process that stood still may have lost the run meanwhile: it must not paint over
-            // what the new owner shows.
-            let newest = newest.filter(|newest| newest.owned_at.elapsed() < limits::WORK_ACK_WAIT);
+            let newest = newest.filter(Shown::is_certain);
             let content = newest.map(|newest| newest.content);
             let Some(content) = content.filter(|content| Some(content) != shown.as_ref()) else {
                 continue;

@@ -158,9 +158,11 @@ impl Record for BusRecord {
             .expecting(Some(expected))
             .traced(self.trace.clone());
         match self.bus.publish(outgoing).await {
-            Ok(published) => Ok(published.sequence),
-            Err(PublishError::WrongSequence { .. }) => {
-                // Ours, with the answer lost, or somebody else's: the last message tells.
+            Ok(published) if !published.duplicate => Ok(published.sequence),
+            Ok(_) | Err(PublishError::WrongSequence { .. }) => {
+                // Stored before, with the answer lost, or somebody else was faster. The server looks
+                // for repeats before it looks at the expected sequence, so a repeat of ours is no
+                // proof that the run is still ours: only the last message tells.
                 let stored = self.bus.replay(&self.journal()).await;
                 let stored = stored.map_err(|source| RecordError::Replay { run, source })?;
                 match stored.last() {

@@ -89,6 +89,7 @@ impl World {
                 prometheus_url: Some(self.prometheus.url()),
                 http_allow: Arc::new([]),
             },
+            connection: self.bus.watch_state(),
         })
     }
 
