@@ -98,7 +98,7 @@ pub async fn run(
     results.update(&mut nats).await?;
     let journals = journals(&mut nats).await.context("reading the journals")?;
     let messages = stack.slack.all_messages();
-    let mut verdict = Verdict::judge(&counts, &results, &journals, &messages);
+    let mut verdict = Verdict::judge(&counts, &results, &journals, &messages, &kills);
     verdict.gaps = longest_gaps(&results, &kills, began, sent_until);
     verdict.drained_after = drained_after;
     verdict.unrecorded = unrecorded(stack, &counts).await?;

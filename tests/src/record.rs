@@ -146,6 +146,8 @@ impl Results {
 pub struct TakeOver {
     /// Who continued.
     pub worker: String,
+    /// Who had it before.
+    pub previous: String,
     /// When that was stored.
     pub at: Timestamp,
     /// How long nothing had been written, in ms.
@@ -198,6 +200,7 @@ pub async fn journals(nats: &mut RawNats) -> anyhow::Result<BTreeMap<String, Jou
                 Some(Entry::Resumed(resumed)) => {
                     summary.resumed.push(TakeOver {
                         worker: entry.worker,
+                        previous: resumed.previous_worker,
                         at: stored.at,
                         idle_millis: resumed.idle_millis,
                     });

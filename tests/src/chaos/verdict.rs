@@ -10,7 +10,8 @@ use tocsin_testkit::standins::slack::Message;
 
 use super::Kill;
 use crate::load::Counts;
-use crate::record::{JournalSummary, Results};
+use crate::record::{JournalSummary, Results, TakeOver};
+use crate::stack::Component;
 
 /// Examples kept of each violation.
 const EXAMPLES: usize = 5;
@@ -37,8 +38,8 @@ pub struct Verdict {
     pub runs: usize,
     /// Final messages of those runs.
     pub final_messages: usize,
-    /// Take-overs by another worker, and the longest silence before one, in ms.
-    pub resumed: (usize, u64),
+    /// Take-overs by another worker, and the longest time from a kill to one of them.
+    pub resumed: (usize, Duration),
     /// Accepted deliveries without a run, without its end, or without its final message.
     pub lost: Vec<String>,
     /// More than one run, message, beginning or end.
@@ -59,6 +60,7 @@ impl Verdict {
         results: &Results,
         journals: &BTreeMap<String, JournalSummary>,
         messages: &[Message],
+        kills: &[Kill],
     ) -> Self {
         let mut verdict = Self {
             given_up: counts.given_up.load(Ordering::Relaxed),
@@ -95,7 +97,7 @@ impl Verdict {
                 let before = verdict.lost.len() + verdict.duplicates.len();
                 let journal = journals.get(*run);
                 if let Some(journal) = journal {
-                    verdict.judge_journal(run, journal);
+                    verdict.judge_journal(run, journal, kills);
                 }
                 let posted = messages_of.get(*run).map_or(&[][..], Vec::as_slice);
                 verdict.judge_messages(run, &accepted.channel, posted);
@@ -108,11 +110,11 @@ impl Verdict {
         verdict
     }
 
-    fn judge_journal(&mut self, run: &str, journal: &JournalSummary) {
+    fn judge_journal(&mut self, run: &str, journal: &JournalSummary, kills: &[Kill]) {
         let (count, longest) = &mut self.resumed;
-        *count += journal.resumed.len();
         for take_over in &journal.resumed {
-            *longest = (*longest).max(take_over.idle_millis);
+            *count += 1;
+            *longest = (*longest).max(rested(take_over, kills));
         }
         if journal.started != 1 || journal.finished > 1 {
             let (started, finished) = (journal.started, journal.finished);
@@ -175,10 +177,11 @@ impl Verdict {
         if self.drained_after.is_none() {
             violations.push("work was left when the time was over".to_owned());
         }
-        let (_, idle) = self.resumed;
-        if Duration::from_millis(idle) > longest_gap {
+        let (_, rested) = self.resumed;
+        if rested > longest_gap {
+            let seconds = rested.as_secs_f64();
             violations.push(format!(
-                "a run in hand rested for {idle} ms before it was resumed"
+                "a run in hand was resumed {seconds:.1} s after the kill"
             ));
         }
         for gap in self.gaps.iter().filter(|gap| gap.longest > longest_gap) {
@@ -218,10 +221,11 @@ impl fmt::Display for Verdict {
             "not in the record      {:>8}   (of a sample)",
             self.unrecorded.len()
         )?;
-        let (resumed, idle) = self.resumed;
+        let (resumed, rested) = self.resumed;
+        let rested = seconds(rested);
         writeln!(
             formatter,
-            "resumed                {resumed:>8}   (after {idle} ms at most)"
+            "resumed                {resumed:>8}   ({rested} after the kill at most)"
         )?;
         writeln!(formatter, "all finished after     {drained:>8}")?;
         writeln!(
@@ -239,6 +243,19 @@ impl fmt::Display for Verdict {
         }
         Ok(())
     }
+}
+
+/// From the kill that led to a take-over; a run may have written its last entry just before it.
+fn rested(take_over: &TakeOver, kills: &[Kill]) -> Duration {
+    let is_cause = |kill: &&Kill| {
+        let name = kill.component.to_string();
+        let led_to_it = name == take_over.previous || kill.component == Component::NatsServer;
+        led_to_it && kill.at < take_over.at
+    };
+    let earlier = kills.iter().rev().find(is_cause);
+    let since_kill = earlier.map(|kill| take_over.at.duration_since(kill.at));
+    let since_kill = since_kill.and_then(|since| Duration::try_from(since).ok());
+    since_kill.unwrap_or(Duration::from_millis(take_over.idle_millis))
 }
 
 /// What happened to one run, in the order of time.
@@ -305,86 +322,4 @@ pub fn longest_gaps(
 }
 
 #[cfg(test)]
-mod tests {
-    use tocsin_wire::ids::EventId;
-    use tocsin_wire::proto::RunResult;
-
-    use super::*;
-    use crate::load::Accepted;
-    use crate::stack::Component;
-
-    fn at(millisecond: i64) -> Timestamp {
-        Timestamp::from_millisecond(millisecond).expect("in range")
-    }
-
-    #[test]
-    fn gaps_are_measured_from_kill_to_kill() {
-        let mut results = Results::default();
-        for (run, end) in [("a", 900), ("b", 1_500), ("c", 4_000), ("d", 5_100)] {
-            results
-                .finished
-                .insert(run.to_owned(), (at(end), RunResult::default()));
-        }
-        let kill = |millisecond| Kill {
-            component: Component::Router,
-            at: at(millisecond),
-            back_after: Duration::ZERO,
-        };
-        let gaps = longest_gaps(&results, &[kill(1_000), kill(5_000)], at(0), at(5_200));
-        let longest: Vec<u128> = gaps.iter().map(|gap| gap.longest.as_millis()).collect();
-        assert_eq!(longest, [2_500, 100]);
-    }
-
-    fn journal(event: &str, started: usize, finished: usize) -> JournalSummary {
-        JournalSummary {
-            event: event.to_owned(),
-            started,
-            finished,
-            ..JournalSummary::default()
-        }
-    }
-
-    /// One event is accepted; what the journals say of it decides.
-    #[test]
-    fn an_accepted_delivery_is_held_to_one_run_that_ended() {
-        let event = EventId::derive("pagerduty:shared:1").to_string();
-        for (journals, lost, duplicates) in [
-            (vec![], 1, 0),
-            // Without a message each is lost as well.
-            (vec![journal(&event, 1, 1)], 1, 0),
-            (vec![journal(&event, 1, 0)], 2, 0),
-            (vec![journal(&event, 2, 1)], 1, 1),
-            (vec![journal(&event, 1, 1), journal(&event, 1, 1)], 2, 1),
-            (vec![journal("another", 1, 1)], 1, 0),
-        ] {
-            let numbered = journals.iter().cloned().enumerate();
-            let journals = numbered
-                .map(|(run, journal)| (run.to_string(), journal))
-                .collect();
-            let counts = Counts::default();
-            counts.add(Accepted {
-                event: EventId::derive("pagerduty:shared:1"),
-                channel: "C1".to_owned(),
-                attempts: 1,
-                took: Duration::ZERO,
-            });
-            let verdict = Verdict::judge(&counts, &Results::default(), &journals, &[]);
-            assert_eq!(
-                (verdict.lost.len(), verdict.duplicates.len()),
-                (lost, duplicates),
-                "{journals:?}"
-            );
-        }
-    }
-
-    #[test]
-    fn nothing_accepted_is_a_violation() {
-        let violations = Verdict::default().violations(Duration::from_secs(5));
-        assert!(
-            violations
-                .iter()
-                .any(|line| line.contains("nothing was accepted")),
-            "{violations:?}"
-        );
-    }
-}
+mod tests;
