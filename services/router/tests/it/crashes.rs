@@ -204,6 +204,11 @@ async fn a_killed_router_leaves_nothing_undone_and_nothing_doubled() {
     assert_eq!(unique.len(), EVENTS);
     let (work, waiting) = (stage.work(PAY).await.len(), stage.waiting(PAY).await);
     assert_eq!(work + waiting, EVENTS, "{work} in the window");
+    // The last one may have begun only now: before that it knows no signals.
+    process
+        .wait_for_line("connected to NATS", LIMIT)
+        .await
+        .expect("runs");
     process.terminate().expect("signalled");
     let status = process.wait(LIMIT).await.expect("ended");
     assert!(status.success(), "{status}: {:?}", process.last_lines());
