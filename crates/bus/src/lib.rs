@@ -43,5 +43,5 @@ pub use message::{Delivery, Raw, Stored};
 pub use publish::{Outgoing, PublishError, Published};
 pub use service::{Answer, AskError};
 pub use settings::BusSettings;
-pub use state::BusState;
+pub use state::{BusState, follow_state};
 pub use watch::Change;

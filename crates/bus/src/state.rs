@@ -15,6 +15,23 @@ pub enum BusState {
     Denied(String),
 }
 
+/// Tells `tell` how the connection is, now and after every change, until the client is gone: `Ok`,
+/// or why messages do not flow. For a service's health check.
+pub async fn follow_state(
+    mut state: watch::Receiver<BusState>,
+    mut tell: impl FnMut(Result<(), &str>),
+) {
+    loop {
+        match &*state.borrow_and_update() {
+            BusState::Connected => tell(Ok(())),
+            BusState::Disconnected(why) | BusState::Denied(why) => tell(Err(why)),
+        }
+        if state.changed().await.is_err() {
+            return;
+        }
+    }
+}
+
 /// Turns the client's events into state, one log line per change.
 pub(crate) fn record(service: &'static str, event: &Event, state: &watch::Sender<BusState>) {
     match event {

@@ -25,7 +25,7 @@ pub mod tools;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
-use tocsin_bus::{Bus, BusState};
+use tocsin_bus::{Bus, BusState, follow_state};
 use tocsin_kit::http_client::Timeouts;
 use tocsin_kit::{Check, Context, HttpClient, Stop};
 use tocsin_wire::proto::Limits;
@@ -169,17 +169,14 @@ fn worker(settings: &Settings, context: &Context, bus: &Bus) -> Result<Worker, E
 
 /// `/ready` says what the bus says.
 async fn watch_health(
-    mut state: watch::Receiver<BusState>,
+    state: watch::Receiver<BusState>,
     check: Check,
     stop: Stop,
 ) -> Result<(), Error> {
-    loop {
-        match state.borrow_and_update().clone() {
-            BusState::Connected => check.ready(),
-            BusState::Disconnected(why) | BusState::Denied(why) => check.not_ready(why),
-        }
-        if !matches!(stop.until_soft(state.changed()).await, Some(Ok(()))) {
-            return Ok(());
-        }
-    }
+    let following = follow_state(state, |state| match state {
+        Ok(()) => check.ready(),
+        Err(why) => check.not_ready(why),
+    });
+    stop.until_soft(following).await;
+    Ok(())
 }

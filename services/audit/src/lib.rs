@@ -88,7 +88,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::SignedDuration;
-use tocsin_bus::{Bus, BusState};
+use tocsin_bus::{Bus, follow_state};
 use tocsin_kit::{Check, Context, ErrorChain};
 use tocsin_store::{Store, StoreError};
 use tocsin_wire::Service;
@@ -165,20 +165,15 @@ pub async fn run(settings: Settings, context: Context) -> Result<(), Error> {
 
 /// Keeps the check `nats` at what the connection says.
 fn report_connection(context: &Context, bus: &Bus, check: Check) {
-    let mut state = bus.watch_state();
+    let state = bus.watch_state();
     let stop = context.stop.clone();
     context.tasks.spawn("connection", async move {
-        loop {
-            match &*state.borrow_and_update() {
-                BusState::Connected => check.ready(),
-                BusState::Disconnected(why) | BusState::Denied(why) => check.not_ready(why.clone()),
-            }
-            match stop.until_soft(state.changed()).await {
-                Some(Ok(())) => {}
-                // Stopped, or the client is gone.
-                Some(Err(_)) | None => return Ok::<(), Error>(()),
-            }
-        }
+        let following = follow_state(state, |state| match state {
+            Ok(()) => check.ready(),
+            Err(why) => check.not_ready(why),
+        });
+        stop.until_soft(following).await;
+        Ok::<(), Error>(())
     });
 }
 

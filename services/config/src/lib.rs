@@ -37,7 +37,7 @@ mod token;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tocsin_bus::{Bus, BusState};
+use tocsin_bus::{Bus, BusState, follow_state};
 use tocsin_kit::{Check, Context, ErrorChain, http_server};
 use tocsin_store::{Store, outbox};
 use tocsin_wire::Service;
@@ -203,14 +203,10 @@ async fn rebuild(publisher: &Publisher, check: &Check) {
 }
 
 /// Shows the connection to NATS, until the bus is gone.
-async fn report(mut state: watch::Receiver<BusState>, check: Check) {
-    loop {
-        match &*state.borrow_and_update() {
-            BusState::Connected => check.ready(),
-            BusState::Disconnected(why) | BusState::Denied(why) => check.not_ready(why.clone()),
-        }
-        if state.changed().await.is_err() {
-            return;
-        }
-    }
+async fn report(state: watch::Receiver<BusState>, check: Check) {
+    follow_state(state, |state| match state {
+        Ok(()) => check.ready(),
+        Err(why) => check.not_ready(why),
+    })
+    .await;
 }

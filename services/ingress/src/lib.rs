@@ -22,7 +22,7 @@ pub mod verify;
 
 use std::sync::Arc;
 
-use tocsin_bus::{Bus, BusState};
+use tocsin_bus::{Bus, follow_state};
 use tocsin_kit::{Check, Context, http_server};
 use tocsin_wire::Service;
 use tokio::net::TcpListener;
@@ -80,17 +80,13 @@ async fn connect(
         return Ok(());
     };
     let bus = connected.map_err(Error::Connect)?;
-    let mut state = bus.watch_state();
+    let state = bus.watch_state();
     publisher.connected(bus);
     // Keeps the check at what the connection says, until the stop or the end of the client.
-    loop {
-        match &*state.borrow_and_update() {
-            BusState::Connected => nats.ready(),
-            BusState::Disconnected(why) | BusState::Denied(why) => nats.not_ready(why.clone()),
-        }
-        match context.stop.until_soft(state.changed()).await {
-            Some(Ok(())) => {}
-            Some(Err(_)) | None => return Ok(()),
-        }
-    }
+    let following = follow_state(state, |state| match state {
+        Ok(()) => nats.ready(),
+        Err(why) => nats.not_ready(why),
+    });
+    context.stop.until_soft(following).await;
+    Ok(())
 }

@@ -26,7 +26,7 @@ pub mod settings;
 
 use std::sync::Arc;
 
-use tocsin_bus::{Bus, BusState};
+use tocsin_bus::{Bus, follow_state};
 use tocsin_kit::{Check, Context};
 use tocsin_wire::Service;
 use tokio::sync::watch;
@@ -92,20 +92,15 @@ pub async fn run(settings: Settings, context: Context) -> Result<(), Error> {
 
 /// Keeps the check `nats` at what the connection says.
 fn report_connection(context: &Context, bus: &Bus, check: Check) {
-    let mut state = bus.watch_state();
+    let state = bus.watch_state();
     let stop = context.stop.clone();
     context.tasks.spawn("connection", async move {
-        loop {
-            match &*state.borrow_and_update() {
-                BusState::Connected => check.ready(),
-                BusState::Disconnected(why) | BusState::Denied(why) => check.not_ready(why.clone()),
-            }
-            match stop.until_soft(state.changed()).await {
-                Some(Ok(())) => {}
-                // Stopped, or the client is gone.
-                Some(Err(_)) | None => return Ok::<(), Error>(()),
-            }
-        }
+        let following = follow_state(state, |state| match state {
+            Ok(()) => check.ready(),
+            Err(why) => check.not_ready(why),
+        });
+        stop.until_soft(following).await;
+        Ok::<(), Error>(())
     });
 }
 
