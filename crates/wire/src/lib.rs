@@ -10,8 +10,10 @@
 //! * [`streams`]: the table of streams, consumers and buckets, with who writes and who reads.
 //! * [`permissions`]: the NATS users that follow from the table.
 //! * [`message`]: an envelope with its CloudEvents headers, sealed and opened.
+//! * [`catalogue`]: tools, models, agents and MCP servers, by name.
 //! * [`signing`], [`keyring`]: Ed25519 over a fixed text; keys under the operator's root.
 
+pub mod catalogue;
 pub mod identifier;
 pub mod ids;
 pub mod key_token;
