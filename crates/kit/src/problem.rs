@@ -8,6 +8,7 @@ use axum::{
 };
 use http::{HeaderValue, StatusCode, header};
 use serde::Serialize;
+use serde_json::{Map, Value};
 
 use crate::http_server::RequestId;
 
@@ -17,9 +18,9 @@ const NO_TYPE: &str = "about:blank";
 
 /// An error as a client sees it.
 ///
-/// Body: `{type, title, status, code, detail, request_id}`, all strings but `status`. `code` is
-/// stable and for machines; `detail` is for people and says what to do. The server adds the request
-/// id on the way out.
+/// Body: `{type, title, status, code, detail, request_id}`, all strings but `status`, and further
+/// members where they help. `code` is stable and for machines; `detail` is for people and says what
+/// to do. The server adds the request id on the way out.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Problem {
     pub status: StatusCode,
@@ -29,6 +30,8 @@ pub struct Problem {
     pub detail: Cow<'static, str>,
     /// Sent as `Retry-After`, in whole seconds, rounded up.
     pub retry_after: Option<Duration>,
+    /// What else a machine wants to know; boxed, because few problems have any.
+    members: Option<Box<Map<String, Value>>>,
 }
 
 #[derive(Serialize)]
@@ -40,6 +43,8 @@ struct Rendered<'a> {
     detail: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
     request_id: Option<&'a str>,
+    #[serde(flatten)]
+    members: Option<&'a Map<String, Value>>,
 }
 
 impl Problem {
@@ -54,6 +59,7 @@ impl Problem {
             code: code.into(),
             detail: detail.into(),
             retry_after: None,
+            members: None,
         }
     }
 
@@ -154,6 +160,14 @@ impl Problem {
         self
     }
 
+    /// One more member of the body, such as `errors` or `current`; not one of the standard names.
+    #[must_use]
+    pub fn with(mut self, member: &'static str, value: impl Into<Value>) -> Self {
+        let members = self.members.get_or_insert_default();
+        members.insert(member.to_owned(), value.into());
+        self
+    }
+
     /// The response, with the request's id in the body when there is one.
     #[must_use]
     pub fn into_response_for(self, request: Option<&RequestId>) -> Response {
@@ -164,8 +178,9 @@ impl Problem {
             code: &self.code,
             detail: &self.detail,
             request_id: request.map(RequestId::as_str),
+            members: self.members.as_deref(),
         };
-        // Strings and a number: there is nothing in it that could fail to serialise.
+        // JSON already, strings and a number: there is nothing in it that could fail to serialise.
         let body = serde_json::to_vec(&rendered).unwrap_or_default();
         let mut response = Response::new(Body::from(body));
         *response.status_mut() = self.status;

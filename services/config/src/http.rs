@@ -1,12 +1,16 @@
-//! The HTTP API. Each route says by its caller extractor who may use it.
+//! The HTTP API. Each area has a table of its routes, which says who may call each of them.
 
+mod access;
 mod auth;
 mod body;
+mod extract;
 mod internal;
 mod me;
 mod node_config;
 mod nodes;
+mod openapi;
 mod problem;
+mod routes;
 mod tokens;
 
 use std::sync::Arc;
@@ -14,12 +18,15 @@ use std::sync::Arc;
 use axum::Router;
 use axum::middleware::map_response;
 use axum::response::Response;
-use axum::routing::{delete, get, post};
 use http::{HeaderValue, StatusCode, header};
 use tocsin_kit::{Clock, SecretList};
+use utoipa_axum::routes;
 
 use crate::merge::Config;
 use crate::pg::Database;
+
+pub(crate) use access::{Access, AccessSettings, Caller, CallerKind, Proof, Scope};
+pub(crate) use routes::Routes;
 
 /// What the handlers share.
 #[derive(Debug)]
@@ -30,52 +37,39 @@ pub(crate) struct App {
     pub(crate) admin_tokens: SecretList,
     pub(crate) peppers: SecretList,
     pub(crate) internal_secrets: SecretList,
+    /// Whether admins need `admin:*`.
+    pub(crate) require_admin_star: bool,
 }
 
-/// Every route.
+/// The table of all routes: each area has its own.
+pub(crate) fn routes() -> Routes {
+    Routes::new()
+        .add(Access::Public, routes!(health))
+        .merge(auth::routes())
+        .merge(internal::routes())
+        .merge(me::routes())
+        .merge(node_config::routes())
+        .merge(nodes::routes())
+        .merge(tokens::routes())
+}
+
+/// Serves them, with their description.
 pub(crate) fn router(app: Arc<App>) -> Router {
-    let admin = Router::new()
-        .route("/orgs", post(nodes::create_org))
-        .route("/orgs/{org}/nodes", post(nodes::create).get(nodes::list))
-        .route("/orgs/{org}/nodes/{node}", get(nodes::read))
-        .route(
-            "/orgs/{org}/nodes/{node}/config",
-            get(node_config::own).put(node_config::patch),
-        )
-        .route("/orgs/{org}/nodes/{node}/raw", get(node_config::raw))
-        .route(
-            "/orgs/{org}/nodes/{node}/effective",
-            get(node_config::effective),
-        )
-        .route("/orgs/{org}/nodes/{node}/audit", get(node_config::history))
-        .route(
-            "/orgs/{org}/teams/{team}",
-            post(nodes::create_team).delete(nodes::delete_team),
-        )
-        .route(
-            "/orgs/{org}/teams/{team}/tokens",
-            post(tokens::issue).get(tokens::list),
-        )
-        .route(
-            "/orgs/{org}/teams/{team}/tokens/{token}",
-            delete(tokens::revoke),
-        )
-        .route(
-            "/orgs/{org}/teams/{team}/tokens/{token}/revoke",
-            post(tokens::revoke),
-        );
-    Router::new()
-        .nest("/api/v1/admin", admin)
-        .route("/api/v1/auth/me", get(auth::me))
-        .route("/api/v1/config/me", get(me::effective).patch(me::patch))
-        .route("/api/v1/config/me/effective", get(me::effective))
-        .route("/api/v1/internal/routing/lookup", post(internal::lookup))
-        .route("/health", get(health))
-        .layer(map_response(challenge))
+    let routes = routes();
+    let document = openapi::served(&routes.describe());
+    routes
+        .into_router(&app)
         .with_state(app)
+        .route("/openapi.json", document.clone())
+        .route("/api/v1/openapi.json", document)
+        .layer(map_response(challenge))
 }
 
-/// Alive, whatever the database does: `/ready` on the metrics listener tells about that.
+/// Alive
+///
+/// Whatever the database does: `/ready` on the metrics listener tells about that.
+#[utoipa::path(get, path = "/health", operation_id = "health", tag = "service",
+    responses((status = 200, description = "It runs.", body = Object)))]
 async fn health() -> axum::Json<serde_json::Value> {
     axum::Json(serde_json::json!({"status": "ok"}))
 }

@@ -87,6 +87,7 @@ pub async fn run_on(
         admin_tokens: settings.admin_token.clone(),
         peppers: settings.token_pepper.clone(),
         internal_secrets: settings.internal_service_secret.clone(),
+        require_admin_star: settings.access.require_admin_star,
     });
     if settings.admin_token.is_empty() {
         tracing::warn!("ADMIN_TOKEN is not set: the admin API refuses everybody");

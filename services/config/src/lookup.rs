@@ -12,17 +12,24 @@ use crate::pg::Database;
 use crate::routing::{self, Verdict};
 
 /// `{"org_id"?, "identifiers": {type: value}}`
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, utoipa::ToSchema)]
+#[schema(as = LookupQuestion)]
 pub(crate) struct Question {
+    /// Where only one org comes into question.
     org_id: Option<String>,
+    /// Type and value of each.
+    #[schema(value_type = Object)]
     identifiers: BTreeMap<String, Value>,
 }
 
 /// Who it leads to, and what was tried. A miss is an answer, not an error.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, utoipa::ToSchema)]
+#[schema(as = LookupReply)]
 pub(crate) struct Reply {
     found: bool,
+    #[schema(value_type = Option<String>)]
     org_id: Option<OrgId>,
+    #[schema(value_type = Option<String>)]
     team_node_id: Option<TeamId>,
     /// Always null: tokens are not handed out here. Clients of the original expect the key.
     team_token: Option<String>,

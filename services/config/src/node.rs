@@ -14,8 +14,9 @@ pub(crate) type NodeId = TeamId;
 const RESERVED: [&str; 2] = [tocsin_wire::token::UNROUTED, "shared"];
 
 /// What a node is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "snake_case")]
+#[schema(as = NodeKind)]
 pub(crate) enum Kind {
     /// The root; its node id is the org's id.
     Org,

@@ -6,6 +6,8 @@ use tocsin_kit::http_server::HttpLimitSettings;
 use tocsin_kit::settings::HttpListen;
 use tocsin_store::StoreSettings;
 
+use crate::http::AccessSettings;
+
 /// Flags and environment of config.
 #[derive(Clone, Debug, clap::Args)]
 pub struct Settings {
@@ -30,6 +32,9 @@ pub struct Settings {
 
     #[command(flatten)]
     pub limits: HttpLimitSettings,
+
+    #[command(flatten)]
+    pub access: AccessSettings,
 
     /// Token of the global admin; several, comma-separated, while one is replaced. Without it the
     /// admin API refuses everybody.

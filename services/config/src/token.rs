@@ -18,7 +18,9 @@ pub(crate) const SECRET_BYTES: usize = 32;
 const ID_BYTES: usize = 16;
 
 /// What a token allows.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, utoipa::ToSchema,
+)]
 pub(crate) enum Permission {
     /// Read the team's config.
     #[serde(rename = "config:read")]
@@ -69,6 +71,11 @@ impl Permission {
             Self::AuditRead => "audit:read",
             Self::AuditExport => "audit:export",
         }
+    }
+
+    /// Whether it changes nothing.
+    pub(crate) const fn is_read(self) -> bool {
+        matches!(self, Self::ConfigRead | Self::AuditRead | Self::AuditExport)
     }
 
     /// Undoes [`Permission::as_str`].

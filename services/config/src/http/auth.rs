@@ -1,18 +1,17 @@
 //! Who is calling.
 
-use std::sync::Arc;
+use std::collections::BTreeSet;
 
-use axum::extract::{FromRequestParts, State};
-use http::request::Parts;
 use http::{HeaderMap, header};
 use ring::digest;
 use serde::Serialize;
 use subtle::ConstantTimeEq as _;
 use tocsin_kit::{ErrorChain, Problem, SecretList};
 use tocsin_wire::{OrgId, TeamId};
+use utoipa::ToSchema;
+use utoipa_axum::routes;
 
-use super::App;
-use crate::pg::Author;
+use super::{Access, App, Caller, CallerKind, Proof, Routes, Scope};
 use crate::token::{self, Bad, Permission, Token};
 
 /// Longest name that an admin may give for the record.
@@ -22,145 +21,57 @@ const MAX_ACTOR_CHARS: usize = 128;
 /// spelled it.
 const ACTOR_HEADERS: [&str; 2] = ["x-admin-actor", "x_admin_actor"];
 
-/// Anybody with a good credential.
-#[derive(Debug)]
-pub(super) enum Caller {
-    Admin(Admin),
-    Team(TeamCaller),
-}
-
-/// The global admin.
-#[derive(Debug)]
-pub(super) struct Admin {
-    by: String,
-}
-
-impl Admin {
-    pub(super) fn author(&self, app: &App) -> Author {
-        Author {
-            by: self.by.clone(),
-            at: app.clock.now(),
-        }
-    }
-}
-
-/// The holder of a team token. Routes for teams take org and team from here and from nowhere else.
-#[derive(Debug)]
-pub(super) struct TeamCaller {
-    token: Token,
-}
-
-impl TeamCaller {
-    pub(super) fn org(&self) -> &OrgId {
-        &self.token.org
-    }
-
-    pub(super) fn team(&self) -> &TeamId {
-        &self.token.team
-    }
-
-    pub(super) fn author(&self, app: &App) -> Author {
-        Author {
-            by: format!("team_token:{}", self.token.id),
-            at: app.clock.now(),
-        }
-    }
-
-    /// Refuses a token that does not allow it.
-    pub(super) fn needs(&self, permission: Permission) -> Result<(), Problem> {
-        if self.token.permissions.contains(&permission) {
-            return Ok(());
-        }
-        Err(Problem::forbidden(
-            "permission_denied",
-            format!(
-                "this token lacks the permission {}; ask an admin for one that has it",
-                permission.as_str()
-            ),
-        ))
-    }
+/// The table of this area.
+pub(super) fn routes() -> Routes {
+    Routes::new().add(Access::Anybody, routes!(me))
 }
 
 /// Another service, by the shared secret.
-#[derive(Debug)]
-pub(super) struct InternalCaller;
-
-impl FromRequestParts<Arc<App>> for Caller {
-    type Rejection = Problem;
-
-    async fn from_request_parts(parts: &mut Parts, app: &Arc<App>) -> Result<Self, Problem> {
-        identify(app, &parts.headers).await
+///
+/// # Errors
+/// 401 without name or secret, 403 for a wrong one.
+pub(super) fn identify_service(app: &App, headers: &HeaderMap) -> Result<Caller, Problem> {
+    let header = |name: &str| {
+        let value = headers.get(name).and_then(|value| value.to_str().ok());
+        value.map(str::trim).filter(|value| !value.is_empty())
+    };
+    let Some(service) = header("x-internal-service") else {
+        return Err(Problem::unauthorized(
+            "missing_internal_service",
+            "name the calling service in X-Internal-Service",
+        ));
+    };
+    if app.internal_secrets.is_empty() {
+        return Err(Problem::unauthorized(
+            "internal_secret_not_configured",
+            "this server has no internal secret, so it refuses every service; set INTERNAL_SERVICE_SECRET",
+        ));
+    }
+    match header("x-internal-secret") {
+        Some(secret) if is_one_of(&app.internal_secrets, secret) => Ok(internal_caller(service)),
+        Some(_) => Err(Problem::forbidden(
+            "invalid_internal_secret",
+            "X-Internal-Secret is not INTERNAL_SERVICE_SECRET of this server",
+        )),
+        None => Err(Problem::unauthorized(
+            "missing_internal_secret",
+            "send INTERNAL_SERVICE_SECRET in X-Internal-Secret",
+        )),
     }
 }
 
-impl FromRequestParts<Arc<App>> for Admin {
-    type Rejection = Problem;
-
-    async fn from_request_parts(parts: &mut Parts, app: &Arc<App>) -> Result<Self, Problem> {
-        if app.admin_tokens.is_empty() {
-            return Err(Problem::unauthorized(
-                "admin_token_not_configured",
-                "this server has no admin token, so it refuses every admin; set ADMIN_TOKEN",
-            ));
-        }
-        match identify(app, &parts.headers).await? {
-            Caller::Admin(admin) => Ok(admin),
-            Caller::Team(_) => Err(Problem::forbidden(
-                "admin_required",
-                "a team token cannot do this; use an admin token",
-            )),
-        }
-    }
-}
-
-impl FromRequestParts<Arc<App>> for TeamCaller {
-    type Rejection = Problem;
-
-    async fn from_request_parts(parts: &mut Parts, app: &Arc<App>) -> Result<Self, Problem> {
-        match identify(app, &parts.headers).await? {
-            Caller::Team(caller) => Ok(caller),
-            Caller::Admin(_) => Err(Problem::forbidden(
-                "team_token_required",
-                "an admin token names no team; use a team token, or the routes under /api/v1/admin",
-            )),
-        }
-    }
-}
-
-impl FromRequestParts<Arc<App>> for InternalCaller {
-    type Rejection = Problem;
-
-    async fn from_request_parts(parts: &mut Parts, app: &Arc<App>) -> Result<Self, Problem> {
-        let header = |name: &str| {
-            let value = parts
-                .headers
-                .get(name)
-                .and_then(|value| value.to_str().ok());
-            value.map(str::trim).filter(|value| !value.is_empty())
-        };
-        if header("x-internal-service").is_none() {
-            return Err(Problem::unauthorized(
-                "missing_internal_service",
-                "name the calling service in X-Internal-Service",
-            ));
-        }
-        if app.internal_secrets.is_empty() {
-            return Err(Problem::unauthorized(
-                "internal_secret_not_configured",
-                "this server has no internal secret, so it refuses every service; set INTERNAL_SERVICE_SECRET",
-            ));
-        }
-        match header("x-internal-secret") {
-            Some(secret) if is_one_of(&app.internal_secrets, secret) => Ok(Self),
-            Some(_) => Err(Problem::forbidden(
-                "invalid_internal_secret",
-                "X-Internal-Secret is not INTERNAL_SERVICE_SECRET of this server",
-            )),
-            None => Err(Problem::unauthorized(
-                "missing_internal_secret",
-                "send INTERNAL_SERVICE_SECRET in X-Internal-Secret",
-            )),
-        }
+fn internal_caller(service: &str) -> Caller {
+    let service: String = service.chars().take(MAX_ACTOR_CHARS).collect();
+    Caller {
+        kind: CallerKind::Internal,
+        proof: Proof::InternalSecret,
+        subject: format!("internal:{service}"),
+        email: None,
+        org: None,
+        team: None,
+        scopes: BTreeSet::new(),
+        permissions: BTreeSet::new(),
+        token: None,
     }
 }
 
@@ -183,7 +94,11 @@ fn credential(headers: &HeaderMap) -> Option<&str> {
         .filter(|token| !token.is_empty())
 }
 
-async fn identify(app: &App, headers: &HeaderMap) -> Result<Caller, Problem> {
+/// Whoever the credential belongs to.
+///
+/// # Errors
+/// 401 where it belongs to nobody, 503 where that cannot be found out.
+pub(super) async fn identify(app: &App, headers: &HeaderMap) -> Result<Caller, Problem> {
     let Some(credential) = credential(headers) else {
         return Err(Problem::unauthorized(
             "missing_token",
@@ -191,7 +106,7 @@ async fn identify(app: &App, headers: &HeaderMap) -> Result<Caller, Problem> {
         ));
     };
     if is_one_of(&app.admin_tokens, credential) {
-        return Ok(Caller::Admin(Admin { by: actor(headers) }));
+        return Ok(global_admin(actor(headers)));
     }
     let Some(presented) = token::parse(credential) else {
         return Err(Bad::Invalid.into());
@@ -208,7 +123,35 @@ async fn identify(app: &App, headers: &HeaderMap) -> Result<Caller, Problem> {
         // The token is good all the same.
         tracing::warn!(token = %stored.id, error = %ErrorChain(&error), "cannot note the use of a token");
     }
-    Ok(Caller::Team(TeamCaller { token: stored }))
+    Ok(team_caller(stored))
+}
+
+fn global_admin(subject: String) -> Caller {
+    Caller {
+        kind: CallerKind::GlobalAdmin,
+        proof: Proof::AdminToken,
+        subject,
+        email: None,
+        org: None,
+        team: None,
+        scopes: BTreeSet::from([Scope::All]),
+        permissions: BTreeSet::new(),
+        token: None,
+    }
+}
+
+fn team_caller(token: Token) -> Caller {
+    Caller {
+        kind: CallerKind::Team,
+        proof: Proof::TeamToken,
+        subject: format!("team_token:{}", token.id),
+        email: None,
+        org: Some(token.org),
+        team: Some(token.team),
+        scopes: BTreeSet::new(),
+        permissions: token.permissions.into_iter().collect(),
+        token: Some(token.id),
+    }
 }
 
 pub(super) fn pepper_missing() -> Problem {
@@ -248,47 +191,47 @@ fn actor(headers: &HeaderMap) -> String {
 }
 
 /// Who the caller is, as the API shows it.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 pub(super) struct Identity {
+    /// `admin` or `team`; `service` for another service.
     role: &'static str,
+    /// By what the caller proved it.
     auth_kind: &'static str,
+    #[schema(value_type = Option<String>)]
     org_id: Option<OrgId>,
+    #[schema(value_type = Option<String>)]
     team_node_id: Option<TeamId>,
+    /// As it stands in the record.
     subject: String,
     email: Option<String>,
     can_write: bool,
+    /// What an admin or a team may do.
     permissions: Vec<&'static str>,
+    /// Always null: there are no visitors here. Clients of the original expect the key.
     visitor_session_id: Option<String>,
 }
 
-/// `GET /api/v1/auth/me`
-pub(super) async fn me(State(_): State<Arc<App>>, caller: Caller) -> axum::Json<Identity> {
-    axum::Json(match caller {
-        Caller::Admin(admin) => Identity {
-            role: "admin",
-            auth_kind: "admin_token",
-            org_id: None,
-            team_node_id: None,
-            subject: admin.by,
-            email: None,
-            can_write: true,
-            permissions: vec!["admin:*"],
-            visitor_session_id: None,
-        },
-        Caller::Team(TeamCaller { token }) => Identity {
-            role: "team",
-            auth_kind: "team_token",
-            can_write: token.permissions.contains(&Permission::ConfigWrite),
-            permissions: token
-                .permissions
-                .iter()
-                .map(|known| known.as_str())
-                .collect(),
-            subject: format!("team_token:{}", token.id),
-            email: None,
-            org_id: Some(token.org),
-            team_node_id: Some(token.team),
-            visitor_session_id: None,
-        },
+/// Who am I
+#[utoipa::path(get, path = "/api/v1/auth/me", operation_id = "auth_me", tag = "auth",
+    responses((status = 200, description = "What the credential is worth.", body = Identity)))]
+pub(super) async fn me(caller: Caller) -> axum::Json<Identity> {
+    let (role, can_write) = match caller.kind {
+        CallerKind::GlobalAdmin | CallerKind::OrgAdmin => ("admin", true),
+        CallerKind::Team => ("team", caller.has(Permission::ConfigWrite)),
+        CallerKind::Impersonation => ("team", false),
+        CallerKind::Internal => ("service", false),
+    };
+    let scopes = caller.scopes.iter().map(|scope| scope.as_str());
+    let allowed = caller.permissions.iter().map(|known| known.as_str());
+    axum::Json(Identity {
+        role,
+        auth_kind: caller.proof.as_str(),
+        permissions: scopes.chain(allowed).collect(),
+        org_id: caller.org,
+        team_node_id: caller.team,
+        subject: caller.subject,
+        email: caller.email,
+        can_write,
+        visitor_session_id: None,
     })
 }

@@ -5,7 +5,7 @@ use http::HeaderMap;
 use serde::de::DeserializeOwned;
 use serde_json::error::Category;
 use tocsin_kit::Problem;
-use tocsin_wire::{OrgId, TeamId};
+use tocsin_wire::OrgId;
 
 use crate::decide::Refusal;
 use crate::node::{self, NodeId};
@@ -38,16 +38,6 @@ pub(super) fn org(text: &str) -> Result<OrgId, Problem> {
 
 pub(super) fn node_id(text: &str) -> Result<NodeId, Problem> {
     Ok(node::node_id(text).map_err(Refusal::from)?)
-}
-
-pub(super) fn org_and_node(
-    (org_text, node_text): &(String, String),
-) -> Result<(OrgId, NodeId), Problem> {
-    Ok((org(org_text)?, node_id(node_text)?))
-}
-
-pub(super) fn org_and_team(path: &(String, String)) -> Result<(OrgId, TeamId), Problem> {
-    org_and_node(path)
 }
 
 /// The version that the caller has seen: `If-Match: "7"` (`*`: any), or the body's.

@@ -6,16 +6,22 @@ use axum::Json;
 use axum::body::Bytes;
 use axum::extract::State;
 use tocsin_kit::Problem;
+use utoipa_axum::routes;
 
-use super::App;
-use super::auth::InternalCaller;
-use super::body;
+use super::{Access, App, Routes, body};
 use crate::lookup::{self, Question, Reply};
 
-/// `POST /api/v1/internal/routing/lookup`
+/// The table of this area.
+pub(super) fn routes() -> Routes {
+    Routes::new().add(Access::Internal, routes!(lookup))
+}
+
+/// Which team do these identifiers lead to
+#[utoipa::path(post, path = "/api/v1/internal/routing/lookup", operation_id = "routing_lookup",
+    tag = "internal", request_body = Question,
+    responses((status = 200, description = "The team, or what was tried.", body = Reply)))]
 pub(super) async fn lookup(
     State(app): State<Arc<App>>,
-    _: InternalCaller,
     body: Bytes,
 ) -> Result<Json<Reply>, Problem> {
     let question: Question = body::json(&body)?;

@@ -4,18 +4,19 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use axum::body::Bytes;
-use axum::extract::{Path, Query, State};
+use axum::extract::State;
 use axum::{Json, response::IntoResponse};
 use http::HeaderMap;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use tocsin_kit::Problem;
+use utoipa::ToSchema;
+use utoipa_axum::routes;
 
-use super::App;
-use super::auth::Admin;
-use super::body;
+use super::extract::{InPath, InQuery, NodePath};
 use super::nodes::NodeView;
+use super::{Access, App, Caller, Routes, Scope, body};
 use crate::decide::Refusal;
 use crate::merge::Config;
 use crate::pg::PatchRequest;
@@ -27,8 +28,21 @@ const HISTORY_MAX: i64 = 200;
 /// Longest reason of a change.
 const MAX_REASON_CHARS: usize = 1_000;
 
-#[derive(Debug, Deserialize)]
+/// The table of this area.
+pub(super) fn routes() -> Routes {
+    let (read, write) = (Scope::ConfigRead, Scope::ConfigWrite);
+    Routes::new()
+        .add(Access::Admin(read), routes!(own))
+        .add(Access::Admin(write), routes!(patch))
+        .add(Access::Admin(read), routes!(raw))
+        .add(Access::Admin(read), routes!(effective))
+        .add(Access::Admin(read), routes!(history))
+}
+
+#[derive(Debug, Deserialize, ToSchema)]
+#[schema(as = NodePatch)]
 pub(super) struct Patch {
+    #[schema(value_type = Object)]
     patch: Config,
     expected_version: Option<u64>,
     #[serde(default)]
@@ -36,21 +50,24 @@ pub(super) struct Patch {
 }
 
 /// A node's own config.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = OwnConfig)]
 pub(super) struct Own {
+    #[schema(value_type = Object)]
     config: Config,
 }
 
-/// `PUT …/nodes/{node}/config {"patch": {…}, expected_version?, reason?}` → `{"config": {…}}`, the
-/// node's own config after it; its version is the ETag.
+/// Change what a node sets
+#[utoipa::path(put, path = "/api/v1/admin/orgs/{org}/nodes/{node}/config", operation_id = "node_config_patch", tag = "config",
+    params(NodePath), request_body = Patch,
+    responses((status = 200, description = "The node's own config after it; its version is the ETag.", body = Own)))]
 pub(super) async fn patch(
     State(app): State<Arc<App>>,
-    admin: Admin,
-    Path(path): Path<(String, String)>,
+    caller: Caller,
+    InPath(NodePath { org, node }): InPath<NodePath>,
     headers: HeaderMap,
     body: Bytes,
 ) -> Result<impl IntoResponse, Problem> {
-    let (org, node) = body::org_and_node(&path)?;
     let request: Patch = body::json(&body)?;
     let request = PatchRequest {
         patch: request.patch,
@@ -59,7 +76,7 @@ pub(super) async fn patch(
     };
     let node = app
         .database
-        .patch(&org, &node, &request, &admin.author(&app))
+        .patch(&org, &node, &request, &caller.author(&app))
         .await?;
     let own = Own {
         config: node.config,
@@ -79,13 +96,14 @@ pub(super) fn reason(given: Option<String>) -> Result<String, Problem> {
     Ok(reason)
 }
 
-/// `GET …/nodes/{node}/config` → `{"config": {…}}`; the version is the ETag.
+/// What a node sets
+#[utoipa::path(get, path = "/api/v1/admin/orgs/{org}/nodes/{node}/config", operation_id = "node_config_own", tag = "config",
+    params(NodePath),
+    responses((status = 200, description = "Its version is the ETag.", body = Own)))]
 pub(super) async fn own(
     State(app): State<Arc<App>>,
-    _: Admin,
-    Path(path): Path<(String, String)>,
+    InPath(NodePath { org, node }): InPath<NodePath>,
 ) -> Result<impl IntoResponse, Problem> {
-    let (org, node) = body::org_and_node(&path)?;
     let node = app.database.node(&org, &node).await?;
     let own = Own {
         config: node.config,
@@ -94,19 +112,22 @@ pub(super) async fn own(
 }
 
 /// Each layer of a node's config.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = RawConfig)]
 pub(super) struct Raw {
     lineage: Vec<NodeView>,
+    #[schema(value_type = Object)]
     configs: BTreeMap<String, Config>,
 }
 
-/// `GET …/nodes/{node}/raw` → the line, root first, and what each node of it sets.
+/// What each node of the line sets
+#[utoipa::path(get, path = "/api/v1/admin/orgs/{org}/nodes/{node}/raw", operation_id = "node_config_raw", tag = "config",
+    params(NodePath),
+    responses((status = 200, description = "The line, root first.", body = Raw)))]
 pub(super) async fn raw(
     State(app): State<Arc<App>>,
-    _: Admin,
-    Path(path): Path<(String, String)>,
+    InPath(NodePath { org, node }): InPath<NodePath>,
 ) -> Result<Json<Raw>, Problem> {
-    let (org, node) = body::org_and_node(&path)?;
     let line = app.database.lineage(&org, &node).await?;
     let lineage = line.0.iter().map(NodeView::from).collect();
     let configs = line
@@ -119,44 +140,53 @@ pub(super) async fn raw(
     }))
 }
 
-/// `GET …/nodes/{node}/effective` → what holds at the node, without an envelope.
+/// What holds at a node
+#[utoipa::path(get, path = "/api/v1/admin/orgs/{org}/nodes/{node}/effective", operation_id = "node_config_effective", tag = "config",
+    params(NodePath),
+    responses((status = 200, description = "The config, without an envelope.", body = Object)))]
 pub(super) async fn effective(
     State(app): State<Arc<App>>,
-    _: Admin,
-    Path(path): Path<(String, String)>,
+    InPath(NodePath { org, node }): InPath<NodePath>,
 ) -> Result<Json<Config>, Problem> {
-    let (org, node) = body::org_and_node(&path)?;
     let line = app.database.lineage(&org, &node).await?;
     Ok(Json(line.effective(&app.defaults)))
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, utoipa::IntoParams)]
+#[into_params(parameter_in = Query)]
 pub(super) struct HistoryQuery {
+    /// At most this many.
+    #[param(minimum = 1, maximum = 200)]
     limit: Option<i64>,
 }
 
 /// One version, as the API shows it.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = NodeVersion)]
 pub(super) struct Version {
     org_id: String,
     node_id: String,
     version: i64,
     what: String,
+    #[schema(value_type = String, format = DateTime)]
     changed_at: Timestamp,
     changed_by: String,
     reason: String,
+    #[schema(value_type = Object)]
     diff: Value,
+    #[schema(value_type = Option<Object>)]
     full_config: Option<Value>,
 }
 
-/// `GET …/nodes/{node}/audit?limit=50` (1 to 200) → versions, newest first.
+/// Versions of a node
+#[utoipa::path(get, path = "/api/v1/admin/orgs/{org}/nodes/{node}/audit", operation_id = "node_config_history", tag = "config",
+    params(NodePath, HistoryQuery),
+    responses((status = 200, description = "Newest first.", body = [Version])))]
 pub(super) async fn history(
     State(app): State<Arc<App>>,
-    _: Admin,
-    Path(path): Path<(String, String)>,
-    Query(query): Query<HistoryQuery>,
+    InPath(NodePath { org, node }): InPath<NodePath>,
+    InQuery(query): InQuery<HistoryQuery>,
 ) -> Result<Json<Vec<Version>>, Problem> {
-    let (org, node) = body::org_and_node(&path)?;
     let limit = query.limit.unwrap_or(HISTORY_DEFAULT);
     if !(1..=HISTORY_MAX).contains(&limit) {
         return Err(Refusal::Field(format!("limit must be 1 to {HISTORY_MAX}")).into());

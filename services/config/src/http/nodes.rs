@@ -3,21 +3,35 @@
 use std::sync::Arc;
 
 use axum::body::Bytes;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::{Json, response::IntoResponse};
 use http::{HeaderMap, StatusCode};
 use serde::{Deserialize, Serialize};
 use tocsin_kit::Problem;
+use utoipa::ToSchema;
+use utoipa_axum::routes;
 
-use super::App;
-use super::auth::Admin;
-use super::body;
+use super::extract::{InPath, NodePath, OrgPath, TeamPath};
+use super::{Access, App, Caller, Routes, Scope, body};
 use crate::decide::NewNode;
 use crate::merge::Config;
 use crate::node::{Kind, Node};
 
+/// The table of this area.
+pub(super) fn routes() -> Routes {
+    let (read, write) = (Scope::ConfigRead, Scope::ConfigWrite);
+    Routes::new()
+        .add(Access::GlobalAdmin(Scope::Orgs), routes!(create_org))
+        .add(Access::Admin(write), routes!(create))
+        .add(Access::Admin(read), routes!(list))
+        .add(Access::Admin(read), routes!(read_node))
+        .add(Access::Admin(write), routes!(create_team))
+        .add(Access::Admin(write), routes!(delete_team))
+}
+
 /// A node as the API shows it.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Node)]
 pub(super) struct NodeView {
     org_id: String,
     node_id: String,
@@ -40,16 +54,19 @@ impl From<&Node> for NodeView {
     }
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, ToSchema)]
 pub(super) struct CreateOrg {
     org_id: String,
     name: Option<String>,
 }
 
-/// `POST /api/v1/admin/orgs {org_id, name?}` → 201 with the root node.
+/// Create an org
+#[utoipa::path(post, path = "/api/v1/admin/orgs", operation_id = "org_create", tag = "tree",
+    request_body = CreateOrg,
+    responses((status = 201, description = "Its root node.", body = NodeView)))]
 pub(super) async fn create_org(
     State(app): State<Arc<App>>,
-    admin: Admin,
+    caller: Caller,
     body: Bytes,
 ) -> Result<impl IntoResponse, Problem> {
     let request: CreateOrg = body::json(&body)?;
@@ -62,28 +79,31 @@ pub(super) async fn create_org(
         name: request.name.unwrap_or_default(),
         config: Config::new(),
     };
-    let node = app.database.create(&new, &admin.author(&app)).await?;
+    let node = app.database.create(&new, &caller.author(&app)).await?;
     Ok((StatusCode::CREATED, Json(NodeView::from(&node))))
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, ToSchema)]
 pub(super) struct CreateNode {
     node_id: String,
     parent_id: Option<String>,
     node_type: Kind,
     name: Option<String>,
     #[serde(default)]
+    #[schema(value_type = Object)]
     config: Config,
 }
 
-/// `POST …/nodes {node_id, parent_id?, node_type, name?, config?}` → the node.
+/// Create a node
+#[utoipa::path(post, path = "/api/v1/admin/orgs/{org}/nodes", operation_id = "node_create", tag = "tree",
+    params(OrgPath), request_body = CreateNode,
+    responses((status = 200, description = "The node.", body = NodeView)))]
 pub(super) async fn create(
     State(app): State<Arc<App>>,
-    admin: Admin,
-    Path(org): Path<String>,
+    caller: Caller,
+    InPath(OrgPath { org }): InPath<OrgPath>,
     body: Bytes,
 ) -> Result<Json<NodeView>, Problem> {
-    let org = body::org(&org)?;
     let request: CreateNode = body::json(&body)?;
     let new = NewNode {
         org,
@@ -97,48 +117,55 @@ pub(super) async fn create(
         name: request.name.unwrap_or_default(),
         config: request.config,
     };
-    let node = app.database.create(&new, &admin.author(&app)).await?;
+    let node = app.database.create(&new, &caller.author(&app)).await?;
     Ok(Json(NodeView::from(&node)))
 }
 
-/// `GET …/nodes` → the nodes by id.
+/// Nodes of an org
+#[utoipa::path(get, path = "/api/v1/admin/orgs/{org}/nodes", operation_id = "node_list", tag = "tree",
+    params(OrgPath),
+    responses((status = 200, description = "By id.", body = [NodeView])))]
 pub(super) async fn list(
     State(app): State<Arc<App>>,
-    _: Admin,
-    Path(org): Path<String>,
+    InPath(OrgPath { org }): InPath<OrgPath>,
 ) -> Result<Json<Vec<NodeView>>, Problem> {
-    let nodes = app.database.nodes(&body::org(&org)?).await?;
+    let nodes = app.database.nodes(&org).await?;
     Ok(Json(nodes.iter().map(NodeView::from).collect()))
 }
 
-/// `GET …/nodes/{node}` → the node.
-pub(super) async fn read(
+/// One node
+#[utoipa::path(get, path = "/api/v1/admin/orgs/{org}/nodes/{node}", operation_id = "node_read", tag = "tree",
+    params(NodePath),
+    responses((status = 200, description = "The node.", body = NodeView)))]
+pub(super) async fn read_node(
     State(app): State<Arc<App>>,
-    _: Admin,
-    Path(path): Path<(String, String)>,
+    InPath(NodePath { org, node }): InPath<NodePath>,
 ) -> Result<Json<NodeView>, Problem> {
-    let (org, node) = body::org_and_node(&path)?;
     let node = app.database.node(&org, &node).await?;
     Ok(Json(NodeView::from(&node)))
 }
 
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, ToSchema)]
 pub(super) struct CreateTeam {
     name: Option<String>,
     parent_id: Option<String>,
     #[serde(default)]
+    #[schema(value_type = Object)]
     config: Config,
 }
 
-/// `POST …/teams/{team}` with nothing or `{name?, parent_id?, config?}` → 201 with the node. The
-/// parent is the org unless said otherwise.
+/// Create a team
+///
+/// Below the org, unless `parent_id` says otherwise; the body may be empty.
+#[utoipa::path(post, path = "/api/v1/admin/orgs/{org}/teams/{team}", operation_id = "team_create", tag = "tree",
+    params(TeamPath), request_body = Option<CreateTeam>,
+    responses((status = 201, description = "The node.", body = NodeView)))]
 pub(super) async fn create_team(
     State(app): State<Arc<App>>,
-    admin: Admin,
-    Path(path): Path<(String, String)>,
+    caller: Caller,
+    InPath(TeamPath { org, team }): InPath<TeamPath>,
     body: Bytes,
 ) -> Result<impl IntoResponse, Problem> {
-    let (org, team) = body::org_and_team(&path)?;
     let request: CreateTeam = body::optional_json(&body)?;
     let parent = request.parent_id.unwrap_or_else(|| org.to_string());
     let new = NewNode {
@@ -149,27 +176,31 @@ pub(super) async fn create_team(
         name: request.name.unwrap_or_default(),
         config: request.config,
     };
-    let node = app.database.create(&new, &admin.author(&app)).await?;
+    let node = app.database.create(&new, &caller.author(&app)).await?;
     Ok((StatusCode::CREATED, Json(NodeView::from(&node))))
 }
 
 /// What a deletion answers: a body, because clients of the original cannot read a 204.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 pub(super) struct Deleted {
     status: &'static str,
 }
 
-/// `DELETE …/teams/{team}`: with its config, tokens and identifiers; its history stays.
+/// Delete a team
+///
+/// With its config, tokens and identifiers; its history stays.
+#[utoipa::path(delete, path = "/api/v1/admin/orgs/{org}/teams/{team}", operation_id = "team_delete", tag = "tree",
+    params(TeamPath),
+    responses((status = 200, description = "It is gone.", body = Deleted)))]
 pub(super) async fn delete_team(
     State(app): State<Arc<App>>,
-    admin: Admin,
-    Path(path): Path<(String, String)>,
+    caller: Caller,
+    InPath(TeamPath { org, team }): InPath<TeamPath>,
     headers: HeaderMap,
 ) -> Result<Json<Deleted>, Problem> {
-    let (org, team) = body::org_and_team(&path)?;
     let expected = body::expected_version(&headers, None)?;
     app.database
-        .delete_team(&org, &team, expected, &admin.author(&app))
+        .delete_team(&org, &team, expected, &caller.author(&app))
         .await?;
     Ok(Json(Deleted { status: "deleted" }))
 }

@@ -4,16 +4,17 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::body::Bytes;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use jiff::Timestamp;
 use ring::rand::{SecureRandom as _, SystemRandom};
 use serde::{Deserialize, Serialize};
 use tocsin_kit::{Problem, random};
+use utoipa::ToSchema;
+use utoipa_axum::routes;
 use uuid::Uuid;
 
-use super::App;
-use super::auth::{self, Admin};
-use super::body;
+use super::extract::{InPath, TeamPath, TokenPath};
+use super::{Access, App, Caller, Routes, Scope, auth, body};
 use crate::decide::Refusal;
 use crate::pg::NewToken;
 use crate::token::{self, Permission, Token};
@@ -21,34 +22,53 @@ use crate::token::{self, Permission, Token};
 /// Longest label.
 const MAX_LABEL_CHARS: usize = 256;
 
-#[derive(Debug, Default, Deserialize)]
+/// The table of this area.
+pub(super) fn routes() -> Routes {
+    let access = Access::Admin(Scope::Tokens);
+    Routes::new()
+        .add(access, routes!(issue))
+        .add(access, routes!(list))
+        .add(access, routes!(revoke))
+        .add(access, routes!(delete))
+}
+
+#[derive(Debug, Default, Deserialize, ToSchema)]
+#[schema(as = TokenIssue)]
 pub(super) struct Issue {
     label: Option<String>,
     permissions: Option<Vec<Permission>>,
+    #[schema(value_type = Option<String>, format = DateTime)]
     expires_at: Option<Timestamp>,
 }
 
 /// A new token: the only time that its text is shown.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = TokenIssued)]
 pub(super) struct Issued {
     token: String,
     token_id: Uuid,
+    #[schema(value_type = String, format = DateTime)]
     issued_at: Timestamp,
+    #[schema(value_type = Option<String>, format = DateTime)]
     expires_at: Option<Timestamp>,
     permissions: Vec<Permission>,
 }
 
-/// `POST …/teams/{team}/tokens` with nothing or `{label?, permissions?, expires_at?}`
+/// Issue a token
+///
+/// The body may be empty.
+#[utoipa::path(post, path = "/api/v1/admin/orgs/{org}/teams/{team}/tokens", operation_id = "token_issue", tag = "tokens",
+    params(TeamPath), request_body = Option<Issue>,
+    responses((status = 200, description = "The only time that its text is shown.", body = Issued)))]
 pub(super) async fn issue(
     State(app): State<Arc<App>>,
-    admin: Admin,
-    Path(path): Path<(String, String)>,
+    caller: Caller,
+    InPath(TeamPath { org, team }): InPath<TeamPath>,
     body: Bytes,
 ) -> Result<Json<Issued>, Problem> {
-    let (org, team) = body::org_and_team(&path)?;
     let request: Issue = body::optional_json(&body)?;
     let pepper = app.peppers.first().ok_or_else(auth::pepper_missing)?;
-    let author = admin.author(&app);
+    let author = caller.author(&app);
     let label = label(request.label)?;
     if request.expires_at.is_some_and(|end| end <= author.at) {
         return Err(Refusal::Field("expires_at is in the past".to_owned()).into());
@@ -92,16 +112,21 @@ fn label(given: Option<String>) -> Result<String, Problem> {
 }
 
 /// A token without its secret.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Token)]
 pub(super) struct TokenView {
     token_id: Uuid,
     label: String,
     permissions: Vec<Permission>,
     status: &'static str,
+    #[schema(value_type = String, format = DateTime)]
     issued_at: Timestamp,
     issued_by: String,
+    #[schema(value_type = Option<String>, format = DateTime)]
     expires_at: Option<Timestamp>,
+    #[schema(value_type = Option<String>, format = DateTime)]
     revoked_at: Option<Timestamp>,
+    #[schema(value_type = Option<String>, format = DateTime)]
     last_used_at: Option<Timestamp>,
 }
 
@@ -128,13 +153,14 @@ impl TokenView {
     }
 }
 
-/// `GET …/teams/{team}/tokens` → newest first.
+/// Tokens of a team
+#[utoipa::path(get, path = "/api/v1/admin/orgs/{org}/teams/{team}/tokens", operation_id = "token_list", tag = "tokens",
+    params(TeamPath),
+    responses((status = 200, description = "Newest first, without their text.", body = [TokenView])))]
 pub(super) async fn list(
     State(app): State<Arc<App>>,
-    _: Admin,
-    Path(path): Path<(String, String)>,
+    InPath(TeamPath { org, team }): InPath<TeamPath>,
 ) -> Result<Json<Vec<TokenView>>, Problem> {
-    let (org, team) = body::org_and_team(&path)?;
     let tokens = app.database.tokens(&org, &team).await?;
     let now = app.clock.now();
     let views = tokens.into_iter().map(|token| TokenView::of(token, now));
@@ -142,24 +168,40 @@ pub(super) async fn list(
 }
 
 /// What a revocation answers.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 pub(super) struct Revoked {
     status: &'static str,
 }
 
-/// `POST …/tokens/{id}/revoke` and `DELETE …/tokens/{id}`: ends it; doing so again changes nothing.
+/// End a token
+///
+/// Doing so again changes nothing.
+#[utoipa::path(post, path = "/api/v1/admin/orgs/{org}/teams/{team}/tokens/{token}/revoke",
+    operation_id = "token_revoke", tag = "tokens", params(TokenPath),
+    responses((status = 200, description = "It is worth nothing from now on.", body = Revoked)))]
 pub(super) async fn revoke(
     State(app): State<Arc<App>>,
-    admin: Admin,
-    Path((org, team, id)): Path<(String, String, String)>,
+    caller: Caller,
+    InPath(TokenPath { org, team, token }): InPath<TokenPath>,
 ) -> Result<Json<Revoked>, Problem> {
-    let (org, team) = body::org_and_team(&(org, team))?;
-    let id: Uuid = id.parse().map_err(|_| Refusal::NoToken {
+    let id: Uuid = token.parse().map_err(|_| Refusal::NoToken {
         org: org.clone(),
         team: team.clone(),
     })?;
     app.database
-        .revoke_token(&org, &team, id, &admin.author(&app))
+        .revoke_token(&org, &team, id, &caller.author(&app))
         .await?;
     Ok(Json(Revoked { status: "ok" }))
+}
+
+/// End a token, by method
+#[utoipa::path(delete, path = "/api/v1/admin/orgs/{org}/teams/{team}/tokens/{token}",
+    operation_id = "token_delete", tag = "tokens", params(TokenPath),
+    responses((status = 200, description = "It is worth nothing from now on.", body = Revoked)))]
+pub(super) async fn delete(
+    state: State<Arc<App>>,
+    caller: Caller,
+    path: InPath<TokenPath>,
+) -> Result<Json<Revoked>, Problem> {
+    revoke(state, caller, path).await
 }

@@ -1,0 +1,171 @@
+//! The description of the API (OpenAPI 3.1), as the routes give it.
+
+use axum::Json;
+use axum::response::IntoResponse;
+use serde_json::json;
+use utoipa::ToSchema;
+use utoipa::openapi::extensions::Extensions;
+use utoipa::openapi::path::Operation;
+use utoipa::openapi::response::ResponseBuilder;
+use utoipa::openapi::security::{
+    ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder, SecurityRequirement, SecurityScheme,
+};
+use utoipa::openapi::{
+    Components, ContentBuilder, InfoBuilder, OpenApi, OpenApiBuilder, Ref, RefOr,
+};
+
+use super::access::Access;
+
+/// The name of the answer to everything that fails.
+const PROBLEM: &str = "Problem";
+
+const BEARER: &str = "bearer";
+const ADMIN_TOKEN: &str = "admin_token";
+const INTERNAL_SERVICE: &str = "internal_service";
+const INTERNAL_SECRET: &str = "internal_secret";
+
+/// Every refusal and failure, as `application/problem+json` (RFC 9457). Some carry further members,
+/// such as `errors`, `current` or `owner`.
+#[derive(ToSchema)]
+#[schema(as = Problem)]
+#[expect(dead_code, reason = "describes what the kit renders")]
+struct ProblemBody {
+    /// `about:blank`: the code says it all.
+    r#type: String,
+    /// The status in words.
+    title: String,
+    /// The status.
+    status: u16,
+    /// Stable, for machines: `snake_case`.
+    code: String,
+    /// What was wrong, and what to do.
+    detail: String,
+    /// Under which the log has it.
+    request_id: Option<String>,
+}
+
+/// The description without routes.
+pub(super) fn skeleton() -> OpenApi {
+    let info = InfoBuilder::new()
+        .title("Tocsin config")
+        .version(env!("CARGO_PKG_VERSION"))
+        .description(Some(
+            "Who is who and what is set: orgs, units and teams, their configuration, tokens and secrets.",
+        ))
+        .build();
+    let mut components = Components::new();
+    let mut schemas = Vec::new();
+    ProblemBody::schemas(&mut schemas);
+    components.schemas.extend(schemas);
+    components.schemas.insert(
+        PROBLEM.to_owned(),
+        <ProblemBody as utoipa::PartialSchema>::schema(),
+    );
+    let content = ContentBuilder::new()
+        .schema(Some(Ref::from_schema_name(PROBLEM)))
+        .build();
+    let problem = ResponseBuilder::new()
+        .description("Refused or failed; `code` says why.")
+        .content("application/problem+json", content)
+        .build();
+    components
+        .responses
+        .insert(PROBLEM.to_owned(), RefOr::T(problem));
+    for (name, scheme) in schemes() {
+        components.add_security_scheme(name, scheme);
+    }
+    OpenApiBuilder::new()
+        .info(info)
+        .components(Some(components))
+        .build()
+}
+
+fn schemes() -> [(&'static str, SecurityScheme); 4] {
+    let bearer = HttpBuilder::new()
+        .scheme(HttpAuthScheme::Bearer)
+        .description(Some(
+            "A token of a team, of an org's admin or of a global admin.",
+        ))
+        .build();
+    let header = |name: &str, what: &str| {
+        SecurityScheme::ApiKey(ApiKey::Header(ApiKeyValue::with_description(name, what)))
+    };
+    [
+        (BEARER, SecurityScheme::Http(bearer)),
+        (
+            ADMIN_TOKEN,
+            header(
+                "X-Admin-Token",
+                "An admin's token, where Authorization is not free.",
+            ),
+        ),
+        (
+            INTERNAL_SERVICE,
+            header("X-Internal-Service", "The name of the calling service."),
+        ),
+        (
+            INTERNAL_SECRET,
+            header(
+                "X-Internal-Secret",
+                "INTERNAL_SERVICE_SECRET of this server.",
+            ),
+        ),
+    ]
+}
+
+/// Adds what holds for every operation of that access: how to authenticate, and how it may fail.
+pub(super) fn complete(operation: &mut Operation, access: Access) {
+    let mut statuses = vec!["400", "404", "422", "500", "503"];
+    if access != Access::Public {
+        statuses.extend(["401", "403"]);
+    }
+    if operation.request_body.is_some() {
+        statuses.push("413");
+    }
+    statuses.push("409");
+    for status in statuses {
+        let problem = || RefOr::Ref(Ref::from_response_name(PROBLEM));
+        let responses = &mut operation.responses.responses;
+        responses.entry(status.to_owned()).or_insert_with(problem);
+    }
+    let no_scopes: [String; 0] = [];
+    let by = |name: &str| SecurityRequirement::new(name, no_scopes.clone());
+    operation.security = Some(match access {
+        Access::Public => Vec::new(),
+        Access::Internal => vec![by(INTERNAL_SERVICE).add(INTERNAL_SECRET, no_scopes.clone())],
+        Access::Team(_) => vec![by(BEARER)],
+        Access::Anybody
+        | Access::GlobalAdmin(_)
+        | Access::Admin(_)
+        | Access::TeamOrOrgAdmin(..) => vec![by(BEARER), by(ADMIN_TOKEN)],
+    });
+    let extensions = operation.extensions.get_or_insert_with(Extensions::default);
+    extensions.insert("x-access".to_owned(), described(access));
+}
+
+/// Who may call, for readers and for the test that walks the table.
+fn described(access: Access) -> serde_json::Value {
+    match access {
+        Access::Public => json!({"who": "everybody"}),
+        Access::Anybody => json!({"who": "anybody with a good credential"}),
+        Access::Internal => json!({"who": "services"}),
+        Access::GlobalAdmin(scope) => {
+            json!({"who": "global admins", "scope": scope.as_str()})
+        }
+        Access::Admin(scope) => json!({"who": "admins of the org", "scope": scope.as_str()}),
+        Access::Team(permission) => {
+            json!({"who": "the team", "permission": permission.as_str()})
+        }
+        Access::TeamOrOrgAdmin(permission, scope) => json!({
+            "who": "the team, or admins of the org",
+            "permission": permission.as_str(),
+            "scope": scope.as_str(),
+        }),
+    }
+}
+
+/// `GET /openapi.json`: rendered once, when the router is built.
+pub(super) fn served(document: &OpenApi) -> axum::routing::MethodRouter {
+    let document = serde_json::to_value(document).unwrap_or_default();
+    axum::routing::get(move || async move { Json(document).into_response() })
+}
