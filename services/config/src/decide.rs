@@ -8,7 +8,7 @@ use tocsin_wire::{OrgId, TeamId};
 use crate::diff::{self, Diff};
 use crate::merge::{self, Config};
 use crate::node::{InvalidId, Kind, Lineage, Node, NodeId};
-use crate::routing::{self, Identifier, InvalidRouting, Owner};
+use crate::routing::{self, Claim, Identifier, InvalidRouting};
 
 /// Longest config of one node. [`MAX_LEVELS`] of these and the defaults fit into one message, and
 /// so does every team's effective config.
@@ -85,16 +85,36 @@ pub(crate) enum Refusal {
         /// What it is now.
         actual: u64,
     },
-    /// Another team of the org has it.
+    /// Another node of the org has it.
     #[error(
-        "{} {:?} belongs to team {} of org {}; remove it there first",
-        identifier.kind, identifier.value, owner.team, owner.org
+        "{} {:?} belongs to team {} of org {}: {} set it on {} at {}; remove it there first",
+        identifier.kind, identifier.value, claim.owner.team, claim.owner.org, claim.by, claim.source, claim.at
     )]
     IdentifierTaken {
         /// Which one.
         identifier: Identifier,
         /// Whose it is.
-        owner: Owner,
+        claim: Box<Claim>,
+    },
+    /// What a unit or org lists would lead to no team below it.
+    #[error(
+        "routing.default_team of {lister} names {team}, which is no team below {lister}; name one that is"
+    )]
+    NoDefaultTeam {
+        /// The node with the lists.
+        lister: NodeId,
+        /// What it names.
+        team: TeamId,
+    },
+    /// A unit or org above leads its identifiers to this team.
+    #[error(
+        "the identifiers that {lister} lists lead to team {team}; name another routing.default_team in {lister} first"
+    )]
+    IsDefaultTeam {
+        /// The node with the lists.
+        lister: NodeId,
+        /// The team.
+        team: TeamId,
     },
     /// A routing list is malformed.
     #[error(transparent)]
@@ -181,7 +201,7 @@ pub(crate) struct Outcome {
     pub(crate) config: Config,
     /// What changed.
     pub(crate) diff: Diff,
-    /// All identifiers that the node claims after it; none for what is no team.
+    /// All identifiers that the node claims after it.
     pub(crate) claims: BTreeSet<Identifier>,
 }
 
@@ -229,11 +249,7 @@ fn check_version(node: &Node, expected: Option<u64>) -> Result<(), Refusal> {
 
 fn outcome(kind: Kind, before: &Config, config: Config) -> Result<Outcome, Refusal> {
     check_storable(&config)?;
-    // Identifiers lead to teams; what a unit or org lists is inherited config and routes nothing.
-    let claims = match kind {
-        Kind::Team => routing::claimed(&config)?,
-        Kind::Org | Kind::Unit => BTreeSet::new(),
-    };
+    let claims = routing::claimed(kind, &config)?;
     let diff = diff::between(before, &config);
     Ok(Outcome {
         config,

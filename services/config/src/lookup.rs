@@ -9,7 +9,7 @@ use tocsin_wire::{OrgId, TeamId};
 use crate::error::OperationError;
 use crate::node;
 use crate::pg::Database;
-use crate::routing::{self, Verdict};
+use crate::routing::{self, Asked, Near, Verdict};
 
 /// `{"org_id"?, "identifiers": {type: value}}`
 #[derive(Debug, Deserialize, utoipa::ToSchema)]
@@ -23,7 +23,7 @@ pub(crate) struct Question {
 }
 
 /// Who it leads to, and what was tried. A miss is an answer, not an error.
-#[derive(Debug, Serialize, utoipa::ToSchema)]
+#[derive(Debug, Default, Serialize, utoipa::ToSchema)]
 #[schema(as = LookupReply)]
 pub(crate) struct Reply {
     found: bool,
@@ -34,11 +34,17 @@ pub(crate) struct Reply {
     /// Always null: tokens are not handed out here. Clients of the original expect the key.
     team_token: Option<String>,
     matched_by: Option<String>,
+    /// As it was sent.
     matched_value: Option<String>,
+    /// Types that were looked at, in the order of their priority.
     tried: Vec<String>,
+    /// Several orgs claim it, and nothing says which is meant.
     ambiguous: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     suggestion: Option<String>,
+    /// On a miss within a named org: what it has that is similar, nearest first.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    nearest: Vec<Near>,
 }
 
 /// Answers from the index in Postgres.
@@ -46,29 +52,37 @@ pub(crate) async fn answer(
     database: &Database,
     question: &Question,
 ) -> Result<Reply, OperationError> {
-    let org = match &question.org_id {
-        Some(org) => Some(node::org_id(org).map_err(crate::decide::Refusal::from)?),
-        None => None,
-    };
     let asked = routing::asked(&question.identifiers);
+    let org = match question.org_id.as_deref().map(node::org_id) {
+        None => None,
+        Some(Ok(org)) => Some(org),
+        // An id that no org can have is a miss like that of an org that is not there.
+        Some(Err(error)) => {
+            let tried = asked.into_iter().map(|asked| asked.identifier.kind);
+            return Ok(Reply {
+                tried: tried.collect(),
+                suggestion: Some(error.to_string()),
+                ..Reply::default()
+            });
+        }
+    };
     let owners = database
         .owners(asked.iter().map(|asked| &asked.identifier), org.as_ref())
         .await?;
     let found = routing::lookup(&asked, &owners);
-    Ok(reply(found))
+    let nearest = match (&found.verdict, &org) {
+        (Verdict::Nobody, Some(org)) if !asked.is_empty() => {
+            routing::nearest(&asked, &database.neighbours(org, &asked).await?)
+        }
+        _ => Vec::new(),
+    };
+    Ok(reply(found, &asked, nearest))
 }
 
-fn reply(found: routing::Found) -> Reply {
+fn reply(found: routing::Found, asked: &[Asked], nearest: Vec<Near>) -> Reply {
     let nobody = Reply {
-        found: false,
-        org_id: None,
-        team_node_id: None,
-        team_token: None,
-        matched_by: None,
-        matched_value: None,
         tried: found.tried,
-        ambiguous: false,
-        suggestion: None,
+        ..Reply::default()
     };
     match found.verdict {
         Verdict::Team { owner, matched } => Reply {
@@ -88,11 +102,23 @@ fn reply(found: routing::Found) -> Reply {
             ..nobody
         },
         Verdict::Nobody => Reply {
-            suggestion: Some(
-                "add one of the identifiers to `routing` in the config of the team that owns it"
-                    .to_owned(),
-            ),
+            suggestion: Some(advice(asked, nearest.first())),
+            nearest,
             ..nobody
         },
+    }
+}
+
+fn advice(asked: &[Asked], near: Option<&Near>) -> String {
+    match (asked, near) {
+        ([], _) => "no identifier of a known type was sent".to_owned(),
+        (_, Some(near)) => format!(
+            "nobody has any of these; the nearest is {} {:?} of team {}: correct it, or add what was sent to `routing` in the config of the team that owns it",
+            near.identifier.kind, near.identifier.value, near.team_node_id
+        ),
+        (_, None) => {
+            "add one of the identifiers to `routing` in the config of the team that owns it"
+                .to_owned()
+        }
     }
 }

@@ -1,13 +1,28 @@
-//! Routing identifiers of a team's config, and which team a set of identifiers leads to. Pure.
+//! Routing identifiers: what a config claims, and which team a set of identifiers leads to. Pure.
+//!
+//! A team's own `routing` lists lead to it. What a unit or org lists leads to the team that it names in
+//! `routing.default_team`, which must hang below it; lists without that name are refused. So a claim
+//! never depends on how many teams there happen to be: creating a team cannot take another's alerts
+//! away, and who is responsible can be read in one place. An identifier has one owner per org,
+//! whichever nodes list it.
+
+mod nearest;
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use tocsin_wire::identifier::{IdentifierType, PRIORITY};
 use tocsin_wire::{KeyToken, OrgId, TeamId};
 
 use crate::merge::Config;
+use crate::node::{self, Kind, NodeId};
+
+pub(crate) use nearest::{Candidate, Near, nearest};
+
+/// The team to which the identifiers of a unit or org lead.
+const DEFAULT_TEAM: &str = "default_team";
 
 /// Longest identifier; no provider comes near, and the index takes no more than 2.7 KB.
 pub(crate) const MAX_VALUE_CHARS: usize = 512;
@@ -16,7 +31,10 @@ pub(crate) const MAX_VALUE_CHARS: usize = 512;
 const WORKSPACE: &str = "slack_workspace_id";
 
 /// One identifier, normalised.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(
+    Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, utoipa::ToSchema,
+)]
+#[schema(as = RoutingIdentifier)]
 pub(crate) struct Identifier {
     /// `slack_channel_id`
     #[serde(rename = "type")]
@@ -48,23 +66,66 @@ pub(crate) struct Owner {
     pub(crate) team: TeamId,
 }
 
-/// A list under `routing` is not one.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("routing.{list} {why}")]
-pub(crate) struct InvalidRouting {
-    list: &'static str,
-    why: &'static str,
+/// A claim as it is kept, for those who meet it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Claim {
+    /// The team that it leads to.
+    pub(crate) owner: Owner,
+    /// The node whose config lists it.
+    pub(crate) source: NodeId,
+    /// Who set it, and when.
+    pub(crate) by: String,
+    /// See [`Claim::by`].
+    pub(crate) at: Timestamp,
 }
 
-/// What a team's own config claims. Other keys under `routing` mean nothing here.
-pub(crate) fn claimed(config: &Config) -> Result<BTreeSet<Identifier>, InvalidRouting> {
+/// Something under `routing` is not what it must be.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("routing.{key} {why}")]
+pub(crate) struct InvalidRouting {
+    pub(crate) key: &'static str,
+    pub(crate) why: &'static str,
+}
+
+/// What a node's own config claims; whom it leads to says [`default_team`].
+pub(crate) fn claimed(kind: Kind, config: &Config) -> Result<BTreeSet<Identifier>, InvalidRouting> {
+    let claims = listed(config)?;
+    let named = default_team(config)?;
+    if kind != Kind::Team && !claims.is_empty() && named.is_none() {
+        return Err(InvalidRouting {
+            key: DEFAULT_TEAM,
+            why: "must name a team below this node, because the node lists identifiers: they lead to that team; or list them in a team's own config",
+        });
+    }
+    Ok(claims)
+}
+
+/// The team that a unit or org names; what a team's own config says there means nothing.
+pub(crate) fn default_team(config: &Config) -> Result<Option<TeamId>, InvalidRouting> {
+    let invalid = InvalidRouting {
+        key: DEFAULT_TEAM,
+        why: "must be the id of a team below this node",
+    };
+    let routing = config.get("routing").and_then(Value::as_object);
+    match routing.and_then(|routing| routing.get(DEFAULT_TEAM)) {
+        None | Some(Value::Null) => Ok(None),
+        Some(Value::String(id)) => match node::node_id(id) {
+            Ok(team) => Ok(Some(team)),
+            Err(_) => Err(invalid),
+        },
+        Some(_) => Err(invalid),
+    }
+}
+
+/// The identifiers in the lists. Other keys under `routing` mean nothing here.
+fn listed(config: &Config) -> Result<BTreeSet<Identifier>, InvalidRouting> {
     let mut identifiers = BTreeSet::new();
     let Some(routing) = config.get("routing").and_then(Value::as_object) else {
         return Ok(identifiers);
     };
     for kind in PRIORITY {
         let invalid = |why| InvalidRouting {
-            list: kind.list,
+            key: kind.list,
             why,
         };
         let values = match routing.get(kind.list) {

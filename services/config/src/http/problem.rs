@@ -58,15 +58,34 @@ impl From<Refusal> for Problem {
             Refusal::Exists { .. } => (Status::CONFLICT, "node_exists"),
             Refusal::HasChildren { .. } => (Status::CONFLICT, "node_has_children"),
             Refusal::VersionConflict { .. } => (Status::CONFLICT, "version_conflict"),
-            Refusal::IdentifierTaken { .. } => (Status::CONFLICT, "routing_identifier_taken"),
+            Refusal::IdentifierTaken { .. } => (Status::CONFLICT, "routing_conflict"),
+            Refusal::NoDefaultTeam { .. } => (Status::UNPROCESSABLE_ENTITY, "no_default_team"),
+            Refusal::IsDefaultTeam { .. } => (Status::CONFLICT, "is_default_team"),
             Refusal::Id(_) => (Status::BAD_REQUEST, "invalid_id"),
             Refusal::Parent(_) => (Status::BAD_REQUEST, "invalid_parent"),
-            Refusal::Routing(_) => (Status::BAD_REQUEST, "invalid_routing"),
+            Refusal::Routing(_) => (Status::UNPROCESSABLE_ENTITY, "invalid_routing"),
             Refusal::Config(_) => (Status::BAD_REQUEST, "invalid_config"),
             Refusal::Field(_) => (Status::BAD_REQUEST, "invalid_field"),
         };
-        Self::new(status, code, refusal.to_string())
+        let problem = Self::new(status, code, refusal.to_string());
+        match &refusal {
+            Refusal::IdentifierTaken { identifier, claim } => problem
+                .with("identifier", serde_json::json!(identifier))
+                .with("owner", owner(claim)),
+            _ => problem,
+        }
     }
+}
+
+/// Identifiers are unique per org, so whoever meets a claim belongs to the owner's org.
+fn owner(claim: &crate::routing::Claim) -> serde_json::Value {
+    serde_json::json!({
+        "org_id": claim.owner.org,
+        "team_node_id": claim.owner.team,
+        "set_on": claim.source,
+        "set_by": claim.by,
+        "set_at": claim.at,
+    })
 }
 
 impl From<Bad> for Problem {

@@ -1,28 +1,33 @@
-//! The index of identifiers.
+//! The index of identifiers: reading it. Claims change in [`claims`].
 
-use std::collections::{BTreeMap, BTreeSet};
+mod claims;
 
-use tocsin_store::Tx;
+use std::collections::BTreeMap;
+
+use tocsin_wire::identifier::PRIORITY;
 use tocsin_wire::{InvalidToken, OrgId, TeamId};
 
 use super::Database;
-use crate::decide::Refusal;
 use crate::error::OperationError;
-use crate::node::Node;
-use crate::routing::{Identifier, Owner};
+use crate::routing::{Asked, Candidate, Identifier, Owner};
+
+pub(super) use claims::{Written, claim};
+
+/// Neighbours read on each side of a value, by its beginning and by its end.
+const NEIGHBOURS: i64 = 8;
 
 #[derive(sqlx::FromRow)]
-struct Claim {
+struct Row {
     r#type: String,
     value: String,
     org_id: String,
     team_id: String,
 }
 
-impl TryFrom<Claim> for (Identifier, Owner) {
+impl TryFrom<Row> for (Identifier, Owner) {
     type Error = OperationError;
 
-    fn try_from(claim: Claim) -> Result<Self, Self::Error> {
+    fn try_from(claim: Row) -> Result<Self, Self::Error> {
         let corrupt =
             |error: InvalidToken| OperationError::corrupt("routing_identifiers", error.to_string());
         let owner = Owner {
@@ -37,7 +42,7 @@ impl TryFrom<Claim> for (Identifier, Owner) {
     }
 }
 
-fn by_identifier(claims: Vec<Claim>) -> Result<BTreeMap<Identifier, Vec<Owner>>, OperationError> {
+fn by_identifier(claims: Vec<Row>) -> Result<BTreeMap<Identifier, Vec<Owner>>, OperationError> {
     let mut owners: BTreeMap<Identifier, Vec<Owner>> = BTreeMap::new();
     for claim in claims {
         let (identifier, owner) = claim.try_into()?;
@@ -64,7 +69,7 @@ impl Database {
         org: Option<&OrgId>,
     ) -> Result<BTreeMap<Identifier, Vec<Owner>>, OperationError> {
         let (types, values) = columns(identifiers);
-        let claims: Vec<Claim> = sqlx::query_as(
+        let claims: Vec<Row> = sqlx::query_as(
             "select type, value, org_id, team_id from routing_identifiers \
              join unnest($1::text[], $2::text[]) as asked (type, value) using (type, value) \
              where $3::text is null or org_id = $3 order by type, value, org_id",
@@ -82,7 +87,7 @@ impl Database {
     pub(crate) async fn all_owners(
         &self,
     ) -> Result<BTreeMap<Identifier, Vec<Owner>>, OperationError> {
-        let claims: Vec<Claim> = sqlx::query_as(
+        let claims: Vec<Row> = sqlx::query_as(
             "select type, value, org_id, team_id from routing_identifiers order by type, value, org_id",
         )
         .fetch_all(self.store.pool())
@@ -90,69 +95,57 @@ impl Database {
         .map_err(OperationError::query("read all identifiers"))?;
         by_identifier(claims)
     }
-}
 
-/// What a team claims now.
-pub(super) async fn claims_of(
-    tx: &mut Tx<'_>,
-    node: &Node,
-) -> Result<BTreeSet<Identifier>, OperationError> {
-    let rows: Vec<(String, String)> = sqlx::query_as(
-        "select type, value from routing_identifiers where org_id = $1 and team_id = $2",
-    )
-    .bind(node.org.as_str())
-    .bind(node.id.as_str())
-    .fetch_all(&mut **tx)
-    .await
-    .map_err(OperationError::query("read the identifiers of a team"))?;
-    let identifier = |(kind, value)| Identifier { kind, value };
-    Ok(rows.into_iter().map(identifier).collect())
-}
-
-/// Makes `wanted` the claims of a locked node and returns all that it had or has.
-///
-/// Another team's claim is met and returned by the insert itself, so that two teams that reach for
-/// one identifier at the same time cannot both succeed.
-pub(super) async fn claim(
-    tx: &mut Tx<'_>,
-    node: &Node,
-    wanted: &BTreeSet<Identifier>,
-) -> Result<BTreeSet<Identifier>, OperationError> {
-    let present = claims_of(tx, node).await?;
-    let (types, values) = columns(present.difference(wanted));
-    sqlx::query(
-        "delete from routing_identifiers as claim using unnest($3::text[], $4::text[]) as gone (type, value) \
-         where claim.org_id = $1 and claim.team_id = $2 and claim.type = gone.type and claim.value = gone.value",
-    )
-    .bind(node.org.as_str())
-    .bind(node.id.as_str())
-    .bind(types)
-    .bind(values)
-    .execute(&mut **tx)
-    .await
-    .map_err(OperationError::query("give identifiers up"))?;
-
-    let (types, values) = columns(wanted.difference(&present));
-    // In the order of the set, so that two transactions wait for each other in the same order.
-    let claims: Vec<Claim> = sqlx::query_as(
-        "insert into routing_identifiers as known (org_id, type, value, team_id) \
-         select $1, type, value, $2 from unnest($3::text[], $4::text[]) with ordinality \
-             as new (type, value, position) order by position \
-         on conflict (org_id, type, value) do update set team_id = known.team_id \
-         returning type, value, org_id, team_id",
-    )
-    .bind(node.org.as_str())
-    .bind(node.id.as_str())
-    .bind(types)
-    .bind(values)
-    .fetch_all(&mut **tx)
-    .await
-    .map_err(OperationError::query("claim identifiers"))?;
-    for claim in claims {
-        let (identifier, owner) = claim.try_into()?;
-        if owner.team != node.id {
-            return Err(Refusal::IdentifierTaken { identifier, owner }.into());
-        }
+    /// What an org has near identifiers that nobody claims: bounded, whatever the org holds.
+    pub(crate) async fn neighbours(
+        &self,
+        org: &OrgId,
+        asked: &[Asked],
+    ) -> Result<Vec<Candidate>, OperationError> {
+        let (types, values) = columns(asked.iter().map(|asked| &asked.identifier));
+        let all: Vec<&str> = PRIORITY.iter().map(|kind| kind.name).collect();
+        let rows: Vec<(String, String, String)> = sqlx::query_as(NEIGHBOURHOOD)
+            .bind(org.as_str())
+            .bind(types)
+            .bind(values)
+            .bind(NEIGHBOURS)
+            .bind(all)
+            .fetch_all(self.store.pool())
+            .await
+            .map_err(OperationError::query("look for similar identifiers"))?;
+        let candidate = |(kind, value, team): (String, String, String)| {
+            let team = TeamId::new(team).map_err(|error| {
+                OperationError::corrupt("routing_identifiers", error.to_string())
+            })?;
+            let identifier = Identifier { kind, value };
+            Ok(Candidate { identifier, team })
+        };
+        rows.into_iter().map(candidate).collect()
     }
-    Ok(present.union(wanted).cloned().collect())
 }
+
+/// Four steps from the value in two orders: a slip of the hand leaves the beginning or the end as it
+/// was. And the value itself, under any other type.
+const NEIGHBOURHOOD: &str = "\
+    select distinct near.type, near.value, near.team_id \
+    from unnest($2::text[], $3::text[]) as asked (type, value), \
+    lateral ( \
+        (select type, value, team_id from routing_identifiers \
+         where org_id = $1 and type = asked.type and lower(value) collate \"C\" >= lower(asked.value) \
+         order by lower(value) collate \"C\" limit $4) \
+        union all \
+        (select type, value, team_id from routing_identifiers \
+         where org_id = $1 and type = asked.type and lower(value) collate \"C\" < lower(asked.value) \
+         order by lower(value) collate \"C\" desc limit $4) \
+        union all \
+        (select type, value, team_id from routing_identifiers \
+         where org_id = $1 and type = asked.type and reverse(lower(value)) collate \"C\" >= reverse(lower(asked.value)) \
+         order by reverse(lower(value)) collate \"C\" limit $4) \
+        union all \
+        (select type, value, team_id from routing_identifiers \
+         where org_id = $1 and type = asked.type and reverse(lower(value)) collate \"C\" < reverse(lower(asked.value)) \
+         order by reverse(lower(value)) collate \"C\" desc limit $4) \
+        union all \
+        (select type, value, team_id from routing_identifiers \
+         where org_id = $1 and type = any ($5) and value = asked.value and type <> asked.type limit $4) \
+    ) as near";

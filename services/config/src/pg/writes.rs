@@ -118,7 +118,7 @@ async fn create(tx: &mut Tx<'_>, new: &NewNode, author: &Author) -> Result<Node,
         what: What::Created,
     };
     record(tx, &node, &step).await?;
-    let touched = routing::claim(tx, &node, &outcome.claims).await?;
+    let touched = claim(tx, None, Some(&node)).await?;
     announce(tx, &node, What::Created, touched).await?;
     Ok(node)
 }
@@ -218,7 +218,7 @@ async fn patch(
         what: What::Updated,
     };
     record(tx, &after, &step).await?;
-    let touched = routing::claim(tx, &after, &outcome.claims).await?;
+    let touched = claim(tx, Some(&before), Some(&after)).await?;
     announce(tx, &after, What::Updated, touched).await?;
     Ok(after)
 }
@@ -242,7 +242,6 @@ async fn delete_team(
         usize::try_from(children).unwrap_or(usize::MAX),
         expected,
     )?;
-    let claims = routing::claims_of(tx, &before).await?;
     // Tokens and identifiers go with it.
     sqlx::query("delete from nodes where org_id = $1 and node_id = $2")
         .bind(org.as_str())
@@ -264,7 +263,22 @@ async fn delete_team(
         what: What::Deleted,
     };
     record(tx, &gone, &step).await?;
-    announce(tx, &gone, What::Deleted, claims).await
+    let touched = claim(tx, Some(&before), None).await?;
+    announce(tx, &gone, What::Deleted, touched).await
+}
+
+/// What the node claimed before or claims now.
+async fn claim(
+    tx: &mut Tx<'_>,
+    before: Option<&Node>,
+    after: Option<&Node>,
+) -> Result<BTreeSet<Identifier>, OperationError> {
+    let Some(node) = after.or(before) else {
+        return Ok(BTreeSet::new());
+    };
+    let written = [routing::Written { before, after }];
+    let mut touched = routing::claim(tx, &node.org, &written).await?;
+    Ok(touched.remove(&node.id).unwrap_or_default())
 }
 
 /// What a history row says beyond the node.

@@ -25,7 +25,7 @@ fn a_config_claims_what_its_lists_hold() {
         "auto": true,
         "other_ids": ["x"],
     }});
-    let claims = claimed(config.as_object().expect("object")).expect("valid");
+    let claims = claimed(Kind::Team, config.as_object().expect("object")).expect("valid");
     let expected = [
         identifier("github_repo", "acme/api"),
         identifier("slack_channel_id", "C1"),
@@ -52,14 +52,55 @@ fn lists_that_are_none_are_refused_by_name() {
         ),
     ] {
         let config = json!({"routing": routing});
-        let error = claimed(config.as_object().expect("object")).expect_err("invalid");
+        let error = claimed(Kind::Team, config.as_object().expect("object")).expect_err("invalid");
         assert_eq!(error.to_string(), expected);
     }
     let none = json!({"routing": []});
     assert_eq!(
-        claimed(none.as_object().expect("object")),
+        claimed(Kind::Team, none.as_object().expect("object")),
         Ok(BTreeSet::new())
     );
+}
+
+#[test]
+fn the_lists_of_a_unit_lead_to_the_team_that_it_names() {
+    let cases = [
+        (json!({"services": ["api"], "default_team": "sre"}), Ok(1)),
+        (json!({"services": [], "slack_channel_ids": [" "]}), Ok(0)),
+        (json!({"default_team": "sre"}), Ok(0)),
+        (
+            json!({"services": ["api"]}),
+            Err("routing.default_team must name a team below"),
+        ),
+        (
+            json!({"services": ["api"], "default_team": null}),
+            Err("routing.default_team must name a team below"),
+        ),
+        (
+            json!({"services": ["api"], "default_team": "Not An Id"}),
+            Err("routing.default_team must be the id"),
+        ),
+        (
+            json!({"default_team": ["sre"]}),
+            Err("routing.default_team must be the id"),
+        ),
+    ];
+    for (routing, expected) in cases {
+        let config = json!({"routing": routing});
+        let config = config.as_object().expect("object");
+        for kind in [Kind::Unit, Kind::Org] {
+            match (claimed(kind, config), &expected) {
+                (Ok(claims), Ok(count)) => assert_eq!(claims.len(), *count, "{routing}"),
+                (Err(error), Err(start)) => {
+                    assert!(error.to_string().starts_with(start), "{error}");
+                }
+                (got, _) => panic!("{routing}: {got:?}"),
+            }
+        }
+    }
+    // A team's lists are its own, whatever it inherits or says.
+    let own = json!({"routing": {"services": ["api"]}});
+    assert!(claimed(Kind::Team, own.as_object().expect("object")).is_ok());
 }
 
 fn owners() -> BTreeMap<Identifier, Vec<Owner>> {

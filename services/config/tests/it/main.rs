@@ -7,6 +7,7 @@
 
 mod outage;
 mod publishing;
+mod routing;
 mod schema;
 mod stage;
 mod tenancy;

@@ -17,7 +17,10 @@ async fn what_may_not_be_is_refused_by_the_database() {
         )
     };
     let claim = |values: &str| {
-        format!("insert into routing_identifiers (org_id, type, value, team_id) values ({values})")
+        format!(
+            "insert into routing_identifiers (org_id, type, value, team_id, source_id, set_by, set_at) \
+             values ({values}, '', now())"
+        )
     };
     for (what, statement) in [
         (
@@ -55,12 +58,19 @@ async fn what_may_not_be_is_refused_by_the_database() {
             "an orphan",
             "delete from nodes where node_id = 'acme'".to_owned(),
         ),
-        ("a claim of an org", claim("'acme','service','x','acme'")),
+        (
+            "a claim of an org",
+            claim("'acme','service','x','acme','acme'"),
+        ),
         (
             "a claim of another org's team",
-            claim("'acme','service','x','ops'"),
+            claim("'acme','service','x','ops','sre'"),
         ),
-        ("an empty claim", claim("'acme','service','','sre'")),
+        ("an empty claim", claim("'acme','service','','sre','sre'")),
+        (
+            "a claim from another org's node",
+            claim("'acme','service','x','sre','ops'"),
+        ),
     ] {
         let refused = sqlx::query(AssertSqlSafe(statement))
             .execute(&mut database)

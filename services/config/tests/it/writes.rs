@@ -98,7 +98,7 @@ async fn an_identifier_has_one_owner_per_org() {
     let second = service
         .patch("acme", "web", claim(json!([" acme/api ", "acme/new"])))
         .await;
-    assert_eq!(second.problem(), (409, "routing_identifier_taken"));
+    assert_eq!(second.problem(), (409, "routing_conflict"));
     let detail = second.body["detail"].as_str().expect("text");
     assert!(
         detail.contains("github_repo \"acme/api\" belongs to team sre of org acme"),
