@@ -6,7 +6,10 @@
 //! <service>.key      private signing key (SIGNING_KEY_FILE)
 //! <service>.nk       seed of the NATS user key, secret (NATS_NKEY_FILE)
 //! <service>.nkpub    its public half: the server's environment takes it
+//! <service>.seal     private sealing keys (SEALING_KEY_FILE), of the rooms that open secrets
 //! ```
+
+mod sealing;
 
 use std::fs;
 use std::io::Write as _;
@@ -15,6 +18,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use tocsin_wire::permissions::user_key_variable;
+use tocsin_wire::sealed::Audience;
 use tocsin_wire::signing::KeyError;
 use tocsin_wire::{KeyRecord, Service, SigningKey};
 
@@ -89,6 +93,9 @@ impl KeyDirectory {
                 self.write(&format!("{service}.nkpub"), &format!("{}\n", user.public))?;
                 made.push(name);
             }
+        }
+        for audience in [Audience::Ingress, Audience::default()] {
+            made.extend(self.init_sealing(&audience, random)?);
         }
         Ok(made)
     }

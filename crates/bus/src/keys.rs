@@ -9,6 +9,7 @@ use bytes::Bytes;
 use futures::StreamExt as _;
 use jiff::Timestamp;
 use tocsin_wire::message::{self, OpenError, Opened};
+use tocsin_wire::sealed::KEY_PREFIX;
 use tocsin_wire::{KeyId, KeyRecord, KeyRing, PublicKey, VerifyError};
 use tokio::time::Instant;
 
@@ -180,7 +181,7 @@ fn unknown_key(opened: &Result<Opened, OpenError>) -> Option<KeyId> {
     }
 }
 
-async fn last_sequence(jetstream: &Context) -> Result<u64, BusError> {
+pub(crate) async fn last_sequence(jetstream: &Context) -> Result<u64, BusError> {
     let stream = jetstream
         .get_stream(format!("KV_{BUCKET}"))
         .await
@@ -188,7 +189,9 @@ async fn last_sequence(jetstream: &Context) -> Result<u64, BusError> {
     Ok(stream.cached_info().state.last_sequence)
 }
 
-async fn store(jetstream: &Context) -> Result<async_nats::jetstream::kv::Store, BusError> {
+pub(crate) async fn store(
+    jetstream: &Context,
+) -> Result<async_nats::jetstream::kv::Store, BusError> {
     let failed = |error| BusError::request("opening the bucket of signing keys", error);
     jetstream.get_key_value(BUCKET).await.map_err(failed)
 }
@@ -222,6 +225,10 @@ pub(crate) async fn read_records(jetstream: &Context) -> Result<Vec<KeyRecord>, 
     let mut records = Vec::new();
     while let Some(name) = names.next().await {
         let name = name.map_err(|error| BusError::request("listing the signing keys", error))?;
+        // Sealing keys are no signatures' keys; they are read by who seals.
+        if name.starts_with(KEY_PREFIX) {
+            continue;
+        }
         let failed = |error| BusError::request("reading a signing key", error);
         if let Some(value) = store.get(name.as_str()).await.map_err(failed)? {
             records.extend(parse(&name, &value));

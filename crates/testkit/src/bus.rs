@@ -6,7 +6,7 @@ use std::sync::Arc;
 use anyhow::Context as _;
 use jiff::Timestamp;
 use sha2::{Digest as _, Sha256};
-use tocsin_bus::{Bus, BusSettings, KeyDirectory, declare, publish_keys};
+use tocsin_bus::{Bus, BusSettings, KeyDirectory, declare, publish_keys, publish_sealing_keys};
 use tocsin_wire::Service;
 use tocsin_wire::permissions::accounts_conf;
 
@@ -47,6 +47,9 @@ impl TestBus {
         publish_keys(&settings, clock(), &records)
             .await
             .context("publishing keys")?;
+        publish_sealing_keys(&settings, clock(), &keys.sealing_records(clock()())?)
+            .await
+            .context("publishing sealing keys")?;
         Ok(Self {
             server,
             keys,

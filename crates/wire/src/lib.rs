@@ -11,6 +11,7 @@
 //! * [`permissions`]: the NATS users that follow from the table.
 //! * [`message`]: an envelope with its CloudEvents headers, sealed and opened.
 //! * [`catalogue`]: tools, models, agents and MCP servers, by name.
+//! * [`sealed`]: secrets on their way to the one room that may open them; references to them.
 //! * [`signing`], [`keyring`]: Ed25519 over a fixed text; keys under the operator's root.
 
 pub mod catalogue;
@@ -21,6 +22,7 @@ pub mod keyring;
 pub mod limits;
 pub mod message;
 pub mod permissions;
+pub mod sealed;
 pub mod service;
 pub mod signing;
 pub mod streams;
@@ -42,4 +44,4 @@ pub use message::{Headers, OpenError, Opened, Sealed};
 pub use service::Service;
 pub use signing::{KeyId, PublicKey, SigningKey};
 pub use subject::{Subject, SubjectError};
-pub use token::{InvalidToken, OrgId, Pool, TeamId, Token};
+pub use token::{InvalidToken, OrgId, Pool, SecretName, TeamId, Token};

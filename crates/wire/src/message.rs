@@ -115,6 +115,7 @@ impl Envelope {
             Some(Body::TeamRecord(_)) => "team_record",
             Some(Body::Claim(_)) => "claim",
             Some(Body::DeadLetter(_)) => "dead_letter",
+            Some(Body::SecretRecord(_)) => "secret_record",
             None => "unknown",
         };
         format!("tocsin.{name}.v1")
@@ -139,6 +140,7 @@ impl Envelope {
             Some(Body::TeamRecord(record)) => &record.team,
             Some(Body::Claim(claim)) => &claim.key,
             Some(Body::DeadLetter(dead)) => &dead.subject,
+            Some(Body::SecretRecord(record)) => &record.name,
             None => "",
         }
     }

@@ -6,7 +6,7 @@
 use std::fmt::Write as _;
 
 use crate::service::Service;
-use crate::streams::{BUCKETS, BucketSpec, CONSUMERS, STREAMS, VERBS};
+use crate::streams::{BUCKETS, BucketSpec, CONSUMERS, READ_BELOW, STREAMS, VERBS};
 
 /// What one user may do.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -89,6 +89,17 @@ fn bucket_subjects(service: Service, bucket: &BucketSpec) -> Vec<String> {
     let name = bucket.name;
     let mut subjects = Vec::new();
     let writes = bucket.writers.contains(&service);
+    let below = READ_BELOW
+        .iter()
+        .find(|(bucket, reader, _)| *bucket == name && *reader == service);
+    if let Some((_, _, prefix)) = below {
+        // Key by key, and no watch: the server sees in the subject what is read.
+        subjects.push(format!("$JS.API.STREAM.INFO.KV_{name}"));
+        subjects.push(format!(
+            "$JS.API.DIRECT.GET.KV_{name}.$KV.{name}.{prefix}.>"
+        ));
+        return subjects;
+    }
     if writes || bucket.readers.contains(&service) {
         subjects.push(format!("$JS.API.STREAM.INFO.KV_{name}"));
         subjects.push(format!("$JS.API.DIRECT.GET.KV_{name}.>"));
@@ -188,6 +199,17 @@ mod tests {
                 ("journal.a.b.c", &[Service::AgentWorker]),
                 ("$KV.keys.abc", &[]),
                 ("$KV.routing.github_repo.x", &[Service::Config]),
+                ("$KV.secrets.ingress.a.b.c", &[Service::Config]),
+                (
+                    "$JS.API.DIRECT.GET.KV_secrets.$KV.secrets.ingress.a.b.c",
+                    &[Service::Config, Service::Ingress],
+                ),
+                (
+                    "$JS.API.DIRECT.GET.KV_secrets.$KV.secrets.worker.default.a.b.c",
+                    &[Service::Config, Service::AgentWorker],
+                ),
+                ("$JS.API.STREAM.MSG.GET.KV_secrets", &[Service::Config]),
+                ("$JS.API.CONSUMER.CREATE.KV_secrets", &[Service::Config]),
                 ("$JS.API.STREAM.CREATE.EVENTS", &[]),
                 ("$JS.API.STREAM.DELETE.EVENTS", &[]),
                 ("$JS.API.CONSUMER.CREATE.EVENTS.x", &[]),

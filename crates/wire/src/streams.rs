@@ -275,8 +275,21 @@ pub const BUCKETS: &[BucketSpec] = &[
         max_age: Duration::ZERO,
         writers: &[Operator],
         readers: &[Ingress, Router, Config, AgentWorker, Audit, Operator],
-        purpose: "Public signing keys under the operator's root; never deleted.",
+        purpose: "Public signing and sealing keys under the operator's root; never deleted.",
     },
+    BucketSpec {
+        name: "secrets",
+        max_age: Duration::ZERO,
+        writers: &[Config],
+        readers: &[Ingress, AgentWorker],
+        purpose: "Secrets, each sealed to its one audience; a room reads only below its own name.",
+    },
+];
+
+/// Readers that may read only below one prefix of a bucket.
+pub const READ_BELOW: &[(&str, Service, &str)] = &[
+    ("secrets", Ingress, "ingress"),
+    ("secrets", AgentWorker, "worker"),
 ];
 
 /// Verbs answered by NATS micro services, `svc.<service>.<verb>`: who answers, who may ask.

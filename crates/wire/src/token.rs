@@ -101,6 +101,8 @@ tokens! {
     TeamId = "team id";
     /// A pool of workers.
     Pool = "worker pool";
+    /// What a secret is called in references: `${secret:name}`.
+    SecretName = "secret name";
 }
 
 impl OrgId {

@@ -269,6 +269,7 @@ fn team_record(line: &Lineage, defaults: &Config) -> Result<Option<TeamRecord>, 
         name: team.name.clone(),
         version: line.version(),
         effective_config: effective_config.into(),
+        lineage: line.ids().iter().map(ToString::to_string).collect(),
     }))
 }
 

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use tocsin_wire::streams::{BUCKETS, CONSUMERS, Retention, STREAMS, WhenFull};
+use tocsin_wire::streams::{BUCKETS, CONSUMERS, READ_BELOW, Retention, STREAMS, WhenFull};
 
 /// Streams, consumers and buckets in Markdown.
 pub(crate) fn markdown() -> String {
@@ -46,13 +46,26 @@ pub(crate) fn markdown() -> String {
                 .collect::<Vec<_>>()
                 .join(", ")
         };
+        let readers: Vec<_> = bucket
+            .readers
+            .iter()
+            .map(|reader| {
+                let below = READ_BELOW
+                    .iter()
+                    .find(|(name, service, _)| *name == bucket.name && service == reader);
+                below.map_or_else(
+                    || reader.name().to_owned(),
+                    |(_, _, prefix)| format!("{reader} (`{prefix}.>`)"),
+                )
+            })
+            .collect();
         let _infallible = writeln!(
             text,
             "| `{}` | {} | {} | {} | {} |",
             bucket.name,
             age(bucket.max_age),
             names(bucket.writers),
-            names(bucket.readers),
+            readers.join(", "),
             bucket.purpose
         );
     }

@@ -10,4 +10,5 @@ mod consuming;
 mod permissions;
 mod questions;
 mod samples;
+mod secrets;
 mod streams;
