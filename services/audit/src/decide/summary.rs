@@ -31,9 +31,11 @@ pub(super) fn summary(body: &Body) -> Value {
         Body::ConfigChanged(change) => config_facts(change),
         Body::DeadLetter(dead) => dead_facts(dead),
         // Never on a recorded stream.
-        Body::RunRequest(_) | Body::RoutingRecord(_) | Body::TeamRecord(_) | Body::Claim(_) => {
-            Facts::default()
-        }
+        Body::RunRequest(_)
+        | Body::RoutingRecord(_)
+        | Body::TeamRecord(_)
+        | Body::SecretRecord(_)
+        | Body::Claim(_) => Facts::default(),
     };
     Value::Object(facts.0)
 }
