@@ -18,7 +18,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use tocsin_wire::permissions::user_key_variable;
-use tocsin_wire::sealed::Audience;
+use tocsin_wire::sealed::{Audience, SealingKeyError};
 use tocsin_wire::signing::KeyError;
 use tocsin_wire::{KeyRecord, Service, SigningKey};
 
@@ -56,6 +56,15 @@ pub enum KeyDirectoryError {
         /// What was expected.
         #[source]
         source: KeyError,
+    },
+    /// A sealing key file holds something else.
+    #[error("{} does not hold usable sealing keys", path.display())]
+    SealingKey {
+        /// Which file.
+        path: PathBuf,
+        /// What was expected.
+        #[source]
+        source: SealingKeyError,
     },
     /// The NATS key library refused the random bytes.
     #[error("cannot make a NATS user key")]

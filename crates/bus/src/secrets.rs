@@ -5,8 +5,9 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use tocsin_wire::proto::envelope::Body;
-use tocsin_wire::sealed::{self, Audience, SealingKeys, UnsealError, Zeroizing, bucket_key};
-use tocsin_wire::signing::KeyError;
+use tocsin_wire::sealed::{
+    self, Audience, SealingKeyError, SealingKeys, UnsealError, Zeroizing, bucket_key,
+};
 use tocsin_wire::{OrgId, SecretName, TeamId};
 
 use crate::bucket::{Bucket, KeyValueError};
@@ -34,7 +35,7 @@ pub enum SecretError {
         path: PathBuf,
         /// What was expected.
         #[source]
-        source: KeyError,
+        source: SealingKeyError,
     },
     /// The keys of somebody else.
     #[error("{} holds the sealing keys of {found}, not of {expected}", path.display())]

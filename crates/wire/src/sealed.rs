@@ -30,10 +30,9 @@ pub use zeroize::{Zeroize, Zeroizing};
 
 use crate::proto::{SealedBox, SecretRecord};
 use crate::service::Service;
-use crate::signing::KeyId;
 use crate::token::{OrgId, Pool, SecretName, TeamId};
 
-pub use keys::{SealingKey, SealingKeys, SealingPublicKey};
+pub use keys::{SealingKey, SealingKeyError, SealingKeyId, SealingKeys, SealingPublicKey};
 pub use record::{KEY_PREFIX, SealingKeyRecord, SealingRing};
 pub use reference::{MalformedReference, Piece, REFERENCE, Reference, pieces, references};
 
@@ -165,7 +164,7 @@ pub enum SealError {
         /// Which secret.
         name: SecretName,
         /// Which key.
-        key: KeyId,
+        key: SealingKeyId,
     },
 }
 

@@ -105,11 +105,6 @@ pub fn hex(bytes: &[u8]) -> String {
 pub struct KeyId(String);
 
 impl KeyId {
-    /// Of the bytes of a public key.
-    pub(crate) fn of(public: &[u8; 32]) -> Self {
-        Self(hex(&Sha256::digest(public)).chars().take(16).collect())
-    }
-
     /// The id as text.
     pub fn as_str(&self) -> &str {
         &self.0
@@ -133,11 +128,6 @@ pub enum KeyError {
         "a signing key file is JSON with \"service\", \"public_key\" and \"private_key\"; make one with `tocsin keys generate`"
     )]
     SigningKey,
-    /// The file is not a sealing key's.
-    #[error(
-        "a sealing key file is JSON with \"audience\" and \"keys\", each a \"public_key\" and its \"private_key\"; make one with `tocsin keys generate`"
-    )]
-    SealingKey,
 }
 
 /// An Ed25519 public key.
@@ -147,7 +137,12 @@ pub struct PublicKey(VerifyingKey);
 impl PublicKey {
     /// The id that signatures name.
     pub fn id(&self) -> KeyId {
-        KeyId::of(self.0.as_bytes())
+        KeyId(
+            hex(&Sha256::digest(self.0.as_bytes()))
+                .chars()
+                .take(16)
+                .collect(),
+        )
     }
 
     /// Whether `signature` (64 bytes) is this key's over `text`. The strict variant would only add a

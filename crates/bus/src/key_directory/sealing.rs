@@ -84,7 +84,7 @@ impl KeyDirectory {
 
     fn sealing_keys(&self, name: &str) -> Result<SealingKeys, KeyDirectoryError> {
         let text = Zeroizing::new(self.read(name)?);
-        SealingKeys::from_file(&text).map_err(|source| KeyDirectoryError::Key {
+        SealingKeys::from_file(&text).map_err(|source| KeyDirectoryError::SealingKey {
             path: self.file(name),
             source,
         })

@@ -6,13 +6,45 @@ use std::str::FromStr;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use sha2::{Digest as _, Sha256};
 use zeroize::{Zeroize as _, Zeroizing};
 
 use super::Audience;
-use crate::signing::{KeyError, KeyId};
+use crate::signing::hex;
 
 /// Private keys that one file may hold: the current one and those that boxes may still be sealed to.
 const MAX_KEYS: usize = 8;
+
+/// First 16 hex digits of the SHA-256 of a public sealing key.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct SealingKeyId(String);
+
+impl SealingKeyId {
+    /// The id as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for SealingKeyId {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(&self.0)
+    }
+}
+
+/// A sealing key that is not what it should be.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum SealingKeyError {
+    /// Not base64, or not 32 bytes.
+    #[error("a public sealing key is 32 bytes in base64 (44 characters)")]
+    PublicKey,
+    /// The file is not a sealing key's.
+    #[error(
+        "a sealing key file is JSON with \"audience\" and \"keys\", each a \"public_key\" and its \"private_key\"; make one with `tocsin keys generate`"
+    )]
+    File,
+}
 
 /// What others seal to.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -20,8 +52,13 @@ pub struct SealingPublicKey(crypto_box::PublicKey);
 
 impl SealingPublicKey {
     /// The id that boxes name.
-    pub fn id(&self) -> KeyId {
-        KeyId::of(self.0.as_bytes())
+    pub fn id(&self) -> SealingKeyId {
+        SealingKeyId(
+            hex(&Sha256::digest(self.0.as_bytes()))
+                .chars()
+                .take(16)
+                .collect(),
+        )
     }
 
     pub(super) fn inner(&self) -> &crypto_box::PublicKey {
@@ -36,13 +73,13 @@ impl fmt::Display for SealingPublicKey {
 }
 
 impl FromStr for SealingPublicKey {
-    type Err = KeyError;
+    type Err = SealingKeyError;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let bytes = BASE64
             .decode(text.trim())
-            .map_err(|_| KeyError::PublicKey)?;
-        let bytes: [u8; 32] = bytes.try_into().map_err(|_| KeyError::PublicKey)?;
+            .map_err(|_| SealingKeyError::PublicKey)?;
+        let bytes: [u8; 32] = bytes.try_into().map_err(|_| SealingKeyError::PublicKey)?;
         Ok(Self(crypto_box::PublicKey::from_bytes(bytes)))
     }
 }
@@ -66,7 +103,7 @@ pub struct SealingKey {
     seed: Zeroizing<[u8; 32]>,
     secret: crypto_box::SecretKey,
     public: SealingPublicKey,
-    id: KeyId,
+    id: SealingKeyId,
 }
 
 impl SealingKey {
@@ -90,7 +127,7 @@ impl SealingKey {
     }
 
     /// The id that boxes name.
-    pub fn id(&self) -> &KeyId {
+    pub fn id(&self) -> &SealingKeyId {
         &self.id
     }
 
@@ -149,21 +186,21 @@ impl SealingKeys {
     }
 
     /// Reads what [`SealingKeys::to_file`] wrote; public and private parts must belong together.
-    pub fn from_file(text: &str) -> Result<Self, KeyError> {
-        let file: KeyFile = serde_json::from_str(text).map_err(|_| KeyError::SealingKey)?;
+    pub fn from_file(text: &str) -> Result<Self, SealingKeyError> {
+        let file: KeyFile = serde_json::from_str(text).map_err(|_| SealingKeyError::File)?;
         let mut keys = Vec::with_capacity(file.keys.len());
         for pair in &file.keys {
             let seed = BASE64.decode(pair.private_key.as_bytes());
-            let seed = Zeroizing::new(seed.map_err(|_| KeyError::SealingKey)?);
+            let seed = Zeroizing::new(seed.map_err(|_| SealingKeyError::File)?);
             let seed = <[u8; 32]>::try_from(seed.as_slice());
-            let key = SealingKey::from_seed(seed.map_err(|_| KeyError::SealingKey)?);
+            let key = SealingKey::from_seed(seed.map_err(|_| SealingKeyError::File)?);
             if *key.public() != pair.public_key {
-                return Err(KeyError::SealingKey);
+                return Err(SealingKeyError::File);
             }
             keys.push(key);
         }
         if keys.is_empty() || keys.len() > MAX_KEYS {
-            return Err(KeyError::SealingKey);
+            return Err(SealingKeyError::File);
         }
         Ok(Self {
             audience: file.audience,

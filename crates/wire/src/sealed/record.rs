@@ -7,8 +7,8 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::{Audience, SealingPublicKey};
-use crate::signing::{KeyId, PublicKey, SigningKey};
+use super::{Audience, SealingKeyId, SealingPublicKey};
+use crate::signing::{PublicKey, SigningKey};
 
 /// Prefix of the keys in KV `keys` under which these records lie, beside those of signing keys.
 pub const KEY_PREFIX: &str = "sealing.";
@@ -25,7 +25,7 @@ enum Purpose {
 pub struct SealingKeyRecord {
     purpose: Purpose,
     /// Id that boxes name.
-    pub key_id: KeyId,
+    pub key_id: SealingKeyId,
     /// The key.
     pub public_key: SealingPublicKey,
     /// Who holds the private half.
@@ -116,7 +116,7 @@ impl SealingKeyRecord {
 #[derive(Debug, Clone)]
 pub struct SealingRing {
     root: PublicKey,
-    records: BTreeMap<KeyId, SealingKeyRecord>,
+    records: BTreeMap<SealingKeyId, SealingKeyRecord>,
 }
 
 impl SealingRing {
@@ -152,7 +152,7 @@ impl SealingRing {
     }
 
     /// Ids of all keys that are live at `now`: tells whether anything must be sealed again.
-    pub fn live_ids(&self, now: Timestamp) -> Vec<KeyId> {
+    pub fn live_ids(&self, now: Timestamp) -> Vec<SealingKeyId> {
         self.records
             .values()
             .filter(|record| record.is_live(now))
