@@ -5,6 +5,7 @@ use tocsin_kit::http_server::ServeError;
 use tocsin_store::StoreError;
 
 use crate::decide::Refusal;
+use crate::schema::SchemaError;
 
 /// The service ended.
 #[derive(Debug, thiserror::Error)]
@@ -12,6 +13,12 @@ pub enum Error {
     /// The shipped defaults are broken: a fault of the build.
     #[error("the system defaults in this program are not a JSON object")]
     Defaults(#[source] serde_json::Error),
+    /// The shipped schema is broken: a fault of the build.
+    #[error("the config schema in this program cannot be used")]
+    Schema(#[source] SchemaError),
+    /// The shipped catalogue is broken: a fault of the build.
+    #[error("the catalogue in this program cannot be used")]
+    Catalogue(#[source] serde_json::Error),
     /// `DATABASE_URL` is wrong, or the schema is not this program's.
     #[error("prepare the database")]
     Database(#[source] StoreError),

@@ -29,8 +29,10 @@ mod lookup;
 mod merge;
 mod node;
 mod pg;
+mod policy;
 mod publish;
 mod routing;
+mod schema;
 mod settings;
 mod token;
 
@@ -44,6 +46,7 @@ use tocsin_wire::Service;
 use tokio::sync::watch;
 
 pub use error::Error;
+pub use schema::SchemaError;
 pub use settings::Settings;
 
 use http::App;

@@ -1,0 +1,318 @@
+//! What may be written: the one place where locks, limits, values, names, dependencies and approvals
+//! are decided, for every way in which a config changes. Pure.
+//!
+//! A write answers for what it does, not for what it finds: a fault that was there before, and that the
+//! write does not touch, refuses nothing. So a rule that is new never stops unrelated work; `validation`
+//! shows what does not hold to it yet.
+
+mod approval;
+mod dependency;
+mod field;
+mod names;
+mod path;
+mod readiness;
+mod security;
+mod violation;
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use serde_json::Value;
+use tocsin_wire::catalogue::Catalogue;
+
+pub(crate) use approval::{ChangeType, Reason};
+pub(crate) use field::{Field, FieldDefinition, InvalidField, Level};
+pub(crate) use path::{Path, Pattern};
+pub(crate) use readiness::{Missing, Readiness, readiness};
+pub(crate) use security::{InvalidPolicy, Security, SecurityPolicy};
+pub(crate) use violation::{Lock, Rule, Violation};
+
+use crate::merge::{self, Config};
+use crate::node::Lineage;
+use crate::schema::Schema;
+
+/// What every config is judged by, whatever the database says.
+#[derive(Debug)]
+pub(crate) struct Shipped {
+    pub(crate) schema: Schema,
+    pub(crate) catalogue: Catalogue,
+    pub(crate) defaults: Config,
+}
+
+/// Everything that one org's configs are judged by.
+#[derive(Debug, Clone)]
+pub(crate) struct Rules {
+    pub(crate) shipped: Arc<Shipped>,
+    pub(crate) fields: Vec<Field>,
+    pub(crate) security: Security,
+    /// Of both, the org's first.
+    locks: Vec<(Pattern, Lock)>,
+}
+
+impl Rules {
+    /// Puts together what the database holds.
+    pub(crate) fn new(shipped: Arc<Shipped>, fields: Vec<Field>, security: Security) -> Self {
+        let of_policy = security.locked.iter().map(|pattern| {
+            let lock = Lock {
+                source: "security_policy".to_owned(),
+                path: pattern.to_string(),
+                locked_at_level: Level::Org,
+                set_by: security.set_by.clone(),
+                set_at: security.set_at,
+            };
+            (pattern.clone(), lock)
+        });
+        let of_fields = fields.iter().filter_map(|field| {
+            let lock = Lock {
+                source: "field_definition".to_owned(),
+                path: field.pattern.to_string(),
+                locked_at_level: field.definition.locked_at_level?,
+                set_by: field.set_by.clone(),
+                set_at: field.set_at,
+            };
+            Some((field.pattern.clone(), lock))
+        });
+        let locks = of_policy.chain(of_fields).collect();
+        Self {
+            shipped,
+            fields,
+            security,
+            locks,
+        }
+    }
+}
+
+/// A write, as it is judged.
+#[derive(Clone, Copy)]
+pub(crate) struct Judged<'a> {
+    /// The node as it is, with all above it; a node that is being created sets nothing yet.
+    pub(crate) line: &'a Lineage,
+    /// What the node itself would set.
+    pub(crate) after: &'a Config,
+    /// Whether a secret of this name can be used at the node.
+    pub(crate) secret_exists: &'a dyn Fn(&str) -> bool,
+}
+
+/// The judgement.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum Verdict {
+    /// It may be written.
+    Apply,
+    /// It is allowed, and somebody else has to approve it first.
+    Hold(Vec<Reason>),
+    /// It breaks these rules.
+    Refuse(Vec<Violation>),
+}
+
+/// What a write does, on paths.
+struct Step<'a> {
+    level: Level,
+    own_before: &'a Config,
+    own_after: &'a Config,
+    effective_before: Config,
+    effective_after: Config,
+    /// Leaves that are other than before, of what the node sets or of what holds at it.
+    changed: BTreeSet<Path>,
+}
+
+/// Judges a write.
+pub(crate) fn judge(rules: &Rules, judged: &Judged<'_>) -> Verdict {
+    let Some(node) = judged.line.node() else {
+        return Verdict::Apply;
+    };
+    let above = judged.line.0.iter().rev().skip(1).rev();
+    let layers =
+        || std::iter::once(&rules.shipped.defaults).chain(above.clone().map(|node| &node.config));
+    let inherited = merge::effective(layers());
+    let effective_before = merge::effective(layers().chain([&node.config]));
+    let effective_after = merge::effective(layers().chain([judged.after]));
+    let mut changed = path::changed(&node.config, judged.after);
+    changed.extend(path::changed(&effective_before, &effective_after));
+    let step = Step {
+        level: node.kind.into(),
+        own_before: &node.config,
+        own_after: judged.after,
+        effective_before,
+        effective_after,
+        changed,
+    };
+    let mut violations = locked(rules, &step, &inherited);
+    violations.extend(immutable(&step));
+    violations.extend(news(rules.shipped.schema.check(step.own_after), || {
+        rules.shipped.schema.check(step.own_before)
+    }));
+    violations.extend(values(rules, &step.effective_after, |path| {
+        step.touches(path)
+    }));
+    violations.extend(hanging_together(rules, &step));
+    violations.extend(news(
+        names::secret_faults(step.own_after, judged.secret_exists),
+        || names::secret_faults(step.own_before, judged.secret_exists),
+    ));
+    if !violations.is_empty() {
+        return Verdict::Refuse(violations);
+    }
+    match approval::reasons(rules, &step.changed) {
+        reasons if reasons.is_empty() => Verdict::Apply,
+        reasons => Verdict::Hold(reasons),
+    }
+}
+
+/// Everything that is wrong at a node, whoever wrote it, and what it still needs.
+pub(crate) fn validation(
+    rules: &Rules,
+    line: &Lineage,
+    secret_exists: &dyn Fn(&str) -> bool,
+) -> (Readiness, Vec<Violation>) {
+    let effective = line.effective(&rules.shipped.defaults);
+    let own = line.node().map(|node| &node.config);
+    let mut violations = Vec::new();
+    if let Some(own) = own {
+        violations.extend(rules.shipped.schema.check(own));
+        violations.extend(names::secret_faults(own, secret_exists));
+    }
+    violations.extend(values(rules, &effective, |_| true));
+    violations.extend(dependency::faults(&effective));
+    violations.extend(names::faults(rules, &effective));
+    (readiness(rules, &effective), violations)
+}
+
+impl Step<'_> {
+    fn touches(&self, path: &Path) -> bool {
+        self.changed
+            .iter()
+            .any(|changed| is_related(changed.keys(), path.keys()))
+    }
+}
+
+/// One is the other, or above it.
+fn is_related(one: &[String], other: &[String]) -> bool {
+    one.iter().zip(other).all(|(one, other)| one == other)
+}
+
+/// Faults that were not there before; `before` is only asked when there are any.
+fn news(after: Vec<Violation>, before: impl FnOnce() -> Vec<Violation>) -> Vec<Violation> {
+    if after.is_empty() {
+        return after;
+    }
+    let before = before();
+    after
+        .into_iter()
+        .filter(|fault| !before.iter().any(|known| known.is_same_fault(fault)))
+        .collect()
+}
+
+/// Changes of what a level above locked. Going back to what is inherited is always allowed: it is what
+/// the lock wants.
+fn locked(rules: &Rules, step: &Step<'_>, inherited: &Config) -> Vec<Violation> {
+    let mut found = Vec::new();
+    for path in &step.changed {
+        let is_own = |config: &Config| path.get(config).is_some();
+        let goes_back =
+            !is_own(step.own_after) && path.get(&step.effective_after) == path.get(inherited);
+        if goes_back {
+            continue;
+        }
+        if let Some(lock) = lock_of(rules, step.level, path) {
+            found.push(lock_violation(path, step, lock));
+        }
+    }
+    found
+}
+
+fn lock_of<'a>(rules: &'a Rules, level: Level, path: &Path) -> Option<&'a Lock> {
+    rules
+        .locks
+        .iter()
+        .find(|(pattern, lock)| level > lock.locked_at_level && pattern.touches(path))
+        .map(|(_, lock)| lock)
+}
+
+fn lock_violation(path: &Path, step: &Step<'_>, lock: &Lock) -> Violation {
+    let (at, level) = (lock.locked_at_level.as_str(), step.level.as_str());
+    let message =
+        format!("{path}: field is locked at {at} level and cannot be modified at {level} level");
+    let expected = match path.get(&step.effective_before) {
+        Some(value) => format!("{}, as it is above", violation::shown(path, value)),
+        None => "not set".to_owned(),
+    };
+    let mut found = Violation::saying(Rule::FieldLocked, path, expected, message);
+    found.actual = path
+        .get(step.own_after)
+        .map(|value| violation::shown(path, value));
+    found.lock = Some(lock.clone());
+    found
+}
+
+/// A team's name is chosen once.
+fn immutable(step: &Step<'_>) -> Option<Violation> {
+    let path = Path::of(["team_name"]);
+    let before = path
+        .get(&step.effective_before)
+        .filter(|name| !name.is_null())?;
+    let after = path.get(&step.effective_after);
+    if after == Some(before) {
+        return None;
+    }
+    let message =
+        format!("team_name is immutable: it is {before} and cannot be changed or removed");
+    let mut found = Violation::saying(Rule::ImmutableField, &path, before.to_string(), message);
+    found.actual = after.map(|value| violation::shown(&path, value));
+    Some(found)
+}
+
+/// What field definitions and the org's policy say about the values at touched paths.
+fn values(rules: &Rules, effective: &Config, touched: impl Fn(&Path) -> bool) -> Vec<Violation> {
+    let mut found = Vec::new();
+    for field in &rules.fields {
+        for (path, value) in field.pattern.find(effective) {
+            if touched(&path) {
+                found.extend(field.check(&path, value));
+            }
+        }
+    }
+    let by_policy = rules.security.check(effective).into_iter();
+    found.extend(
+        by_policy
+            .filter(|(path, _)| touched(path))
+            .map(|(_, fault)| fault),
+    );
+    found
+}
+
+/// Dependencies and names, as far as the write broke them.
+fn hanging_together(rules: &Rules, step: &Step<'_>) -> Vec<Violation> {
+    let mut found = news(dependency::faults(&step.effective_after), || {
+        dependency::faults(&step.effective_before)
+    });
+    found.extend(news(names::faults(rules, &step.effective_after), || {
+        names::faults(rules, &step.effective_before)
+    }));
+    let had = || dependency::has_entrance(&step.effective_before);
+    if found.is_empty()
+        && !dependency::has_entrance(&step.effective_after)
+        && had()
+        && disables_agent(step)
+    {
+        let path = Path::of(["agents"]);
+        found.push(Violation::saying(
+            Rule::DependencyValidationFailed,
+            &path,
+            "at least one enabled agent that calls others and is called by none",
+            "agents would have no enabled entrance agent left: one that has sub-agents and is nobody's sub-agent",
+        ));
+    }
+    found
+}
+
+fn disables_agent(step: &Step<'_>) -> bool {
+    step.changed.iter().any(|path| match path.keys() {
+        [agents, _, enabled] if agents == "agents" && enabled == "enabled" => {
+            path.get(&step.effective_after) == Some(&Value::Bool(false))
+        }
+        _ => false,
+    })
+}
+
+#[cfg(test)]
+pub(crate) mod tests;

@@ -1,0 +1,647 @@
+use proptest::prelude::*;
+use serde_json::json;
+
+use super::*;
+use crate::node::Kind;
+use crate::node::tests::node;
+
+pub(crate) fn shipped() -> Arc<Shipped> {
+    Arc::new(Shipped {
+        schema: Schema::shipped().expect("schema"),
+        catalogue: Catalogue::shipped().expect("catalogue"),
+        defaults: crate::defaults::system_defaults().expect("defaults"),
+    })
+}
+
+fn field(definition: Value) -> Field {
+    let definition = serde_json::from_value(definition).expect("definition");
+    Field::new(definition, "ada".to_owned(), jiff::Timestamp::UNIX_EPOCH).expect("good")
+}
+
+fn rules(fields: Vec<Field>, policy: Value) -> Rules {
+    let policy = serde_json::from_value(policy).expect("policy");
+    let security = Security::new(policy, "bob".to_owned(), jiff::Timestamp::UNIX_EPOCH);
+    Rules::new(shipped(), fields, security.expect("good"))
+}
+
+fn config(value: &Value) -> Config {
+    value.as_object().expect("object").clone()
+}
+
+/// `org`, `unit` and `team` set these; the last one of `depth` is written.
+fn written(rules: &Rules, above: [Value; 2], kind: Kind, before: Value, after: &Value) -> Verdict {
+    let [org, unit] = above;
+    let mut line = vec![
+        node("acme", None, Kind::Org, org),
+        node("platform", Some("acme"), Kind::Unit, unit),
+        node("sre", Some("platform"), Kind::Team, json!({})),
+    ];
+    line.truncate(match kind {
+        Kind::Org => 1,
+        Kind::Unit => 2,
+        Kind::Team => 3,
+    });
+    if let Some(last) = line.last_mut() {
+        last.config = config(&before);
+    }
+    let judged = Judged {
+        line: &Lineage(line),
+        after: &config(after),
+        secret_exists: &|name| name == "known",
+    };
+    judge(rules, &judged)
+}
+
+/// As a team below an org and a unit that set nothing.
+fn by_team(rules: &Rules, before: Value, after: &Value) -> Verdict {
+    written(rules, [json!({}), json!({})], Kind::Team, before, after)
+}
+
+fn broken(verdict: Verdict) -> Vec<(Rule, String)> {
+    match verdict {
+        Verdict::Refuse(violations) => violations
+            .into_iter()
+            .map(|violation| (violation.rule, violation.path))
+            .collect(),
+        Verdict::Apply | Verdict::Hold(_) => Vec::new(),
+    }
+}
+
+fn one(rule: Rule, path: &str) -> Vec<(Rule, String)> {
+    vec![(rule, path.to_owned())]
+}
+
+#[test]
+fn a_lock_binds_every_level_below_it_and_no_other() {
+    let locked = |level: &str| {
+        let definition =
+            json!({"path":"knowledge_tree","field_type":"string","locked_at_level":level});
+        rules(vec![field(definition)], json!({}))
+    };
+    for (level, kind, refused) in [
+        ("org", Kind::Org, false),
+        ("org", Kind::Unit, true),
+        ("org", Kind::Team, true),
+        ("unit", Kind::Unit, false),
+        ("unit", Kind::Team, true),
+        ("team", Kind::Team, false),
+    ] {
+        let verdict = written(
+            &locked(level),
+            [json!({}), json!({})],
+            kind,
+            json!({}),
+            &json!({"knowledge_tree":"x"}),
+        );
+        assert_eq!(!broken(verdict).is_empty(), refused, "{level} {kind:?}");
+    }
+    let Verdict::Refuse(violations) =
+        by_team(&locked("org"), json!({}), &json!({"knowledge_tree":"x"}))
+    else {
+        panic!("refused");
+    };
+    let first = violations.first().expect("one");
+    assert_eq!(
+        first.message,
+        "knowledge_tree: field is locked at org level and cannot be modified at team level"
+    );
+    let lock = first.lock.as_ref().expect("lock");
+    assert_eq!(
+        (lock.source.as_str(), lock.set_by.as_str()),
+        ("field_definition", "ada")
+    );
+}
+
+#[test]
+fn no_way_around_a_lock() {
+    let rules = rules(
+        vec![],
+        json!({"locked_settings":["agents.*.model.name","runtime"]}),
+    );
+    let above = || {
+        [
+            json!({"agents":{"planner":{"model":{"name":"gpt-4.1"}}},"runtime":{"max_retries":1}}),
+            json!({}),
+        ]
+    };
+    for (what, before, after, refused) in [
+        (
+            "the path itself",
+            json!({}),
+            json!({"agents":{"planner":{"model":{"name":"gpt-4o"}}}}),
+            true,
+        ),
+        (
+            "the same value, pinned",
+            json!({}),
+            json!({"agents":{"planner":{"model":{"name":"gpt-4.1"}}}}),
+            true,
+        ),
+        (
+            "what is above it, replaced",
+            json!({}),
+            json!({"agents":{"planner":5}}),
+            true,
+        ),
+        (
+            "below it",
+            json!({}),
+            json!({"runtime":{"max_concurrent_agents":2}}),
+            true,
+        ),
+        ("null over it", json!({}), json!({"runtime":null}), true),
+        (
+            "an agent of its own with it",
+            json!({}),
+            json!({"agents":{"mine":{"model":{"name":"gpt-4o"}}}}),
+            true,
+        ),
+        (
+            "an empty object over a value",
+            json!({}),
+            json!({"runtime":{"max_retries":{}}}),
+            true,
+        ),
+        (
+            "something beside it",
+            json!({}),
+            json!({"agents":{"planner":{"max_turns":9}}}),
+            false,
+        ),
+        (
+            "nothing, with an old value in the way",
+            json!({"runtime":{"max_retries":3}}),
+            json!({"runtime":{"max_retries":3},"knowledge_tree":"x"}),
+            false,
+        ),
+        (
+            "back to what is inherited",
+            json!({"runtime":{"max_retries":3}}),
+            json!({}),
+            false,
+        ),
+    ] {
+        let verdict = written(&rules, above(), Kind::Team, before, &after);
+        let found = broken(verdict);
+        let is_locked = found.iter().any(|(rule, _)| *rule == Rule::FieldLocked);
+        assert_eq!(is_locked, refused, "{what}: {found:?}");
+        if !refused {
+            assert_eq!(found, [], "{what}");
+        }
+    }
+}
+
+#[test]
+fn values_are_held_to_definitions_and_to_the_policy() {
+    let fields = vec![
+        field(
+            json!({"path":"knowledge_tree","field_type":"string","validation_regex":"[a-z]+|core"}),
+        ),
+        field(json!({"path":"x_size","field_type":"number","min_value":1,"max_value":5})),
+        field(json!({"path":"x_tier","field_type":"string","allowed_values":["gold","silver"]})),
+        field(json!({"path":"x_list","field_type":"array"})),
+    ];
+    let policy = json!({
+        "max_values":{"agents.*.max_turns":60},
+        "allowed_values":{"agents.*.model.name":["gpt-4o","in-house"]},
+        "required_settings":{"correlation.enabled":true,"x_owner":null}});
+    let rules = rules(fields, policy);
+    for (after, expected) in [
+        (json!({"knowledge_tree":"core"}), vec![]),
+        (
+            json!({"knowledge_tree":"core!"}),
+            one(Rule::InvalidFormat, "knowledge_tree"),
+        ),
+        (
+            json!({"knowledge_tree":"a\n"}),
+            one(Rule::InvalidFormat, "knowledge_tree"),
+        ),
+        (json!({"x_size":5.0}), vec![]),
+        (json!({"x_size":0}), one(Rule::OutOfRange, "x_size")),
+        (json!({"x_size":6}), one(Rule::OutOfRange, "x_size")),
+        (json!({"x_size":"6"}), one(Rule::WrongType, "x_size")),
+        (json!({"x_size":null}), vec![]),
+        (json!({"x_tier":"tin"}), one(Rule::NotAllowed, "x_tier")),
+        (json!({"x_list":{}}), one(Rule::WrongType, "x_list")),
+        (
+            json!({"agents":{"planner":{"max_turns":61}}}),
+            one(Rule::ExceedsMaximum, "agents.planner.max_turns"),
+        ),
+        (
+            json!({"agents":{"planner":{"model":{"name":"in-house"}}}}),
+            vec![],
+        ),
+        (
+            json!({"agents":{"planner":{"model":{"name":"gpt-5"}}}}),
+            one(Rule::NotAllowed, "agents.planner.model.name"),
+        ),
+        (
+            json!({"correlation":{"enabled":false}}),
+            one(Rule::RequiredSetting, "correlation.enabled"),
+        ),
+    ] {
+        assert_eq!(
+            broken(by_team(&rules, json!({}), &after)),
+            expected,
+            "{after}"
+        );
+    }
+    let Verdict::Refuse(found) = by_team(
+        &rules,
+        json!({}),
+        &json!({"agents":{"planner":{"max_turns":61}}}),
+    ) else {
+        panic!("refused");
+    };
+    assert_eq!(
+        found.first().expect("one").message,
+        "Value for agents.planner.max_turns (61) exceeds maximum (60)"
+    );
+}
+
+#[test]
+fn a_team_name_is_set_once() {
+    let rules = rules(vec![], json!({}));
+    let named = || json!({"team_name":"SRE"});
+    for (before, after, refused) in [
+        (json!({}), named(), false),
+        (named(), named(), false),
+        (
+            named(),
+            json!({"team_name":"SRE","knowledge_tree":"x"}),
+            false,
+        ),
+        (named(), json!({"team_name":"Web"}), true),
+        (named(), json!({}), true),
+    ] {
+        let found = broken(by_team(&rules, before, &after));
+        let expected = if refused {
+            one(Rule::ImmutableField, "team_name")
+        } else {
+            vec![]
+        };
+        assert_eq!(found, expected, "{after}");
+    }
+}
+
+#[test]
+fn nothing_that_is_used_is_switched_off_and_the_users_are_named() {
+    let rules = rules(vec![], json!({}));
+    let base = json!({
+        "agents":{
+            "planner":{"sub_agents":{"coding":true},"mcps":{"github":true},"tools":{"think":true}},
+            "coding":{"enabled":true,"tools":{"*":true}},
+            "off":{"enabled":false,"sub_agents":{"planner":true},"tools":{"web_search":true}}},
+        "tools":{"think":{"requires_integration":"slack"}},
+        "integrations":{"slack":{"a":1}},
+        "mcp_servers":{"github":{"tools":["get_issue",{"name":"list_issues"}]}}});
+    let dependency = |path: &str| one(Rule::DependencyValidationFailed, path);
+    for (number, patch, expected, dependents) in [
+        (
+            1,
+            json!({"integrations":{"slack":{"enabled":false}}}),
+            dependency("integrations.slack.enabled"),
+            vec!["tools.think"],
+        ),
+        (
+            2,
+            json!({"tools":{"think":{"enabled":false}}}),
+            dependency("tools.think.enabled"),
+            vec!["agents.planner.tools.think", r"agents.coding.tools.*"],
+        ),
+        (
+            3,
+            json!({"agents":{"coding":{"enabled":false}}}),
+            dependency("agents.coding.enabled"),
+            vec!["agents.planner.sub_agents.coding"],
+        ),
+        (
+            4,
+            json!({"mcp_servers":{"github":{"enabled":false}}}),
+            dependency("mcp_servers.github.enabled"),
+            vec!["agents.planner.mcps.github"],
+        ),
+        (
+            5,
+            json!({"mcp_servers":{"github":{"enabled_tools":["get_isue"]}}}),
+            one(Rule::UnknownTool, "mcp_servers.github.enabled_tools"),
+            vec![],
+        ),
+        (
+            5,
+            json!({"mcp_servers":{"github":{"enabled_tools":["*"]}}}),
+            vec![],
+            vec![],
+        ),
+        (
+            5,
+            json!({"mcp_servers":{"github":{"enabled_tools":["list_issues"]}}}),
+            vec![],
+            vec![],
+        ),
+        (
+            6,
+            json!({"agents":{"planner":{"mcps":{"gitlab":true}}}}),
+            one(Rule::UnknownMcpServer, "agents.planner.mcps.gitlab"),
+            vec![],
+        ),
+        (
+            6,
+            json!({"mcp_servers":{"github":null}}),
+            one(Rule::UnknownMcpServer, "agents.planner.mcps.github"),
+            vec![],
+        ),
+        (
+            7,
+            json!({"entrance_agent":"planer"}),
+            one(Rule::UnknownAgent, "entrance_agent"),
+            vec![],
+        ),
+        (
+            7,
+            json!({"entrance_agent":"off"}),
+            dependency("agents.off.enabled"),
+            vec!["entrance_agent"],
+        ),
+        (
+            8,
+            json!({"agents":{"planner":{"sub_agents":{"coding":false}},"coding":{"enabled":false}}}),
+            dependency("agents"),
+            vec![],
+        ),
+        (
+            0,
+            json!({"agents":{"planner":{"sub_agents":{"nobody":true}}}}),
+            one(Rule::UnknownAgent, "agents.planner.sub_agents.nobody"),
+            vec![],
+        ),
+        (0, json!({"tools":{"think":false}}), vec![], vec![]),
+        (
+            0,
+            json!({"agents":{"planner":{"tools":{"github__search":true,"mcp__github__x":true,"get_issue":true}}}}),
+            vec![],
+            vec![],
+        ),
+        (
+            0,
+            json!({"agents":{"planner":{"tools":{"thimk":true}}}}),
+            one(Rule::UnknownTool, "agents.planner.tools.thimk"),
+            vec![],
+        ),
+        (
+            0,
+            json!({"agents":{"planner":{"model":{"name":"gpt-4p"}}}}),
+            one(Rule::UnknownModel, "agents.planner.model.name"),
+            vec![],
+        ),
+    ] {
+        let after = Value::Object(merge::patched(&config(&base), &config(&patch)));
+        let verdict = by_team(&rules, base.clone(), &after);
+        let mut found_dependents = Vec::new();
+        if let Verdict::Refuse(violations) = &verdict {
+            found_dependents = violations
+                .iter()
+                .flat_map(|one| one.dependents.clone())
+                .collect();
+        }
+        assert_eq!(broken(verdict), expected, "rule {number}: {patch}");
+        assert_eq!(found_dependents, dependents, "rule {number}: {patch}");
+    }
+}
+
+#[test]
+fn agents_do_not_call_each_other_in_a_ring() {
+    let rules = rules(vec![], json!({}));
+    let after = json!({"agents":{"planner":{"sub_agents":{"a":true}},"a":{"sub_agents":{"b":true}},"b":{"sub_agents":{"a":true}}}});
+    let found = broken(by_team(&rules, json!({}), &after));
+    assert_eq!(
+        found,
+        [
+            (Rule::AgentCycle, "agents.a.sub_agents.b".to_owned()),
+            (Rule::AgentCycle, "agents.b.sub_agents.a".to_owned())
+        ]
+    );
+}
+
+#[test]
+fn references_to_secrets_are_checked() {
+    let rules = rules(vec![], json!({}));
+    for (text, expected) in [
+        ("${secret:known}", vec![]),
+        ("Bearer ${secret:known}", vec![]),
+        ("${OTHER}", vec![]),
+        (
+            "${secret:unknown}",
+            one(Rule::UnknownSecret, "integrations.slack.bot_token"),
+        ),
+        (
+            "${secret:}",
+            one(Rule::InvalidSecretReference, "integrations.slack.bot_token"),
+        ),
+        (
+            "${secret:known",
+            one(Rule::InvalidSecretReference, "integrations.slack.bot_token"),
+        ),
+        (
+            "${secret:a b}",
+            one(Rule::InvalidSecretReference, "integrations.slack.bot_token"),
+        ),
+    ] {
+        let after = json!({"integrations":{"slack":{"bot_token":text}}});
+        assert_eq!(
+            broken(by_team(&rules, json!({}), &after)),
+            expected,
+            "{text}"
+        );
+    }
+}
+
+#[test]
+fn approval_is_asked_for_by_any_path_with_such_a_key() {
+    let prompts = json!({"require_approval_for_prompts":true});
+    let tools = json!({"require_approval_for_tools":true});
+    for (policy, after, expected) in [
+        (
+            &prompts,
+            json!({"custom_prompt":"x"}),
+            Some((ChangeType::Prompt, "custom_prompt")),
+        ),
+        (
+            &prompts,
+            json!({"system_prompt":"x"}),
+            Some((ChangeType::Prompt, "system_prompt")),
+        ),
+        (
+            &prompts,
+            json!({"agents":{"planner":{"prompt":{"system":"x"}}}}),
+            Some((ChangeType::Prompt, "agents.planner.prompt.system")),
+        ),
+        (
+            &prompts,
+            json!({"agents":{"new":{"prompt":{"prefix":"x"}}}}),
+            Some((ChangeType::Prompt, "agents.new.prompt.prefix")),
+        ),
+        (
+            &prompts,
+            json!({"agents":{"planner":{"max_turns":9}}}),
+            None,
+        ),
+        (&prompts, json!({"enabled_tools":["think"]}), None),
+        (
+            &tools,
+            json!({"enabled_tools":["think"]}),
+            Some((ChangeType::Tools, "enabled_tools")),
+        ),
+        (
+            &tools,
+            json!({"agents":{"planner":{"tools":{"think":true}}}}),
+            Some((ChangeType::Tools, "agents.planner.tools.think")),
+        ),
+        (
+            &tools,
+            json!({"tools":{"http_get":{"allow":["evil.example"]}}}),
+            Some((ChangeType::Tools, "tools.http_get.allow")),
+        ),
+        (
+            &tools,
+            json!({"mcp_servers":{"m":{"command":"sh"}}}),
+            Some((ChangeType::Mcp, "mcp_servers.m.command")),
+        ),
+        (&tools, json!({"custom_prompt":"x"}), None),
+    ] {
+        let rules = rules(vec![], policy.clone());
+        let reason = match by_team(&rules, json!({}), &after) {
+            Verdict::Hold(reasons) => reasons
+                .first()
+                .map(|one| (one.change_type, one.path.to_string())),
+            Verdict::Apply => None,
+            Verdict::Refuse(violations) => panic!("{violations:?}"),
+        };
+        assert_eq!(
+            reason,
+            expected.map(|(kind, path)| (kind, path.to_owned())),
+            "{after}"
+        );
+    }
+    let asked = field(json!({"path":"x_budget","field_type":"number","requires_approval":true}));
+    let rules = rules(vec![asked], json!({}));
+    assert!(matches!(
+        by_team(&rules, json!({}), &json!({"x_budget":5})),
+        Verdict::Hold(_)
+    ));
+    assert_eq!(
+        broken(by_team(&rules, json!({}), &json!({"x_budget":"5"}))),
+        one(Rule::WrongType, "x_budget"),
+        "what is not allowed waits for nobody"
+    );
+}
+
+#[test]
+fn a_team_is_ready_when_everything_required_is_set() {
+    let fields = vec![
+        field(
+            json!({"path":"x_owner","field_type":"string","required":true,"display_name":"Owner"}),
+        ),
+        field(json!({"path":"x_other","field_type":"string"})),
+    ];
+    let rules = rules(
+        fields,
+        json!({"required_settings":{"x_owner":null,"correlation.enabled":true}}),
+    );
+    for (own, missing) in [
+        (json!({}), vec!["x_owner", "correlation.enabled"]),
+        (
+            json!({"x_owner":""}),
+            vec!["x_owner", "correlation.enabled"],
+        ),
+        (
+            json!({"x_owner":null,"correlation":{"enabled":false}}),
+            vec!["x_owner"],
+        ),
+        (
+            json!({"x_owner":"ada","correlation":{"enabled":true}}),
+            vec![],
+        ),
+    ] {
+        let found = readiness(&rules, &config(&own));
+        let paths: Vec<&str> = found.missing.iter().map(|one| one.path.as_str()).collect();
+        assert_eq!((paths, found.total_required), (missing, 2), "{own}");
+    }
+}
+
+#[test]
+fn bad_definitions_and_policies_are_refused() {
+    for definition in [
+        json!({"path":"","field_type":"string"}),
+        json!({"path":"a","field_type":"string","validation_regex":"("}),
+        json!({"path":"a","field_type":"string","validation_regex":"a)|(b"}),
+        json!({"path":"a","field_type":"number","min_value":2,"max_value":1}),
+        json!({"path":"a.*","field_type":"number","required":true}),
+    ] {
+        let parsed: FieldDefinition = serde_json::from_value(definition.clone()).expect("shape");
+        let made = Field::new(parsed, String::new(), jiff::Timestamp::UNIX_EPOCH);
+        assert!(made.is_err(), "{definition}");
+    }
+    for policy in [
+        json!({"locked_settings":["a..b"]}),
+        json!({"max_values":{"":1}}),
+        json!({"token_expiry_days":0}),
+        json!({"token_warn_before_days":99999}),
+    ] {
+        let parsed: SecurityPolicy = serde_json::from_value(policy.clone()).expect("shape");
+        let made = Security::new(parsed, String::new(), jiff::Timestamp::UNIX_EPOCH);
+        assert!(made.is_err(), "{policy}");
+    }
+}
+
+fn own() -> impl Strategy<Value = Value> {
+    let number = prop::option::of(0..130);
+    let text = prop::option::of("[a-z]{0,3}");
+    (number, text.clone(), text, any::<bool>()).prop_map(|(turns, tree, unknown, off)| {
+        let mut config = json!({"agents":{"planner":{"enabled":!off}}});
+        let mut put = |pointer: &str, key: &str, value: Value| {
+            if let Some(object) = config.pointer_mut(pointer).and_then(Value::as_object_mut) {
+                object.insert(key.to_owned(), value);
+            }
+        };
+        if let Some(turns) = turns {
+            put("/agents/planner", "max_turns", json!(turns));
+        }
+        if let Some(tree) = tree {
+            put("", "knowledge_tree", json!(tree));
+        }
+        if let Some(unknown) = unknown {
+            put("", &format!("unknown{unknown}"), json!(1));
+        }
+        config
+    })
+}
+
+proptest! {
+    /// What was there before never refuses a write that leaves it alone.
+    #[test]
+    fn a_write_that_changes_nothing_is_applied(own in own(), org in own()) {
+        let fields = vec![field(json!({"path":"knowledge_tree","field_type":"string","locked_at_level":"org","validation_regex":"a+"}))];
+        let rules = rules(fields, json!({"max_values":{"agents.*.max_turns":50},"require_approval_for_tools":true}));
+        let verdict = written(&rules, [org, json!({})], Kind::Team, own.clone(), &own);
+        prop_assert_eq!(verdict, Verdict::Apply);
+    }
+
+    /// What a lock names is the same before and after every write that is let through below it.
+    #[test]
+    fn nothing_that_is_applied_changes_what_is_locked(before in own(), after in own(), org in own()) {
+        let rules = rules(vec![], json!({"locked_settings":["agents.*.max_turns","knowledge_tree"]}));
+        let verdict = written(&rules, [org.clone(), json!({})], Kind::Team, before.clone(), &after);
+        if verdict == Verdict::Apply {
+            let holds = |own: &Value| {
+                let layers = [config(&org), config(own)];
+                merge::effective([&rules.shipped.defaults].into_iter().chain(&layers))
+            };
+            let (inherited, before, after) = (holds(&json!({})), holds(&before), holds(&after));
+            for path in [Path::of(["agents", "planner", "max_turns"]), Path::of(["knowledge_tree"])] {
+                let now = path.get(&after);
+                prop_assert!(now == path.get(&before) || now == path.get(&inherited), "{}", path);
+            }
+        }
+    }
+}
