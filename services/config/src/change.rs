@@ -22,6 +22,8 @@ use crate::routing::Identifier;
 pub(crate) enum What {
     Created,
     Updated,
+    Moved,
+    Renamed,
     Deleted,
     TokenIssued,
     TokenRevoked,
@@ -32,6 +34,8 @@ impl What {
         match self {
             Self::Created => "created",
             Self::Updated => "updated",
+            Self::Moved => "moved",
+            Self::Renamed => "renamed",
             Self::Deleted => "deleted",
             Self::TokenIssued => "token_issued",
             Self::TokenRevoked => "token_revoked",
@@ -40,7 +44,10 @@ impl What {
 
     /// Whether it changes what the other rooms read.
     pub(crate) const fn touches_snapshots(self) -> bool {
-        matches!(self, Self::Created | Self::Updated | Self::Deleted)
+        matches!(
+            self,
+            Self::Created | Self::Updated | Self::Moved | Self::Renamed | Self::Deleted
+        )
     }
 }
 
@@ -58,6 +65,12 @@ pub(crate) struct Change {
     pub(crate) about: String,
     pub(crate) by: String,
     pub(crate) at: Timestamp,
+    /// Of the org after the transaction; the same for all that it changed. 0: it changed no node.
+    #[serde(default)]
+    pub(crate) revision: u64,
+    /// How many nodes the transaction changed.
+    #[serde(default)]
+    pub(crate) batch: u32,
     /// Identifiers that the node claimed before or claims now.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub(crate) identifiers: BTreeSet<Identifier>,

@@ -1,21 +1,25 @@
 //! What a write may do and what follows from it. Pure.
 
-use std::collections::BTreeSet;
+mod write;
 
 use serde_json::Value;
 use tocsin_wire::{OrgId, TeamId};
 
-use crate::diff::{self, Diff};
-use crate::merge::{self, Config};
-use crate::node::{InvalidId, Kind, Lineage, Node, NodeId};
-use crate::routing::{self, Claim, Identifier, InvalidRouting};
+use crate::merge::Config;
+use crate::node::{InvalidId, NodeId};
+use crate::routing::{Claim, Identifier, InvalidRouting};
 
-/// Longest config of one node. [`MAX_LEVELS`] of these and the defaults fit into one message, and
-/// so does every team's effective config.
-pub(crate) const MAX_CONFIG_BYTES: usize = 96 * 1024;
+pub(crate) use write::{Action, Author, Effect, Known, WriteRequest, check_heaviest, write};
 
-/// Nodes from the root to a team, both counted: deeper than any company chart that we know.
-pub(crate) const MAX_LEVELS: usize = 8;
+/// Longest config of one node.
+pub(crate) const MAX_CONFIG_BYTES: usize = 256 * 1024;
+
+/// The configs from the root to a team together: these and the defaults, which are 26 KB, fit into
+/// one message, and so does every team's effective config.
+pub(crate) const MAX_LINE_BYTES: usize = 768 * 1024;
+
+/// Levels below the org; the schema refuses more.
+pub(crate) const MAX_DEPTH: usize = 64;
 
 /// Longest name of a node.
 pub(crate) const MAX_NAME_CHARS: usize = 256;
@@ -68,12 +72,26 @@ pub(crate) enum Refusal {
     #[error("{0}")]
     Parent(String),
     /// Deleting would leave nodes without a parent.
-    #[error("{node} still has {children} nodes below it; delete those first")]
+    #[error(
+        "{node} still has {children} nodes right below it: {}; delete those first, or all of it with ?recursive=true \
+         (add dry_run=true to see what would go)",
+        listed(names)
+    )]
     HasChildren {
         /// The node.
         node: NodeId,
         /// How many.
         children: usize,
+        /// The first of them.
+        names: Vec<NodeId>,
+    },
+    /// There was no such version, or the node was deleted then.
+    #[error("{node} has no version {version} to go back to; its history lists those it has")]
+    NoVersion {
+        /// The node.
+        node: NodeId,
+        /// What was asked for.
+        version: u64,
     },
     /// Somebody else wrote in between.
     #[error("{node} is at version {actual}, not {expected}; read it again and repeat the change")]
@@ -84,6 +102,10 @@ pub(crate) enum Refusal {
         expected: u64,
         /// What it is now.
         actual: u64,
+        /// The node's own config now.
+        current: Box<Config>,
+        /// What the request would have made of it.
+        yours: Box<Config>,
     },
     /// Another node of the org has it.
     #[error(
@@ -122,67 +144,17 @@ pub(crate) enum Refusal {
     /// The config cannot be stored.
     #[error("{0}")]
     Config(String),
+    /// A config is over a limit.
+    #[error("{0}")]
+    TooLarge(String),
     /// A field of the request is wrong.
     #[error("{0}")]
     Field(String),
 }
 
-/// A node that is to be created.
-#[derive(Debug, Clone, PartialEq)]
-pub(crate) struct NewNode {
-    /// Owner.
-    pub(crate) org: OrgId,
-    /// Its id.
-    pub(crate) id: NodeId,
-    /// `None` for the root of a new org only.
-    pub(crate) parent: Option<NodeId>,
-    /// What it is.
-    pub(crate) kind: Kind,
-    /// For people; the id when empty.
-    pub(crate) name: String,
-    /// What it sets from the start.
-    pub(crate) config: Config,
-}
-
-/// Checks a new node against the line of its parent (`None`: there is no such parent).
-pub(crate) fn create(new: &NewNode, parent: Option<&Lineage>) -> Result<Outcome, Refusal> {
-    check_name(&new.name)?;
-    match (new.kind, &new.parent) {
-        (Kind::Org, None) if new.id.as_str() == new.org.as_str() => {}
-        (Kind::Org, _) => {
-            return Err(Refusal::Parent(
-                "an org is a root: its node_id is its org_id and it has no parent_id".to_owned(),
-            ));
-        }
-        (_, None) => {
-            return Err(Refusal::Parent(
-                "units and teams need a parent_id: the org or a unit".to_owned(),
-            ));
-        }
-        (_, Some(id)) => check_parent(&new.org, id, parent)?,
-    }
-    outcome(
-        new.kind,
-        &Config::new(),
-        merge::patched(&Config::new(), &new.config),
-    )
-}
-
-fn check_parent(org: &OrgId, id: &NodeId, parent: Option<&Lineage>) -> Result<(), Refusal> {
-    let line = parent
-        .ok_or_else(|| Refusal::Parent(format!("org {org} has no node {id} to be the parent")))?;
-    if line.node().is_some_and(|parent| parent.kind == Kind::Team) {
-        return Err(Refusal::Parent(format!(
-            "{id} is a team; a parent is the org or a unit"
-        )));
-    }
-    if line.0.len() >= MAX_LEVELS {
-        return Err(Refusal::Parent(format!(
-            "{id} is at level {}; the tree has at most {MAX_LEVELS} levels",
-            line.0.len()
-        )));
-    }
-    Ok(())
+fn listed(names: &[NodeId]) -> String {
+    let names: Vec<&str> = names.iter().map(NodeId::as_str).collect();
+    names.join(", ")
 }
 
 fn check_name(name: &str) -> Result<(), Refusal> {
@@ -194,79 +166,15 @@ fn check_name(name: &str) -> Result<(), Refusal> {
     Ok(())
 }
 
-/// What a write leads to.
-#[derive(Debug, Clone, PartialEq)]
-pub(crate) struct Outcome {
-    /// The node's own config after it.
-    pub(crate) config: Config,
-    /// What changed.
-    pub(crate) diff: Diff,
-    /// All identifiers that the node claims after it.
-    pub(crate) claims: BTreeSet<Identifier>,
-}
-
-/// A patch of a node that the caller saw at version `expected`, or did not look at.
-pub(crate) fn patch(
-    node: &Node,
-    patch: &Config,
-    expected: Option<u64>,
-) -> Result<Outcome, Refusal> {
-    check_version(node, expected)?;
-    outcome(node.kind, &node.config, merge::patched(&node.config, patch))
-}
-
-/// Only a team that nothing hangs below is deleted.
-pub(crate) fn delete_team(
-    node: &Node,
-    children: usize,
-    expected: Option<u64>,
-) -> Result<(), Refusal> {
-    if node.kind != Kind::Team {
-        return Err(Refusal::NotATeam {
-            org: node.org.clone(),
-            node: node.id.clone(),
-        });
-    }
-    if children > 0 {
-        return Err(Refusal::HasChildren {
-            node: node.id.clone(),
-            children,
-        });
-    }
-    check_version(node, expected)
-}
-
-fn check_version(node: &Node, expected: Option<u64>) -> Result<(), Refusal> {
-    match expected {
-        Some(expected) if expected != node.version => Err(Refusal::VersionConflict {
-            node: node.id.clone(),
-            expected,
-            actual: node.version,
-        }),
-        _ => Ok(()),
-    }
-}
-
-fn outcome(kind: Kind, before: &Config, config: Config) -> Result<Outcome, Refusal> {
-    check_storable(&config)?;
-    let claims = routing::claimed(kind, &config)?;
-    let diff = diff::between(before, &config);
-    Ok(Outcome {
-        config,
-        diff,
-        claims,
-    })
-}
-
 fn check_storable(config: &Config) -> Result<(), Refusal> {
     if let Some(path) = config.iter().find_map(|(key, value)| nul_in(key, value)) {
         return Err(Refusal::Config(format!(
             "{path:?} holds U+0000, which cannot be stored; remove it"
         )));
     }
-    let bytes = Value::Object(config.clone()).to_string().len();
+    let bytes = write::bytes(config);
     if bytes > MAX_CONFIG_BYTES {
-        return Err(Refusal::Config(format!(
+        return Err(Refusal::TooLarge(format!(
             "the node's config would have {bytes} bytes; at most {MAX_CONFIG_BYTES} are allowed"
         )));
     }

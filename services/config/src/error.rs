@@ -5,6 +5,7 @@ use tocsin_kit::http_server::ServeError;
 use tocsin_store::StoreError;
 
 use crate::decide::Refusal;
+use crate::node::NodeId;
 use crate::schema::SchemaError;
 
 /// The service ended.
@@ -35,6 +36,13 @@ pub enum Error {
 pub(crate) enum OperationError {
     #[error(transparent)]
     Refused(#[from] Refusal),
+    /// One request of a batch; nothing of the batch was kept.
+    #[error("change {index} of the batch, of node {node}: {refusal}")]
+    Stopped {
+        index: usize,
+        node: NodeId,
+        refusal: Refusal,
+    },
     #[error("{operation} in schema config")]
     Query {
         operation: &'static str,
@@ -71,7 +79,10 @@ impl OperationError {
         match self {
             Self::Store(error) => error.is_transient(),
             Self::Query { source, .. } => is_unavailable(source),
-            Self::Refused(_) | Self::Corrupt { .. } | Self::Encode { .. } => false,
+            Self::Refused(_)
+            | Self::Stopped { .. }
+            | Self::Corrupt { .. }
+            | Self::Encode { .. } => false,
         }
     }
 

@@ -22,6 +22,7 @@ mod answers;
 mod change;
 mod decide;
 mod defaults;
+mod depth;
 mod diff;
 mod error;
 mod http;

@@ -136,7 +136,7 @@ impl Lineage {
 }
 
 /// All nodes of one org.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub(crate) struct Tree(BTreeMap<NodeId, Node>);
 
 impl Tree {
@@ -163,6 +163,56 @@ impl Tree {
         }
         line.reverse();
         Some(Lineage(line))
+    }
+
+    /// One node.
+    pub(crate) fn get(&self, id: &NodeId) -> Option<&Node> {
+        self.0.get(id)
+    }
+
+    /// Adds a node, or takes another state of it over.
+    pub(crate) fn put(&mut self, node: Node) {
+        self.0.insert(node.id.clone(), node);
+    }
+
+    /// Forgets a node.
+    pub(crate) fn remove(&mut self, id: &NodeId) {
+        self.0.remove(id);
+    }
+
+    /// All nodes by id.
+    pub(crate) fn nodes(&self) -> impl Iterator<Item = &Node> + '_ {
+        self.0.values()
+    }
+
+    /// The nodes right below a node.
+    pub(crate) fn children<'a>(&'a self, id: &'a NodeId) -> impl Iterator<Item = &'a Node> + 'a {
+        self.0
+            .values()
+            .filter(move |node| node.parent.as_ref() == Some(id))
+    }
+
+    /// All below a node with how far below they are, parents before children.
+    pub(crate) fn below(&self, id: &NodeId) -> Vec<(&Node, usize)> {
+        let mut children: BTreeMap<&NodeId, Vec<&Node>> = BTreeMap::new();
+        for node in self.0.values() {
+            if let Some(parent) = &node.parent {
+                children.entry(parent).or_default().push(node);
+            }
+        }
+        let mut below = Vec::new();
+        let mut level = children.remove(id).unwrap_or_default();
+        let mut depth = 1;
+        // Each list is taken once, so that a ring in bad data ends.
+        while !level.is_empty() {
+            below.extend(level.iter().map(|node| (*node, depth)));
+            depth += 1;
+            level = level
+                .iter()
+                .flat_map(|node| children.remove(&node.id).unwrap_or_default())
+                .collect();
+        }
+        below
     }
 
     /// The lines of all teams.

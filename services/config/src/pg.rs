@@ -11,7 +11,7 @@ use tocsin_store::Store;
 
 pub(crate) use rows::HistoryRow;
 pub(crate) use tokens::NewToken;
-pub(crate) use writes::{Author, PatchRequest};
+pub(crate) use writes::{Author, Mode, Outcome, Written};
 
 /// Rows that a list answers with at most; longer lists get pages with the full version of this API.
 pub(crate) const MAX_LIST: i64 = 10_000;

@@ -8,10 +8,21 @@ use tocsin_kit::Problem;
 use tocsin_wire::OrgId;
 
 use crate::decide::Refusal;
+use crate::depth;
 use crate::node::{self, NodeId};
 
 /// A JSON body. Its content type is not asked for: clients of the original API send none.
 pub(super) fn json<T: DeserializeOwned>(body: &Bytes) -> Result<T, Problem> {
+    if let Some(path) = depth::too_deep(body) {
+        return Err(Problem::new(
+            http::StatusCode::UNPROCESSABLE_ENTITY,
+            "too_deep",
+            format!(
+                "{path} goes deeper than {} levels; put less inside each other",
+                depth::MAX_NESTING
+            ),
+        ));
+    }
     serde_json::from_slice(body).map_err(|error| match error.classify() {
         Category::Data => Problem::new(
             http::StatusCode::UNPROCESSABLE_ENTITY,

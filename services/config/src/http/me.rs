@@ -13,9 +13,9 @@ use utoipa::ToSchema;
 use utoipa_axum::routes;
 
 use super::{Access, App, Caller, Routes, body, node_config};
+use crate::decide::{Action, WriteRequest};
 use crate::merge::Config;
 use crate::node::Kind;
-use crate::pg::PatchRequest;
 use crate::token::Permission;
 
 /// The table of this area.
@@ -104,22 +104,22 @@ pub(super) async fn patch(
 ) -> Result<impl IntoResponse, Problem> {
     let (org, team) = caller.team()?;
     let request: Patch = body::json(&body)?;
-    let request = PatchRequest {
-        patch: request.config,
-        expected: body::expected_version(&headers, request.expected_version)?,
-        reason: node_config::reason(request.reason)?,
-    };
-    let node = app
+    let request = WriteRequest::new(team, Action::Patch(request.config))
+        .expecting(body::expected_version(&headers, request.expected_version)?)
+        .because(node_config::reason(request.reason)?);
+    let outcome = app
         .database
-        .patch(&org, &team, &request, &caller.author(&app))
+        .write(&org, &request, &caller.author(&app))
         .await?;
+    let written = node_config::applied(outcome)?;
+    let node = written.node()?;
     let written = Written {
         node_id: node.id.to_string(),
         node_type: node.kind,
-        config: node.config,
+        config: node.config.clone(),
         version: node.version,
         updated_at: node.updated_at,
-        updated_by: node.updated_by,
+        updated_by: node.updated_by.clone(),
     };
     Ok((body::etag(node.version), Json(written)))
 }

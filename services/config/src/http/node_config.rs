@@ -17,9 +17,9 @@ use utoipa_axum::routes;
 use super::extract::{InPath, InQuery, NodePath};
 use super::nodes::NodeView;
 use super::{Access, App, Caller, Routes, Scope, body};
-use crate::decide::Refusal;
+use crate::decide::{Action, Refusal, WriteRequest};
 use crate::merge::Config;
-use crate::pg::PatchRequest;
+use crate::pg::{Outcome, Written};
 
 /// Versions that one answer holds.
 const HISTORY_DEFAULT: i64 = 50;
@@ -69,19 +69,30 @@ pub(super) async fn patch(
     body: Bytes,
 ) -> Result<impl IntoResponse, Problem> {
     let request: Patch = body::json(&body)?;
-    let request = PatchRequest {
-        patch: request.patch,
-        expected: body::expected_version(&headers, request.expected_version)?,
-        reason: reason(request.reason)?,
-    };
-    let node = app
-        .database
-        .patch(&org, &node, &request, &caller.author(&app))
-        .await?;
+    let request = WriteRequest::new(node, Action::Patch(request.patch))
+        .expecting(body::expected_version(&headers, request.expected_version)?)
+        .because(reason(request.reason)?);
+    let written = applied(
+        app.database
+            .write(&org, &request, &caller.author(&app))
+            .await?,
+    )?;
+    let node = written.node()?;
     let own = Own {
-        config: node.config,
+        config: node.config.clone(),
     };
     Ok((body::etag(node.version), Json(own)))
+}
+
+/// What was written at once.
+pub(super) fn applied(outcome: Outcome) -> Result<Box<Written>, Problem> {
+    match outcome {
+        Outcome::Applied(written) => Ok(written),
+        Outcome::Held(held) => Err(Problem::conflict(
+            "pending_approval",
+            format!("this has to be approved first, as {}", held.pending),
+        )),
+    }
 }
 
 /// A reason that can be recorded.

@@ -8,14 +8,15 @@ use axum::{Json, response::IntoResponse};
 use http::{HeaderMap, StatusCode};
 use serde::{Deserialize, Serialize};
 use tocsin_kit::Problem;
+use tocsin_wire::OrgId;
 use utoipa::ToSchema;
 use utoipa_axum::routes;
 
 use super::extract::{InPath, NodePath, OrgPath, TeamPath};
-use super::{Access, App, Caller, Routes, Scope, body};
-use crate::decide::NewNode;
+use super::{Access, App, Caller, Routes, Scope, body, node_config};
+use crate::decide::{Action, WriteRequest};
 use crate::merge::Config;
-use crate::node::{Kind, Node};
+use crate::node::{Kind, Node, NodeId};
 
 /// The table of this area.
 pub(super) fn routes() -> Routes {
@@ -71,16 +72,15 @@ pub(super) async fn create_org(
 ) -> Result<impl IntoResponse, Problem> {
     let request: CreateOrg = body::json(&body)?;
     let org = body::org(&request.org_id)?;
-    let new = NewNode {
-        id: body::node_id(&request.org_id)?,
-        org,
+    let id = body::node_id(&request.org_id)?;
+    let action = Action::Create {
         parent: None,
         kind: Kind::Org,
         name: request.name.unwrap_or_default(),
         config: Config::new(),
     };
-    let node = app.database.create(&new, &caller.author(&app)).await?;
-    Ok((StatusCode::CREATED, Json(NodeView::from(&node))))
+    let node = create_node(&app, &org, id, action, &caller).await?;
+    Ok((StatusCode::CREATED, Json(node)))
 }
 
 #[derive(Debug, Deserialize, ToSchema)]
@@ -105,9 +105,8 @@ pub(super) async fn create(
     body: Bytes,
 ) -> Result<Json<NodeView>, Problem> {
     let request: CreateNode = body::json(&body)?;
-    let new = NewNode {
-        org,
-        id: body::node_id(&request.node_id)?,
+    let id = body::node_id(&request.node_id)?;
+    let action = Action::Create {
         parent: request
             .parent_id
             .as_deref()
@@ -117,8 +116,7 @@ pub(super) async fn create(
         name: request.name.unwrap_or_default(),
         config: request.config,
     };
-    let node = app.database.create(&new, &caller.author(&app)).await?;
-    Ok(Json(NodeView::from(&node)))
+    Ok(Json(create_node(&app, &org, id, action, &caller).await?))
 }
 
 /// Nodes of an org
@@ -168,16 +166,30 @@ pub(super) async fn create_team(
 ) -> Result<impl IntoResponse, Problem> {
     let request: CreateTeam = body::optional_json(&body)?;
     let parent = request.parent_id.unwrap_or_else(|| org.to_string());
-    let new = NewNode {
-        org,
-        id: team,
+    let action = Action::Create {
         parent: Some(body::node_id(&parent)?),
         kind: Kind::Team,
         name: request.name.unwrap_or_default(),
         config: request.config,
     };
-    let node = app.database.create(&new, &caller.author(&app)).await?;
-    Ok((StatusCode::CREATED, Json(NodeView::from(&node))))
+    let node = create_node(&app, &org, team, action, &caller).await?;
+    Ok((StatusCode::CREATED, Json(node)))
+}
+
+async fn create_node(
+    app: &App,
+    org: &OrgId,
+    id: NodeId,
+    action: Action,
+    caller: &Caller,
+) -> Result<NodeView, Problem> {
+    let request = WriteRequest::new(id, action);
+    let written = node_config::applied(
+        app.database
+            .write(org, &request, &caller.author(app))
+            .await?,
+    )?;
+    Ok(NodeView::from(written.node()?))
 }
 
 /// What a deletion answers: a body, because clients of the original cannot read a 204.
@@ -199,8 +211,12 @@ pub(super) async fn delete_team(
     headers: HeaderMap,
 ) -> Result<Json<Deleted>, Problem> {
     let expected = body::expected_version(&headers, None)?;
-    app.database
-        .delete_team(&org, &team, expected, &caller.author(&app))
-        .await?;
+    app.database.team(&org, &team).await?;
+    let request = WriteRequest::new(team, Action::Delete { recursive: false }).expecting(expected);
+    node_config::applied(
+        app.database
+            .write(&org, &request, &caller.author(&app))
+            .await?,
+    )?;
     Ok(Json(Deleted { status: "deleted" }))
 }

@@ -23,6 +23,21 @@ impl From<OperationError> for Problem {
     fn from(error: OperationError) -> Self {
         match error {
             OperationError::Refused(refusal) => refusal.into(),
+            OperationError::Stopped {
+                index,
+                node,
+                refusal,
+            } => {
+                let mut problem = Self::from(refusal)
+                    .with("change", serde_json::json!(index))
+                    .with("node_id", serde_json::json!(node));
+                let detail = format!(
+                    "change {index} of the batch, of node {node}: {}",
+                    problem.detail
+                );
+                problem.detail = detail.into();
+                problem
+            }
             error if error.is_commit_unknown() => {
                 tracing::warn!(error = %ErrorChain(&error), "the outcome of a write is unknown");
                 Self::unavailable(
@@ -57,7 +72,9 @@ impl From<Refusal> for Problem {
             Refusal::NoToken { .. } => (Status::NOT_FOUND, "token_not_found"),
             Refusal::Exists { .. } => (Status::CONFLICT, "node_exists"),
             Refusal::HasChildren { .. } => (Status::CONFLICT, "node_has_children"),
-            Refusal::VersionConflict { .. } => (Status::CONFLICT, "version_conflict"),
+            Refusal::VersionConflict { .. } => (Status::CONFLICT, "stale_version"),
+            Refusal::NoVersion { .. } => (Status::NOT_FOUND, "version_not_found"),
+            Refusal::TooLarge(_) => (Status::PAYLOAD_TOO_LARGE, "too_large"),
             Refusal::IdentifierTaken { .. } => (Status::CONFLICT, "routing_conflict"),
             Refusal::NoDefaultTeam { .. } => (Status::UNPROCESSABLE_ENTITY, "no_default_team"),
             Refusal::IsDefaultTeam { .. } => (Status::CONFLICT, "is_default_team"),
@@ -72,6 +89,22 @@ impl From<Refusal> for Problem {
             Refusal::IdentifierTaken { identifier, claim } => problem
                 .with("identifier", serde_json::json!(identifier))
                 .with("owner", owner(claim)),
+            Refusal::VersionConflict {
+                expected,
+                actual,
+                current,
+                yours,
+                ..
+            } => problem
+                .with("expected_version", serde_json::json!(expected))
+                .with("current_version", serde_json::json!(actual))
+                .with("current", serde_json::json!(current))
+                .with("yours", serde_json::json!(yours)),
+            Refusal::HasChildren {
+                children, names, ..
+            } => problem
+                .with("children", serde_json::json!(names))
+                .with("children_count", serde_json::json!(children)),
             _ => problem,
         }
     }

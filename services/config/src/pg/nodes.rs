@@ -11,7 +11,7 @@ use crate::error::OperationError;
 use crate::node::{Kind, Lineage, Node, NodeId, Tree};
 
 /// Far above the levels that a tree may have: ends the walk whatever the data says.
-const WALK_LIMIT: i32 = 64;
+pub(super) const WALK_LIMIT: i32 = 100;
 
 impl Database {
     /// One node.

@@ -11,7 +11,7 @@ use super::Database;
 use crate::error::OperationError;
 use crate::routing::{Asked, Candidate, Identifier, Owner};
 
-pub(super) use claims::{Written, claim};
+pub(super) use claims::{Touched, Written, claim};
 
 /// Neighbours read on each side of a value, by its beginning and by its end.
 const NEIGHBOURS: i64 = 8;

@@ -200,6 +200,8 @@ async fn announce(
         about: token.to_string(),
         by: author.by.clone(),
         at: author.at,
+        revision: 0,
+        batch: 0,
         identifiers: Default::default(),
     };
     outbox::append(tx, &[change.message()?]).await?;

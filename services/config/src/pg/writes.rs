@@ -1,340 +1,267 @@
-//! Creating, patching and deleting nodes: each one transaction with its history row, its
-//! identifiers and its outbox row.
+//! Writing the tree: any number of requests of one org in one transaction, with their history rows,
+//! identifiers and outbox rows.
+//!
+//! A transaction first takes the org's row of `org_revisions`. So the writes of one org run one
+//! after the other, whatever nodes they touch: nothing is lost, what was judged is still true when
+//! it is stored, and two of them never wait for each other.
+
+mod known;
+mod rows;
 
 use std::collections::BTreeSet;
 
-use jiff::Timestamp;
-use jiff_sqlx::ToSqlx as _;
-use sqlx::types::Json;
 use tocsin_store::{Isolation, Tx, outbox};
-use tocsin_wire::{OrgId, TeamId};
+use tocsin_wire::OrgId;
 
-use super::{Database, nodes, routing, rows};
-use crate::change::{Change, What};
-use crate::decide::{self, NewNode, Refusal};
-use crate::diff::{self, Diff};
+use super::{Database, routing};
+use crate::change::Change;
+use crate::decide::{self, Effect, Known, WriteRequest};
 use crate::error::OperationError;
-use crate::merge::Config;
 use crate::node::{Kind, Node, NodeId};
 use crate::routing::Identifier;
 
-/// Rows are locked explicitly, so waiting for them suffices and nothing has to be repeated.
+pub(crate) use crate::decide::Author;
+
+/// The org's row is locked first, so waiting for it suffices and nothing has to be repeated.
 const ISOLATION: Isolation = Isolation::ReadCommitted;
 
-/// Who writes, and when.
-#[derive(Debug, Clone)]
-pub(crate) struct Author {
-    pub(crate) by: String,
-    pub(crate) at: Timestamp,
+/// What some requests did, or would do.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Written {
+    /// Of the org after the transaction.
+    pub(crate) revision: u64,
+    /// In the order in which they are recorded.
+    pub(crate) effects: Vec<Effect>,
+    /// The nodes and all above them, before the first and after the last effect.
+    pub(crate) before: Known,
+    pub(crate) after: Known,
 }
 
-/// A change of a node's own config.
-#[derive(Debug, Clone)]
-pub(crate) struct PatchRequest {
-    pub(crate) patch: Config,
-    pub(crate) expected: Option<u64>,
-    pub(crate) reason: String,
+/// What becomes of a request that the rules allow.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum Outcome {
+    Applied(Box<Written>),
+    /// Nothing has changed until somebody approves it.
+    Held(Held),
+}
+
+/// A change that waits for approval.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Held {
+    pub(crate) pending: uuid::Uuid,
+    /// `prompt`, `tools`, …
+    pub(crate) change_types: Vec<String>,
+}
+
+impl Written {
+    /// The node that the last request was about.
+    pub(crate) fn node(&self) -> Result<&Node, OperationError> {
+        let last = self.effects.last().map(|effect| &effect.after);
+        last.ok_or_else(|| OperationError::corrupt("nodes", "a write had no effect"))
+    }
 }
 
 impl Database {
-    /// Creates a node. Its version goes on where a namesake that was deleted stopped.
-    pub(crate) async fn create(
-        &self,
-        new: &NewNode,
-        author: &Author,
-    ) -> Result<Node, OperationError> {
-        self.store
-            .run_tx_with("create_node", ISOLATION, |tx| {
-                Box::pin(async move { create(tx, new, author).await })
-            })
-            .await
-    }
-
-    /// Patches a node's own config.
-    pub(crate) async fn patch(
+    /// Does what is asked, all or nothing; history, claims and news commit with it.
+    pub(crate) async fn write(
         &self,
         org: &OrgId,
-        node: &NodeId,
-        request: &PatchRequest,
+        request: &WriteRequest,
         author: &Author,
-    ) -> Result<Node, OperationError> {
-        self.store
-            .run_tx_with("patch_node", ISOLATION, |tx| {
-                Box::pin(async move { patch(tx, (org, node), request, author).await })
-            })
-            .await
+    ) -> Result<Outcome, OperationError> {
+        let requests = std::slice::from_ref(request);
+        self.write_all(org, requests, author, Mode::Apply).await
     }
 
-    /// Deletes a team with its config, tokens and identifiers. Its history stays.
-    pub(crate) async fn delete_team(
+    /// The same for many requests, in order; a later one sees what an earlier one did. A dry run
+    /// meets all that a write would meet, and keeps nothing.
+    pub(crate) async fn write_all(
         &self,
         org: &OrgId,
-        team: &TeamId,
-        expected: Option<u64>,
+        requests: &[WriteRequest],
         author: &Author,
-    ) -> Result<(), OperationError> {
+        mode: Mode,
+    ) -> Result<Outcome, OperationError> {
+        let name = match mode {
+            Mode::Apply => "write_config",
+            Mode::DryRun => "try_config",
+        };
         self.store
-            .run_tx_with("delete_team", ISOLATION, |tx| {
-                Box::pin(async move { delete_team(tx, (org, team), expected, author).await })
+            .run_tx_with(name, ISOLATION, |tx| {
+                Box::pin(async move {
+                    if mode == Mode::Apply {
+                        return write(tx, org, requests, author).await;
+                    }
+                    execute(tx, "savepoint dry_run").await?;
+                    let written = write(tx, org, requests, author).await?;
+                    execute(tx, "rollback to savepoint dry_run").await?;
+                    Ok(written)
+                })
             })
             .await
     }
 }
 
-async fn create(tx: &mut Tx<'_>, new: &NewNode, author: &Author) -> Result<Node, OperationError> {
-    let parent = match &new.parent {
-        Some(parent) => nodes::read_lineage(&mut **tx, &new.org, parent).await?,
-        None => None,
-    };
-    if new.kind != Kind::Org && parent.is_none() {
-        must_exist(tx, &new.org).await?;
-    }
-    let outcome = decide::create(new, parent.as_ref())?;
-    let name = if new.name.is_empty() {
-        new.id.to_string()
-    } else {
-        new.name.clone()
-    };
-    let node = Node {
-        org: new.org.clone(),
-        id: new.id.clone(),
-        parent: new.parent.clone(),
-        kind: new.kind,
-        name,
-        version: next_version(tx, &new.org, &new.id).await?,
-        config: outcome.config,
-        updated_at: author.at,
-        updated_by: author.by.clone(),
-    };
-    let parent_kind = parent
-        .as_ref()
-        .and_then(|line| line.node())
-        .map(|node| node.kind.as_str());
-    insert(tx, &node, parent_kind).await?;
-    let step = Step {
-        before: None,
-        diff: &outcome.diff,
-        reason: "",
-        what: What::Created,
-    };
-    record(tx, &node, &step).await?;
-    let touched = claim(tx, None, Some(&node)).await?;
-    announce(tx, &node, What::Created, touched).await?;
-    Ok(node)
+/// Whether a write is kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Mode {
+    Apply,
+    DryRun,
 }
 
-/// A missing org is told apart from a missing parent in it.
-async fn must_exist(tx: &mut Tx<'_>, org: &OrgId) -> Result<(), OperationError> {
-    let exists: bool =
-        sqlx::query_scalar("select exists (select from nodes where org_id = $1 and kind = 'org')")
-            .bind(org.as_str())
-            .fetch_one(&mut **tx)
-            .await
-            .map_err(OperationError::query("look for an org"))?;
-    if exists {
-        return Ok(());
-    }
-    Err(Refusal::NoOrg { org: org.clone() }.into())
-}
-
-/// Never one that was used before: message ids derive from it.
-async fn next_version(tx: &mut Tx<'_>, org: &OrgId, node: &NodeId) -> Result<u64, OperationError> {
-    let last: i64 = sqlx::query_scalar(
-        "select coalesce(max(version), 0) from node_history where org_id = $1 and node_id = $2",
-    )
-    .bind(org.as_str())
-    .bind(node.as_str())
-    .fetch_one(&mut **tx)
-    .await
-    .map_err(OperationError::query("read the last version"))?;
-    rows::version(last + 1)
-}
-
-async fn insert(
-    tx: &mut Tx<'_>,
-    node: &Node,
-    parent_kind: Option<&str>,
-) -> Result<(), OperationError> {
-    let inserted = sqlx::query(
-        "insert into nodes (org_id, node_id, kind, parent_id, parent_kind, name, version, config, \
-                            created_at, updated_at, updated_by) \
-         values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $9, $10) on conflict (org_id, node_id) do nothing",
-    )
-    .bind(node.org.as_str())
-    .bind(node.id.as_str())
-    .bind(node.kind.as_str())
-    .bind(node.parent.as_ref().map(NodeId::as_str))
-    .bind(parent_kind)
-    .bind(&node.name)
-    .bind(stored_version(node))
-    .bind(Json(&node.config))
-    .bind(node.updated_at.to_sqlx())
-    .bind(&node.updated_by)
-    .execute(&mut **tx)
-    .await
-    .map_err(OperationError::query("insert a node"))?;
-    if inserted.rows_affected() == 1 {
-        return Ok(());
-    }
-    let refusal = Refusal::Exists {
-        org: node.org.clone(),
-        node: node.id.clone(),
-    };
-    Err(refusal.into())
-}
-
-async fn patch(
-    tx: &mut Tx<'_>,
-    (org, id): (&OrgId, &NodeId),
-    request: &PatchRequest,
-    author: &Author,
-) -> Result<Node, OperationError> {
-    let before = nodes::lock(tx, org, id).await?;
-    let outcome = decide::patch(&before, &request.patch, request.expected)?;
-    let after = Node {
-        version: before.version + 1,
-        config: outcome.config,
-        updated_at: author.at,
-        updated_by: author.by.clone(),
-        ..before.clone()
-    };
-    sqlx::query(
-        "update nodes set version = $3, config = $4, updated_at = $5, updated_by = $6 \
-         where org_id = $1 and node_id = $2",
-    )
-    .bind(after.org.as_str())
-    .bind(after.id.as_str())
-    .bind(stored_version(&after))
-    .bind(Json(&after.config))
-    .bind(after.updated_at.to_sqlx())
-    .bind(&after.updated_by)
-    .execute(&mut **tx)
-    .await
-    .map_err(OperationError::query("update a node"))?;
-    let step = Step {
-        before: Some(&before.config),
-        diff: &outcome.diff,
-        reason: &request.reason,
-        what: What::Updated,
-    };
-    record(tx, &after, &step).await?;
-    let touched = claim(tx, Some(&before), Some(&after)).await?;
-    announce(tx, &after, What::Updated, touched).await?;
-    Ok(after)
-}
-
-async fn delete_team(
-    tx: &mut Tx<'_>,
-    (org, team): (&OrgId, &TeamId),
-    expected: Option<u64>,
-    author: &Author,
-) -> Result<(), OperationError> {
-    let before = nodes::lock(tx, org, team).await?;
-    let children: i64 =
-        sqlx::query_scalar("select count(*) from nodes where org_id = $1 and parent_id = $2")
-            .bind(org.as_str())
-            .bind(team.as_str())
-            .fetch_one(&mut **tx)
-            .await
-            .map_err(OperationError::query("count the nodes below a node"))?;
-    decide::delete_team(
-        &before,
-        usize::try_from(children).unwrap_or(usize::MAX),
-        expected,
-    )?;
-    // Tokens and identifiers go with it.
-    sqlx::query("delete from nodes where org_id = $1 and node_id = $2")
-        .bind(org.as_str())
-        .bind(team.as_str())
+async fn execute(tx: &mut Tx<'_>, statement: &'static str) -> Result<(), OperationError> {
+    sqlx::query(statement)
         .execute(&mut **tx)
         .await
-        .map_err(OperationError::query("delete a node"))?;
-    let gone = Node {
-        version: before.version + 1,
-        config: Config::new(),
-        updated_at: author.at,
-        updated_by: author.by.clone(),
-        ..before.clone()
-    };
-    let step = Step {
-        before: Some(&before.config),
-        diff: &diff::between(&before.config, &gone.config),
-        reason: "",
-        what: What::Deleted,
-    };
-    record(tx, &gone, &step).await?;
-    let touched = claim(tx, Some(&before), None).await?;
-    announce(tx, &gone, What::Deleted, touched).await
+        .map_err(OperationError::query("try a write"))?;
+    Ok(())
 }
 
-/// What the node claimed before or claims now.
-async fn claim(
+/// The one write path: everything that changes a node comes through here.
+pub(super) async fn write(
     tx: &mut Tx<'_>,
-    before: Option<&Node>,
-    after: Option<&Node>,
-) -> Result<BTreeSet<Identifier>, OperationError> {
-    let Some(node) = after.or(before) else {
-        return Ok(BTreeSet::new());
+    org: &OrgId,
+    requests: &[WriteRequest],
+    author: &Author,
+) -> Result<Outcome, OperationError> {
+    let revision = lock_org(tx, org).await?;
+    let before = known::load(tx, org, requests).await?;
+    let mut known = before.clone();
+    let mut effects = Vec::with_capacity(requests.len());
+    for (index, request) in requests.iter().enumerate() {
+        let judged = judge(tx, &known, request, author).await;
+        let done = judged.map_err(|error| at(requests, index, error))?;
+        known.apply(&done);
+        effects.extend(done);
+    }
+    let written = Written {
+        revision,
+        effects,
+        before,
+        after: known,
     };
-    let written = [routing::Written { before, after }];
-    let mut touched = routing::claim(tx, &node.org, &written).await?;
-    Ok(touched.remove(&node.id).unwrap_or_default())
+    store(tx, org, &written).await?;
+    Ok(Outcome::Applied(Box::new(written)))
 }
 
-/// What a history row says beyond the node.
-struct Step<'a> {
-    before: Option<&'a Config>,
-    diff: &'a Diff,
-    reason: &'a str,
-    what: What,
+/// What one request does, if rules and policy allow it.
+async fn judge(
+    _tx: &mut Tx<'_>,
+    known: &Known,
+    request: &WriteRequest,
+    author: &Author,
+) -> Result<Vec<Effect>, OperationError> {
+    let effects = decide::write(known, request, author)?;
+    // Policy is asked here: each effect has the node before and after, `known.tree` its line.
+    Ok(effects)
 }
 
-async fn record(tx: &mut Tx<'_>, after: &Node, step: &Step<'_>) -> Result<(), OperationError> {
-    let config = (step.what != What::Deleted).then_some(Json(&after.config));
-    sqlx::query(
-        "insert into node_history (org_id, node_id, version, what, previous, config, diff, \
-                                   changed_by, changed_at, reason) \
-         values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)",
+/// A batch says which of its requests is refused.
+fn at(requests: &[WriteRequest], index: usize, error: OperationError) -> OperationError {
+    match (error, requests.get(index)) {
+        (OperationError::Refused(refusal), Some(request)) if requests.len() > 1 => {
+            OperationError::Stopped {
+                index,
+                node: request.node.clone(),
+                refusal,
+            }
+        }
+        (error, _) => error,
+    }
+}
+
+/// Makes the writes of an org run one after the other, until the transaction ends. Returns the
+/// revision that this one makes.
+pub(super) async fn lock_org(tx: &mut Tx<'_>, org: &OrgId) -> Result<u64, OperationError> {
+    let revision: i64 = sqlx::query_scalar(
+        "insert into org_revisions as known (org_id, revision) values ($1, 1) \
+         on conflict (org_id) do update set revision = known.revision + 1 returning revision",
     )
-    .bind(after.org.as_str())
-    .bind(after.id.as_str())
-    .bind(stored_version(after))
-    .bind(step.what.as_str())
-    .bind(step.before.map(Json))
-    .bind(config)
-    .bind(Json(step.diff))
-    .bind(&after.updated_by)
-    .bind(after.updated_at.to_sqlx())
-    .bind(step.reason)
-    .execute(&mut **tx)
+    .bind(org.as_str())
+    .fetch_one(&mut **tx)
     .await
-    .map_err(OperationError::query("record a version"))?;
+    .map_err(OperationError::query("lock an org"))?;
+    super::rows::version(revision)
+}
+
+async fn store(tx: &mut Tx<'_>, org: &OrgId, written: &Written) -> Result<(), OperationError> {
+    let Written {
+        revision,
+        effects,
+        before,
+        after,
+    } = written;
+    if effects.len() > 1 {
+        execute(tx, "set constraints nodes_parent deferred").await?;
+    }
+    rows::store_nodes(tx, org, before, after, effects).await?;
+    rows::record(tx, org, *revision, effects).await?;
+    check_heaviest(tx, org, effects).await?;
+    let claims: Vec<routing::Written<'_>> = effects
+        .iter()
+        .map(|effect| routing::Written {
+            before: effect.before.as_ref(),
+            after: (!effect.is_deletion()).then_some(&effect.after),
+        })
+        .collect();
+    let touched = routing::claim(tx, org, &claims).await?;
+    announce(tx, *revision, effects, touched).await
+}
+
+/// What hangs below a unit or an org is not loaded; the database adds it up.
+async fn check_heaviest(
+    tx: &mut Tx<'_>,
+    org: &OrgId,
+    effects: &[Effect],
+) -> Result<(), OperationError> {
+    let grown = effects.iter().filter(|effect| {
+        let before = effect.before.as_ref();
+        effect.after.kind != Kind::Team
+            && !effect.is_deletion()
+            && before.is_some_and(|before| {
+                before.config != effect.after.config || before.parent != effect.after.parent
+            })
+    });
+    let ids: BTreeSet<&str> = grown.map(|effect| effect.after.id.as_str()).collect();
+    if ids.is_empty() {
+        return Ok(());
+    }
+    for (node, bytes) in rows::heaviest(tx, org, ids.into_iter().collect()).await? {
+        let node = NodeId::new(node)
+            .map_err(|error| OperationError::corrupt("nodes", error.to_string()))?;
+        let bytes = usize::try_from(bytes).unwrap_or(usize::MAX);
+        decide::check_heaviest(&node, bytes)?;
+    }
     Ok(())
 }
 
 /// Last in its transaction: appending holds a lock that other writers wait for.
 async fn announce(
     tx: &mut Tx<'_>,
-    node: &Node,
-    what: What,
-    identifiers: BTreeSet<Identifier>,
+    revision: u64,
+    effects: &[Effect],
+    mut touched: routing::Touched,
 ) -> Result<(), OperationError> {
-    let change = Change {
-        org: node.org.clone(),
-        node: node.id.clone(),
-        kind: node.kind,
-        version: node.version,
-        what,
-        about: String::new(),
-        by: node.updated_by.clone(),
-        at: node.updated_at,
-        identifiers,
-    };
-    outbox::append(tx, &[change.message()?]).await?;
+    let batch = u32::try_from(effects.len()).unwrap_or(u32::MAX);
+    let mut messages = Vec::with_capacity(effects.len());
+    for effect in effects {
+        let node = &effect.after;
+        let identifiers: BTreeSet<Identifier> = touched.remove(&node.id).unwrap_or_default();
+        let change = Change {
+            org: node.org.clone(),
+            node: node.id.clone(),
+            kind: node.kind,
+            version: node.version,
+            what: effect.what,
+            about: String::new(),
+            by: node.updated_by.clone(),
+            at: node.updated_at,
+            revision,
+            batch,
+            identifiers,
+        };
+        messages.push(change.message()?);
+    }
+    outbox::append(tx, &messages).await?;
     Ok(())
-}
-
-/// A version beyond what the column holds would take a write every nanosecond for 292 years.
-fn stored_version(node: &Node) -> i64 {
-    i64::try_from(node.version).unwrap_or(i64::MAX)
 }

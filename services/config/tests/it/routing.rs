@@ -335,8 +335,8 @@ async fn lookups_stay_fast_with_a_hundred_thousand_identifiers() {
     service.seed().await;
     let mut database = servers.database().await;
     for statement in [
-        "insert into nodes (org_id, node_id, kind, parent_id, parent_kind, name, version, config, created_at, updated_at, updated_by) \
-         select 'acme', 'team-' || n, 'team', 'acme', 'org', '', 1, '{}', now(), now(), '' from generate_series(1, 10000) n",
+        "insert into nodes (org_id, node_id, kind, parent_id, parent_kind, parent_depth, name, version, config, created_at, updated_at, updated_by) \
+         select 'acme', 'team-' || n, 'team', 'acme', 'org', 0, '', 1, '{}', now(), now(), '' from generate_series(1, 10000) n",
         "insert into routing_identifiers (org_id, type, value, team_id, source_id, set_by, set_at) \
          select 'acme', t.name, t.name || '-' || n, 'team-' || n, 'team-' || n, '', now() \
          from generate_series(1, 10000) n, \

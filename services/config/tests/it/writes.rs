@@ -56,11 +56,11 @@ async fn a_stale_version_is_a_conflict() {
     for (request, expected) in [
         (
             put().header("if-match", "\"1\"").json(json!({"patch":{}})),
-            (409, "version_conflict"),
+            (409, "stale_version"),
         ),
         (
             put().json(json!({"patch":{},"expected_version":9})),
-            (409, "version_conflict"),
+            (409, "stale_version"),
         ),
         (
             put().header("if-match", "x").json(json!({"patch":{}})),
