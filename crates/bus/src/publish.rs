@@ -2,9 +2,9 @@
 
 use std::error::Error as _;
 
-use async_nats::HeaderMap;
 use async_nats::jetstream::context::{PublishError as ClientError, PublishErrorKind};
 use async_nats::jetstream::{self, ErrorCode};
+use async_nats::{HeaderMap, HeaderName};
 use tocsin_wire::message::{self, Sealed};
 use tocsin_wire::proto::Envelope;
 use tocsin_wire::{Subject, limits};
@@ -146,7 +146,7 @@ impl Bus {
     ) -> Result<Published, PublishError> {
         let mut headers = HeaderMap::new();
         for (name, value) in sealed.headers {
-            headers.insert(name, value);
+            headers.insert(HeaderName::from_static(name), value);
         }
         if let Some(sequence) = expected_sequence {
             headers.insert(EXPECTED_SEQUENCE_HEADER, sequence.to_string());

@@ -93,10 +93,12 @@ pub fn hex(bytes: &[u8]) -> String {
             .copied()
             .map_or('0', char::from)
     };
-    bytes
-        .iter()
-        .flat_map(|byte| [digit(byte >> 4), digit(byte & 15)])
-        .collect()
+    let mut text = String::with_capacity(bytes.len() * 2);
+    for byte in bytes {
+        text.push(digit(byte >> 4));
+        text.push(digit(byte & 15));
+    }
+    text
 }
 
 /// First 16 hex digits of the SHA-256 of a public key.

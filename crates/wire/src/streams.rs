@@ -199,9 +199,10 @@ pub const STREAMS: &[StreamSpec] = &[
     },
 ];
 
-/// `ack_wait` of consumers whose handlers take milliseconds: long enough for a slow database,
-/// short enough that a killed reader's messages move on within the five seconds promised.
-const SHORT_ACK_WAIT: Duration = Duration::from_secs(4);
+/// `ack_wait` of readers that write batches and send no signs of life meanwhile: long enough for a
+/// slow database, short enough that a killed reader's messages move on within the five seconds
+/// promised.
+const BATCH_ACK_WAIT: Duration = Duration::from_secs(4);
 
 const fn audit(stream: &'static str, filter: &'static str) -> ConsumerSpec {
     ConsumerSpec {
@@ -209,7 +210,7 @@ const fn audit(stream: &'static str, filter: &'static str) -> ConsumerSpec {
         stream,
         filter,
         service: Audit,
-        ack_wait: SHORT_ACK_WAIT,
+        ack_wait: BATCH_ACK_WAIT,
         max_ack_pending: 2_000,
     }
 }
@@ -221,7 +222,7 @@ pub const CONSUMERS: &[ConsumerSpec] = &[
         stream: "EVENTS",
         filter: "events.>",
         service: Router,
-        ack_wait: SHORT_ACK_WAIT,
+        ack_wait: limits::WORK_ACK_WAIT,
         max_ack_pending: 1_000,
     },
     ConsumerSpec {

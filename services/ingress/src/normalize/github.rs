@@ -13,7 +13,7 @@ use tocsin_wire::proto::{ActorKind, Event, EventStatus, Severity};
 use super::{Delivery, Malformed, Normalized, OTHER, draft::Draft, read_json, utf8};
 use crate::{
     json::Text,
-    verify::github::{DELIVERY, EVENT},
+    verify::github::{DELIVERY, EVENT, SIGNATURE},
 };
 use payload::Payload;
 
@@ -63,9 +63,13 @@ fn event(delivery: Delivery<'_>, payload: &Payload<'_>) -> Event {
     describe::describe(&mut draft, native, payload);
     draft.attribute("default_branch", payload.repository.default_branch.text());
     draft.attribute("repository_id", payload.repository.id.text());
-    // The delivery's id is outside the signature: only the body tells a replay under a new one.
-    let hash = draft.body_hash();
-    draft.finish(delivery.header(DELIVERY), Some(&hash))
+    // The delivery's id is outside the signature: only the body tells a replay under a new one. The
+    // MAC that held tells bodies apart as well as their hash would; hex digits are of either case.
+    let mac = delivery.header(SIGNATURE).to_ascii_lowercase();
+    draft.finish(
+        delivery.header(DELIVERY),
+        Some(mac.as_str()).filter(|mac| !mac.is_empty()),
+    )
 }
 
 fn actor(draft: &mut Draft<'_>, payload: &Payload<'_>) {

@@ -1,6 +1,6 @@
 //! Every service on: what the whole installation keeps up with, and how soon a run starts.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -98,7 +98,7 @@ async fn sustained(installation: &Installation, rate: u64, seconds: u64) -> anyh
     let lag_at_end = installation.lag().await?;
     eventually("every consumer has caught up", SETTLE_LIMIT, || async {
         let lag = installation.lag().await?;
-        anyhow::ensure!(lag == 0, "{lag} messages are not read yet");
+        anyhow::ensure!(lag.is_empty(), "not read yet: {}", lag_text(&lag));
         anyhow::Ok(())
     })
     .await;
@@ -109,9 +109,10 @@ async fn sustained(installation: &Installation, rate: u64, seconds: u64) -> anyh
         "NOT within"
     };
     say(&format!(
-        "  {:.0}/s accepted, {}\n  lag {lag_at_end} at the end, 0 after {:.1} s ({verdict} {} s)",
+        "  {:.0}/s accepted, {}\n  lag at the end: {}; 0 after {:.1} s ({verdict} {} s)",
         sent.per_second(),
         sent.latencies,
+        lag_text(&lag_at_end),
         took.as_secs_f64(),
         CATCH_UP.as_secs()
     ));
@@ -207,8 +208,9 @@ impl Installation {
             .collect()
     }
 
-    /// Messages that some durable consumer has not acknowledged yet.
-    async fn lag(&self) -> anyhow::Result<u64> {
+    /// Messages that a durable consumer has not acknowledged yet, by `<stream>/<consumer>`; without
+    /// those that have caught up.
+    async fn lag(&self) -> anyhow::Result<BTreeMap<String, u64>> {
         let monitoring = self.bus.server.monitoring_url();
         let url = format!("{monitoring}/jsz?accounts=true&consumers=true");
         let state: Value = standins::http_client()?
@@ -225,15 +227,37 @@ impl Installation {
             name.is_some_and(|name| CONSUMERS.iter().any(|known| known.name == name))
         });
         let count = |consumer: &Value, name: &str| {
-            consumer
-                .get(name)
-                .and_then(Value::as_u64)
-                .unwrap_or_default()
+            let count = consumer.get(name).and_then(Value::as_u64);
+            count.unwrap_or_default()
+        };
+        let text = |consumer: &Value, name: &str| {
+            let text = consumer.get(name).and_then(Value::as_str);
+            text.unwrap_or_default().to_owned()
         };
         Ok(durable
-            .map(|consumer| count(consumer, "num_pending") + count(consumer, "num_ack_pending"))
-            .sum())
+            .map(|consumer| {
+                let name = format!(
+                    "{}/{}",
+                    text(consumer, "stream_name"),
+                    text(consumer, "name")
+                );
+                let unread = count(consumer, "num_pending") + count(consumer, "num_ack_pending");
+                (name, unread)
+            })
+            .filter(|(_, unread)| *unread > 0)
+            .collect())
     }
+}
+
+fn lag_text(lag: &BTreeMap<String, u64>) -> String {
+    if lag.is_empty() {
+        return "none".to_owned();
+    }
+    let each: Vec<String> = lag
+        .iter()
+        .map(|(consumer, unread)| format!("{consumer} {unread}"))
+        .collect();
+    each.join(", ")
 }
 
 fn list<'a>(value: &'a Value, name: &str) -> impl Iterator<Item = &'a Value> {
