@@ -113,7 +113,7 @@ impl Problem {
     pub fn payload_too_large(limit: usize) -> Self {
         Self::new(
             StatusCode::PAYLOAD_TOO_LARGE,
-            "payload_too_large",
+            "too_large",
             format!("the body is over the limit of {limit} bytes; send less"),
         )
     }

@@ -3,6 +3,8 @@
 mod access;
 mod auth;
 mod body;
+mod docs;
+mod edges;
 mod extract;
 mod internal;
 mod me;
@@ -15,10 +17,8 @@ mod tokens;
 
 use std::sync::Arc;
 
-use axum::Router;
-use axum::middleware::map_response;
-use axum::response::Response;
-use http::{HeaderValue, StatusCode, header};
+use axum::{Extension, Router};
+use axum::middleware::from_fn;
 use tocsin_kit::{Clock, SecretList};
 use utoipa_axum::routes;
 
@@ -45,6 +45,7 @@ pub(crate) struct App {
 pub(crate) fn routes() -> Routes {
     Routes::new()
         .add(Access::Public, routes!(health))
+        .merge(docs::routes())
         .merge(auth::routes())
         .merge(internal::routes())
         .merge(me::routes())
@@ -54,15 +55,17 @@ pub(crate) fn routes() -> Routes {
 }
 
 /// Serves them, with their description.
-pub(crate) fn router(app: Arc<App>) -> Router {
+pub(crate) fn router(app: Arc<App>) -> Result<Router, serde_json::Error> {
     let routes = routes();
-    let document = openapi::served(&routes.describe());
-    routes
+    let rendered = Arc::new(docs::Rendered::of(&routes.describe())?);
+    let router = routes
         .into_router(&app)
         .with_state(app)
-        .route("/openapi.json", document.clone())
-        .route("/api/v1/openapi.json", document)
-        .layer(map_response(challenge))
+        .layer(Extension(rendered))
+        .fallback(edges::unknown_path)
+        .method_not_allowed_fallback(edges::unknown_method)
+        .layer(from_fn(edges::finish));
+    Ok(router)
 }
 
 /// Alive
@@ -72,15 +75,4 @@ pub(crate) fn router(app: Arc<App>) -> Router {
     responses((status = 200, description = "It runs.", body = Object)))]
 async fn health() -> axum::Json<serde_json::Value> {
     axum::Json(serde_json::json!({"status": "ok"}))
-}
-
-/// RFC 9110 wants a 401 to say how to authenticate.
-async fn challenge(mut response: Response) -> Response {
-    if response.status() == StatusCode::UNAUTHORIZED {
-        let value = HeaderValue::from_static("Bearer");
-        response
-            .headers_mut()
-            .insert(header::WWW_AUTHENTICATE, value);
-    }
-    response
 }

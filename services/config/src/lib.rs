@@ -96,7 +96,8 @@ pub async fn run_on(
     if settings.admin_token.is_empty() {
         tracing::warn!("ADMIN_TOKEN is not set: the admin API refuses everybody");
     }
-    let (router, limits) = (http::router(Arc::clone(&app)), settings.limits.limits());
+    let router = http::router(Arc::clone(&app)).map_err(Error::Describe)?;
+    let limits = settings.limits.limits();
     let serving = context.clone();
     context.tasks.spawn("http", async move {
         http_server::serve(listener, router, limits, &serving).await

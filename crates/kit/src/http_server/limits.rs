@@ -25,7 +25,7 @@ pub struct Limits {
     /// From the end of the headers to the start of the response, the body's arrival included: 503
     /// `request_timeout`. `None` for servers whose handlers keep time themselves.
     pub request_timeout: Option<Duration>,
-    /// Bytes of body: 413 `payload_too_large`, at once for a declared length, else while reading.
+    /// Bytes of body: 413 `too_large`, at once for a declared length, else while reading.
     /// `None` leaves axum's own 2 MB for bodies that extractors collect.
     pub max_body: Option<usize>,
     /// Open connections; those beyond wait in the kernel's queue.

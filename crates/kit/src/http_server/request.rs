@@ -77,7 +77,7 @@ impl Requests {
 
         let status = response.status();
         if status.is_client_error() || status.is_server_error() {
-            response = Box::pin(with_problem(response, &id)).await;
+            response = Box::pin(with_problem(response, &id, self.limits.max_body)).await;
         }
         if status.is_server_error()
             && let Some(suppressed) = self.failures.permit()
@@ -177,12 +177,12 @@ impl Drop for InFlight<'_> {
 
 /// Gives an error answer the shape of a problem, and the problem its request's id. An answer with a
 /// type of its own is left as it is.
-async fn with_problem(response: Response, id: &RequestId) -> Response {
+async fn with_problem(response: Response, id: &RequestId, max_body: Option<usize>) -> Response {
     let status = response.status();
     let (mut parts, body) = response.into_parts();
     let problem = match parts.extensions.remove::<Problem>() {
         Some(problem) => problem,
-        None if is_plain(&parts.headers) => bare(status, body).await,
+        None if is_plain(&parts.headers) => bare(status, body, max_body).await,
         None => return Response::from_parts(parts, body),
     };
     let rendered = problem.into_response_for(Some(id));
@@ -202,7 +202,10 @@ fn is_plain(headers: &HeaderMap) -> bool {
 }
 
 /// The problem behind an error that a router or extractor answered with text.
-async fn bare(status: StatusCode, body: Body) -> Problem {
+async fn bare(status: StatusCode, body: Body, max_body: Option<usize>) -> Problem {
+    if let (StatusCode::PAYLOAD_TOO_LARGE, Some(limit)) = (status, max_body) {
+        return Problem::payload_too_large(limit);
+    }
     let text = axum::body::to_bytes(body, MAX_DETAIL_BYTES).await;
     let text = text
         .as_deref()

@@ -87,7 +87,10 @@ async fn a_body_over_the_limit_is_refused_declared_or_not() {
         );
         if !accepted {
             assert!(answer.starts_with("HTTP/1.1 413"), "{rest:?}: {answer}");
-            assert_eq!(body(&answer)["code"], "payload_too_large");
+            let problem = body(&answer);
+            assert_eq!(problem["code"], "too_large");
+            let detail = problem["detail"].as_str().expect("detail");
+            assert!(detail.contains("10 bytes"), "{detail}");
         }
     }
 }

@@ -1,7 +1,5 @@
 //! The description of the API (OpenAPI 3.1), as the routes give it.
 
-use axum::Json;
-use axum::response::IntoResponse;
 use serde_json::json;
 use utoipa::ToSchema;
 use utoipa::openapi::extensions::Extensions;
@@ -10,6 +8,7 @@ use utoipa::openapi::response::ResponseBuilder;
 use utoipa::openapi::security::{
     ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder, SecurityRequirement, SecurityScheme,
 };
+use utoipa::openapi::tag::TagBuilder;
 use utoipa::openapi::{
     Components, ContentBuilder, InfoBuilder, OpenApi, OpenApiBuilder, Ref, RefOr,
 };
@@ -23,6 +22,26 @@ const BEARER: &str = "bearer";
 const ADMIN_TOKEN: &str = "admin_token";
 const INTERNAL_SERVICE: &str = "internal_service";
 const INTERNAL_SECRET: &str = "internal_secret";
+
+/// Areas in the order in which a reader meets them.
+const TAGS: &[(&str, &str)] = &[
+    ("auth", "Who is calling, and single sign-on."),
+    ("me", "A team's own config and what belongs to it, for the holder of its token."),
+    ("tree", "Orgs, units and teams."),
+    ("config", "What each node sets, what holds, where it comes from, and what changed."),
+    ("bulk", "Many nodes at once: imports and exports."),
+    ("tokens", "Credentials of teams and of orgs' admins."),
+    ("policy", "Field definitions, locks, limits, and the security policy of an org."),
+    ("approvals", "Changes that wait for somebody else's consent."),
+    ("schema", "The shape of a config, and the defaults."),
+    ("secrets", "Values that go in and do not come out again."),
+    ("templates", "Ready-made configs: preview, apply, revert."),
+    ("integrations", "What a team connects to, with a live test."),
+    ("settings", "Notifications, output and other settings of orgs and teams."),
+    ("catalogue", "Agents, tools and models that configs can name."),
+    ("internal", "For other services."),
+    ("service", "The service itself."),
+];
 
 /// Every refusal and failure, as `application/problem+json` (RFC 9457). Some carry further members,
 /// such as `errors`, `current` or `owner`.
@@ -74,8 +93,13 @@ pub(super) fn skeleton() -> OpenApi {
     for (name, scheme) in schemes() {
         components.add_security_scheme(name, scheme);
     }
+    let tags = TAGS.iter().map(|(name, about)| {
+        let about = Some((*about).to_owned());
+        TagBuilder::new().name(*name).description(about).build()
+    });
     OpenApiBuilder::new()
         .info(info)
+        .tags(Some(tags))
         .components(Some(components))
         .build()
 }
@@ -162,10 +186,4 @@ fn described(access: Access) -> serde_json::Value {
             "scope": scope.as_str(),
         }),
     }
-}
-
-/// `GET /openapi.json`: rendered once, when the router is built.
-pub(super) fn served(document: &OpenApi) -> axum::routing::MethodRouter {
-    let document = serde_json::to_value(document).unwrap_or_default();
-    axum::routing::get(move || async move { Json(document).into_response() })
 }

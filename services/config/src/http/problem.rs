@@ -78,7 +78,7 @@ impl From<Refusal> for Problem {
             Refusal::IdentifierTaken { .. } => (Status::CONFLICT, "routing_conflict"),
             Refusal::NoDefaultTeam { .. } => (Status::UNPROCESSABLE_ENTITY, "no_default_team"),
             Refusal::IsDefaultTeam { .. } => (Status::CONFLICT, "is_default_team"),
-            Refusal::Id(_) => (Status::BAD_REQUEST, "invalid_id"),
+            Refusal::Id(_) => (Status::UNPROCESSABLE_ENTITY, "invalid_id"),
             Refusal::Parent(_) => (Status::BAD_REQUEST, "invalid_parent"),
             Refusal::Routing(_) => (Status::UNPROCESSABLE_ENTITY, "invalid_routing"),
             Refusal::Config(_) => (Status::BAD_REQUEST, "invalid_config"),

@@ -205,18 +205,14 @@ async fn config_is_inherited_from_the_defaults_down() {
     assert_eq!(line, ["acme", "platform", "db"]);
     assert_eq!(raw["configs"]["platform"]["entrance_agent"], "triage");
 
-    for (parent, code) in [
-        ("db", "invalid_parent"),
-        ("ops", "invalid_parent"),
-        ("Bad", "invalid_id"),
+    for (parent, expected) in [
+        ("db", (400, "invalid_parent")),
+        ("ops", (400, "invalid_parent")),
+        ("Bad", (422, "invalid_id")),
     ] {
         let body = json!({"node_id":"x","parent_id":parent,"node_type":"team"});
         let request = Request::new(Method::POST, nodes).bearer(ADMIN).json(body);
-        assert_eq!(
-            service.call(request).await.problem(),
-            (400, code),
-            "{parent}"
-        );
+        assert_eq!(service.call(request).await.problem(), expected, "{parent}");
     }
     let again = Request::new(Method::POST, "/api/v1/admin/orgs/acme/teams/db").bearer(ADMIN);
     assert_eq!(service.call(again).await.problem(), (409, "node_exists"));
