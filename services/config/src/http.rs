@@ -17,8 +17,8 @@ mod tokens;
 
 use std::sync::Arc;
 
-use axum::{Extension, Router};
 use axum::middleware::from_fn;
+use axum::{Extension, Router};
 use tocsin_kit::{Clock, SecretList};
 use utoipa_axum::routes;
 

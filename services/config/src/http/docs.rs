@@ -4,6 +4,8 @@
 mod page;
 mod shape;
 
+use std::sync::Arc;
+
 use axum::Extension;
 use axum::extract::Path;
 use axum::response::{IntoResponse, Response};
@@ -11,8 +13,6 @@ use http::{HeaderValue, StatusCode, header};
 use tocsin_kit::Problem;
 use utoipa::openapi::OpenApi;
 use utoipa_axum::routes;
-
-use std::sync::Arc;
 
 use super::{Access, Routes};
 

@@ -46,7 +46,11 @@ pub(super) async fn finish(request: Request, next: Next) -> Response {
     let headers = response.headers_mut();
     if status == StatusCode::UNAUTHORIZED {
         // RFC 9110 wants a 401 to say how to authenticate.
-        set(headers, header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        set(
+            headers,
+            header::WWW_AUTHENTICATE,
+            HeaderValue::from_static("Bearer"),
+        );
     }
     let caching = if status.is_success() && headers.contains_key(header::ETAG) {
         REVALIDATE

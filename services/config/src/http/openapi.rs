@@ -26,19 +26,37 @@ const INTERNAL_SECRET: &str = "internal_secret";
 /// Areas in the order in which a reader meets them.
 const TAGS: &[(&str, &str)] = &[
     ("auth", "Who is calling, and single sign-on."),
-    ("me", "A team's own config and what belongs to it, for the holder of its token."),
+    (
+        "me",
+        "A team's own config and what belongs to it, for the holder of its token.",
+    ),
     ("tree", "Orgs, units and teams."),
-    ("config", "What each node sets, what holds, where it comes from, and what changed."),
+    (
+        "config",
+        "What each node sets, what holds, where it comes from, and what changed.",
+    ),
     ("bulk", "Many nodes at once: imports and exports."),
     ("tokens", "Credentials of teams and of orgs' admins."),
-    ("policy", "Field definitions, locks, limits, and the security policy of an org."),
-    ("approvals", "Changes that wait for somebody else's consent."),
+    (
+        "policy",
+        "Field definitions, locks, limits, and the security policy of an org.",
+    ),
+    (
+        "approvals",
+        "Changes that wait for somebody else's consent.",
+    ),
     ("schema", "The shape of a config, and the defaults."),
     ("secrets", "Values that go in and do not come out again."),
     ("templates", "Ready-made configs: preview, apply, revert."),
     ("integrations", "What a team connects to, with a live test."),
-    ("settings", "Notifications, output and other settings of orgs and teams."),
-    ("catalogue", "Agents, tools and models that configs can name."),
+    (
+        "settings",
+        "Notifications, output and other settings of orgs and teams.",
+    ),
+    (
+        "catalogue",
+        "Agents, tools and models that configs can name.",
+    ),
     ("internal", "For other services."),
     ("service", "The service itself."),
 ];

@@ -19,7 +19,10 @@ struct Operation<'a> {
 pub(super) fn render(document: &Value) -> String {
     let areas = areas(document);
     let title = text(&document["info"]["title"]);
-    let contents: String = areas.iter().map(|(tag, area)| contents(tag, area)).collect();
+    let contents: String = areas
+        .iter()
+        .map(|(tag, area)| contents(tag, area))
+        .collect();
     let sections: String = areas
         .iter()
         .map(|(tag, area)| section(document, tag, area))

@@ -166,8 +166,16 @@ mod tests {
         }}});
         for (schema, words, value) in [
             (json!({"type": "string"}), "text", json!("text")),
-            (json!({"type": ["integer", "null"], "minimum": 3}), "whole number or null", json!(3)),
-            (json!({"enum": ["a", "b"]}), "<code>&quot;a&quot;</code> or <code>&quot;b&quot;</code>", json!("a")),
+            (
+                json!({"type": ["integer", "null"], "minimum": 3}),
+                "whole number or null",
+                json!(3),
+            ),
+            (
+                json!({"enum": ["a", "b"]}),
+                "<code>&quot;a&quot;</code> or <code>&quot;b&quot;</code>",
+                json!("a"),
+            ),
             (
                 json!({"type": "array", "items": {"$ref": "#/components/schemas/Node"}}),
                 "list of <a href=\"#shape-Node\">Node</a>",

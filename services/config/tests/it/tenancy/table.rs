@@ -1,0 +1,81 @@
+//! Who may call what, written down by people. A route that is not here fails the test.
+
+/// Who a route is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum For {
+    /// No credential needed.
+    Everybody,
+    /// Any good credential.
+    Known,
+    /// Other services.
+    Services,
+    /// Admins of everything.
+    GlobalAdmins,
+    /// Admins of everything, and those of the path's org.
+    Admins,
+    /// A team with this permission.
+    Team(&'static str),
+    /// The same, or an admin of one org.
+    TeamOrItsAdmins(&'static str),
+}
+
+use For::{Admins, Everybody, GlobalAdmins, Known, Services, Team};
+
+pub(super) const TABLE: &[(&str, &str, For)] = &[
+    ("GET", "/health", Everybody),
+    ("GET", "/openapi.json", Everybody),
+    ("GET", "/api/v1/openapi.json", Everybody),
+    ("GET", "/docs", Everybody),
+    ("GET", "/docs/{asset}", Everybody),
+    //
+    ("GET", "/api/v1/auth/me", Known),
+    ("POST", "/api/v1/internal/routing/lookup", Services),
+    //
+    ("GET", "/api/v1/config/me", Team("config:read")),
+    ("GET", "/api/v1/config/me/effective", Team("config:read")),
+    ("PATCH", "/api/v1/config/me", Team("config:write")),
+    //
+    ("POST", "/api/v1/admin/orgs", GlobalAdmins),
+    ("GET", "/api/v1/admin/orgs/{org}/nodes", Admins),
+    ("POST", "/api/v1/admin/orgs/{org}/nodes", Admins),
+    ("GET", "/api/v1/admin/orgs/{org}/nodes/{node}", Admins),
+    (
+        "GET",
+        "/api/v1/admin/orgs/{org}/nodes/{node}/config",
+        Admins,
+    ),
+    (
+        "PUT",
+        "/api/v1/admin/orgs/{org}/nodes/{node}/config",
+        Admins,
+    ),
+    ("GET", "/api/v1/admin/orgs/{org}/nodes/{node}/raw", Admins),
+    (
+        "GET",
+        "/api/v1/admin/orgs/{org}/nodes/{node}/effective",
+        Admins,
+    ),
+    ("GET", "/api/v1/admin/orgs/{org}/nodes/{node}/audit", Admins),
+    ("POST", "/api/v1/admin/orgs/{org}/teams/{team}", Admins),
+    ("DELETE", "/api/v1/admin/orgs/{org}/teams/{team}", Admins),
+    (
+        "GET",
+        "/api/v1/admin/orgs/{org}/teams/{team}/tokens",
+        Admins,
+    ),
+    (
+        "POST",
+        "/api/v1/admin/orgs/{org}/teams/{team}/tokens",
+        Admins,
+    ),
+    (
+        "DELETE",
+        "/api/v1/admin/orgs/{org}/teams/{team}/tokens/{token}",
+        Admins,
+    ),
+    (
+        "POST",
+        "/api/v1/admin/orgs/{org}/teams/{team}/tokens/{token}/revoke",
+        Admins,
+    ),
+];
