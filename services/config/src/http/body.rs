@@ -11,11 +11,6 @@ use crate::decide::Refusal;
 use crate::depth;
 use crate::node::{self, NodeId};
 
-/// How deep the parser follows a body, and how it says that it stopped. Its error has no kind of its
-/// own for that.
-const MAX_DEPTH: usize = 127;
-const TOO_DEEP: &str = "recursion limit exceeded";
-
 /// A JSON body. Its content type is not asked for: clients of the original API send none.
 pub(super) fn json<T: DeserializeOwned>(body: &Bytes) -> Result<T, Problem> {
     if let Some(path) = depth::too_deep(body) {
@@ -29,15 +24,6 @@ pub(super) fn json<T: DeserializeOwned>(body: &Bytes) -> Result<T, Problem> {
         ));
     }
     serde_json::from_slice(body).map_err(|error| match error.classify() {
-        Category::Syntax if error.to_string().starts_with(TOO_DEEP) => Problem::new(
-            http::StatusCode::UNPROCESSABLE_ENTITY,
-            "too_deep",
-            format!(
-                "the body nests deeper than {MAX_DEPTH} levels at line {} column {}",
-                error.line(),
-                error.column()
-            ),
-        ),
         Category::Data => Problem::new(
             http::StatusCode::UNPROCESSABLE_ENTITY,
             "invalid_body",
@@ -128,15 +114,5 @@ mod tests {
         assert_eq!(code("["), Err((400, "invalid_json".into())));
         assert_eq!(code("{}"), Err((422, "invalid_body".into())));
         assert_eq!(code(""), Err((400, "invalid_json".into())));
-    }
-
-    #[test]
-    fn a_body_has_a_deepest_level() {
-        for (depth, expected) in [(MAX_DEPTH, None), (MAX_DEPTH + 1, Some("too_deep"))] {
-            let text = format!("{}{}", "[".repeat(depth), "]".repeat(depth));
-            let read = json::<serde_json::Value>(&Bytes::from(text));
-            let code = read.err().map(|problem| problem.code);
-            assert_eq!(code.as_deref(), expected, "{depth}");
-        }
     }
 }
