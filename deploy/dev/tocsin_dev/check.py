@@ -100,6 +100,10 @@ def _test(arguments: list[str], runner: list[str], environment: dict[str, str]) 
     # End-to-end tests start the programs as people do, so they have to be there.
     checks.run("programs", ["cargo", "build", "--workspace", "--bins"], environment)
     if not arguments:
+        # Not for its figures, which mean nothing without optimisation: what is measured must work.
+        folder = places.target() / "debug"
+        smoke = environment | {"TOCSIN_BIN_DIR": str(folder)}
+        checks.run("bench smoke", [str(folder / "tocsin-bench"), "--smoke"], smoke)
         checks.run("doc tests", ["cargo", "test", "--workspace", "--doc", "--quiet"], environment)
         checks.show()
     # Last, so that the run ends with the runner's own summary.
