@@ -72,6 +72,11 @@ def test(arguments: list[str]) -> int:
     client = tools.python_with_nats(required=in_ci)
     if client:
         environment["TOCSIN_PYTHON"] = str(client)
+    fuzzer = tools.schemathesis(required=in_ci)
+    if fuzzer:
+        environment["TOCSIN_SCHEMATHESIS"] = str(fuzzer)
+        # Five minutes with its start and its report; at home a sample, unless TOCSIN_FUZZ_SECONDS says otherwise.
+        line(f"  the API is fuzzed for {environment.get('TOCSIN_FUZZ_SECONDS') or ('240' if in_ci else '45')} s")
     runner = _runner(in_ci)
     if os.environ.get("DATABASE_URL") or os.environ.get("TOCSIN_TEST_DATABASE_URL"):
         line("  tests make their databases in the server of DATABASE_URL")

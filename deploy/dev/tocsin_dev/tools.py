@@ -8,13 +8,14 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
-from typing import Optional
+from typing import Optional, Sequence
 
 from . import places
 from .say import Failure, Step, step, warn
 
 REQUIREMENTS = Path(__file__).resolve().parents[1] / "requirements.txt"
 CLIENT_REQUIREMENTS = REQUIREMENTS.with_name("requirements-client.txt")
+FUZZ_REQUIREMENTS = REQUIREMENTS.with_name("requirements-fuzz.txt")
 NATS_MINIMUM = (2, 15)
 POSTGRES_MINIMUM = 15
 NATS_FROM_SOURCE = "github.com/nats-io/nats-server/v2@v2.15.2"
@@ -146,24 +147,37 @@ def _pip(current: Step) -> list[str]:
 
 def python_with_nats(required: bool) -> Optional[Path]:
     """A Python with nats-py, for the test that looks at the bus as a client in another language would."""
-    home = places.TOOLS / "nats-py"
+    return _own_venv("nats-py", CLIENT_REQUIREMENTS, "python", required, "the test with nats-py is skipped")
+
+
+def schemathesis(required: bool) -> Optional[Path]:
+    """The program that fuzzes the HTTP API of config against its description. It needs Python 3.11."""
+    why = "the API is not fuzzed"
+    return _own_venv("schemathesis", FUZZ_REQUIREMENTS, "schemathesis", required, why, ["--require-hashes"])
+
+
+# fmt: off
+def _own_venv(name: str, requirements: Path, program: str, required: bool, otherwise: str, flags: Sequence[str] = ()) -> Optional[Path]:
+    # fmt: on
+    """A program out of a venv of its own, so that what it needs meets nothing else's needs."""
+    home = places.TOOLS / name
     python, done = home / "bin" / "python", home / "installed"
-    pins = CLIENT_REQUIREMENTS.read_text()
+    pins = requirements.read_text()
     if done.exists() and done.read_text() == pins:
-        return python
+        return home / "bin" / program
     places.prepare()
     try:
-        with step("install nats-py into a venv of its own"):
+        with step(f"install {name} into a venv of its own"):
             _run([sys.executable, "-m", "venv", str(home)], "python could not make a venv")
-            pip = [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
-            _run([*pip, "-r", str(CLIENT_REQUIREMENTS)], "pip could not install nats-py")
+            pip = [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", *flags]
+            _run([*pip, "-r", str(requirements)], f"pip could not install {name}")
             done.write_text(pins)
     except Failure as failure:
         if required:
             raise
-        warn(f"{failure.what.splitlines()[0]}; the test with nats-py is skipped")
+        warn(f"{failure.what.splitlines()[0]}; {otherwise}")
         return None
-    return python
+    return home / "bin" / program
 
 
 def psql() -> Optional[Path]:

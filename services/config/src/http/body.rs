@@ -23,24 +23,32 @@ pub(super) fn json<T: DeserializeOwned>(body: &Bytes) -> Result<T, Problem> {
             ),
         ));
     }
+    // Derived readers of structs take a list of their fields for one.
+    if body.trim_ascii_start().starts_with(b"[") {
+        return Err(wrong_shape("it is a list, not an object"));
+    }
     serde_json::from_slice(body).map_err(|error| match error.classify() {
-        Category::Data => Problem::new(
-            http::StatusCode::UNPROCESSABLE_ENTITY,
-            "invalid_body",
-            format!("the body does not have the expected shape: {error}"),
-        ),
+        Category::Data => wrong_shape(&error.to_string()),
         Category::Syntax | Category::Eof | Category::Io => {
             Problem::bad_request("invalid_json", format!("the body is not JSON: {error}"))
         }
     })
 }
 
-/// The same, where an empty body means that nothing is said.
+fn wrong_shape(why: &str) -> Problem {
+    Problem::new(
+        http::StatusCode::UNPROCESSABLE_ENTITY,
+        "invalid_body",
+        format!("the body does not have the expected shape: {why}"),
+    )
+}
+
+/// The same, where an empty body, or null, means that nothing is said.
 pub(super) fn optional_json<T: DeserializeOwned + Default>(body: &Bytes) -> Result<T, Problem> {
     if body.trim_ascii().is_empty() {
         return Ok(T::default());
     }
-    json(body)
+    Ok(json::<Option<T>>(body)?.unwrap_or_default())
 }
 
 pub(super) fn org(text: &str) -> Result<OrgId, Problem> {
@@ -79,6 +87,8 @@ pub(super) fn etag(version: u64) -> [(http::HeaderName, String); 1] {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use super::*;
 
     #[test]
@@ -107,12 +117,13 @@ mod tests {
     #[test]
     fn broken_json_is_told_apart_from_a_wrong_shape() {
         let code = |text: &'static str| {
-            json::<Vec<u8>>(&Bytes::from_static(text.as_bytes()))
+            json::<BTreeMap<String, u8>>(&Bytes::from_static(text.as_bytes()))
                 .map_err(|problem| (problem.status.as_u16(), problem.code))
         };
-        assert_eq!(code("[1]"), Ok(vec![1]));
-        assert_eq!(code("["), Err((400, "invalid_json".into())));
-        assert_eq!(code("{}"), Err((422, "invalid_body".into())));
+        assert_eq!(code(r#"{"a":1}"#), Ok([("a".to_owned(), 1)].into()));
+        assert_eq!(code("{"), Err((400, "invalid_json".into())));
+        assert_eq!(code(r#"{"a":"x"}"#), Err((422, "invalid_body".into())));
+        assert_eq!(code(" [1]"), Err((422, "invalid_body".into())));
         assert_eq!(code(""), Err((400, "invalid_json".into())));
     }
 }

@@ -9,6 +9,8 @@ use serde::de::{DeserializeOwned, Error as _};
 use serde::{Deserialize, Deserializer};
 use tocsin_kit::Problem;
 use tocsin_wire::{OrgId, TeamId};
+use utoipa::openapi::RefOr;
+use utoipa::openapi::schema::{ObjectBuilder, Schema, Type};
 
 use crate::node::{self, NodeId};
 
@@ -60,13 +62,34 @@ impl<S: Send + Sync, T: DeserializeOwned + Send> FromRequestParts<S> for InQuery
     }
 }
 
+/// How ids of orgs, units and teams look in the description: `#[schema(value_type = Id)]`.
+pub(super) struct Id;
+
+impl utoipa::PartialSchema for Id {
+    fn schema() -> RefOr<Schema> {
+        let schema = ObjectBuilder::new()
+            .schema_type(Type::String)
+            .pattern(Some(ID_PATTERN))
+            .description(Some(
+                "The id of an org, unit or team. `shared` and `unrouted` are reserved.",
+            ))
+            .examples(["payments"]);
+        RefOr::T(Schema::Object(schema.build()))
+    }
+}
+
+impl utoipa::ToSchema for Id {}
+
+/// The rule that `tocsin_wire::token` checks.
+const ID_PATTERN: &str = "^[a-z0-9][a-z0-9_-]{0,62}$";
+
 /// `…/orgs/{org}`
 #[derive(Debug, Deserialize, utoipa::IntoParams)]
 #[into_params(parameter_in = Path)]
 pub(super) struct OrgPath {
     /// The org.
     #[serde(deserialize_with = "org")]
-    #[param(value_type = String, example = "acme")]
+    #[param(value_type = Id, example = "acme")]
     pub(super) org: OrgId,
 }
 
@@ -76,11 +99,11 @@ pub(super) struct OrgPath {
 pub(super) struct NodePath {
     /// The org.
     #[serde(deserialize_with = "org")]
-    #[param(value_type = String, example = "acme")]
+    #[param(value_type = Id, example = "acme")]
     pub(super) org: OrgId,
     /// A node of it: the org itself, a unit or a team.
     #[serde(deserialize_with = "node_id")]
-    #[param(value_type = String, example = "payments")]
+    #[param(value_type = Id, example = "payments")]
     pub(super) node: NodeId,
 }
 
@@ -90,11 +113,11 @@ pub(super) struct NodePath {
 pub(super) struct TeamPath {
     /// The org.
     #[serde(deserialize_with = "org")]
-    #[param(value_type = String, example = "acme")]
+    #[param(value_type = Id, example = "acme")]
     pub(super) org: OrgId,
     /// A team of it.
     #[serde(deserialize_with = "node_id")]
-    #[param(value_type = String, example = "payments")]
+    #[param(value_type = Id, example = "payments")]
     pub(super) team: TeamId,
 }
 
@@ -104,11 +127,11 @@ pub(super) struct TeamPath {
 pub(super) struct TokenPath {
     /// The org.
     #[serde(deserialize_with = "org")]
-    #[param(value_type = String, example = "acme")]
+    #[param(value_type = Id, example = "acme")]
     pub(super) org: OrgId,
     /// A team of it.
     #[serde(deserialize_with = "node_id")]
-    #[param(value_type = String, example = "payments")]
+    #[param(value_type = Id, example = "payments")]
     pub(super) team: TeamId,
     /// The token's id.
     #[param(example = "0195d2f0-0000-7000-8000-000000000000")]

@@ -12,7 +12,7 @@ use tocsin_wire::OrgId;
 use utoipa::ToSchema;
 use utoipa_axum::routes;
 
-use super::extract::{InPath, NodePath, OrgPath, TeamPath};
+use super::extract::{Id, InPath, NodePath, OrgPath, TeamPath};
 use super::{Access, App, Caller, Routes, Scope, body, node_config};
 use crate::decide::{Action, WriteRequest};
 use crate::merge::Config;
@@ -57,6 +57,7 @@ impl From<&Node> for NodeView {
 
 #[derive(Debug, Deserialize, ToSchema)]
 pub(super) struct CreateOrg {
+    #[schema(value_type = Id)]
     org_id: String,
     name: Option<String>,
 }
@@ -85,7 +86,9 @@ pub(super) async fn create_org(
 
 #[derive(Debug, Deserialize, ToSchema)]
 pub(super) struct CreateNode {
+    #[schema(value_type = Id)]
     node_id: String,
+    #[schema(value_type = Option<Id>)]
     parent_id: Option<String>,
     node_type: Kind,
     name: Option<String>,
@@ -146,6 +149,7 @@ pub(super) async fn read_node(
 #[derive(Debug, Default, Deserialize, ToSchema)]
 pub(super) struct CreateTeam {
     name: Option<String>,
+    #[schema(value_type = Option<Id>)]
     parent_id: Option<String>,
     #[serde(default)]
     #[schema(value_type = Object)]

@@ -1,7 +1,6 @@
 //! The description of the API (OpenAPI 3.1), as the routes give it.
 
 use serde_json::json;
-use utoipa::ToSchema;
 use utoipa::openapi::extensions::Extensions;
 use utoipa::openapi::path::Operation;
 use utoipa::openapi::response::ResponseBuilder;
@@ -12,14 +11,17 @@ use utoipa::openapi::tag::TagBuilder;
 use utoipa::openapi::{
     Components, ContentBuilder, InfoBuilder, OpenApi, OpenApiBuilder, Ref, RefOr,
 };
+use utoipa::{PartialSchema as _, ToSchema};
 
 use super::access::Access;
+use super::extract::Id;
 
 /// The name of the answer to everything that fails.
 const PROBLEM: &str = "Problem";
 
-const BEARER: &str = "bearer";
+const TEAM_TOKEN: &str = "team_token";
 const ADMIN_TOKEN: &str = "admin_token";
+const ADMIN_HEADER: &str = "admin_header";
 const INTERNAL_SERVICE: &str = "internal_service";
 const INTERNAL_SECRET: &str = "internal_secret";
 
@@ -91,13 +93,12 @@ pub(super) fn skeleton() -> OpenApi {
         ))
         .build();
     let mut components = Components::new();
-    let mut schemas = Vec::new();
-    ProblemBody::schemas(&mut schemas);
-    components.schemas.extend(schemas);
-    components.schemas.insert(
-        PROBLEM.to_owned(),
-        <ProblemBody as utoipa::PartialSchema>::schema(),
-    );
+    for (name, schema) in [
+        (PROBLEM.to_owned(), ProblemBody::schema()),
+        (Id::name().into_owned(), Id::schema()),
+    ] {
+        components.schemas.insert(name, schema);
+    }
     let content = ContentBuilder::new()
         .schema(Some(Ref::from_schema_name(PROBLEM)))
         .build();
@@ -122,23 +123,30 @@ pub(super) fn skeleton() -> OpenApi {
         .build()
 }
 
-fn schemes() -> [(&'static str, SecurityScheme); 4] {
-    let bearer = HttpBuilder::new()
-        .scheme(HttpAuthScheme::Bearer)
-        .description(Some(
-            "A token of a team, of an org's admin or of a global admin.",
-        ))
-        .build();
+fn schemes() -> [(&'static str, SecurityScheme); 5] {
+    let bearer = |what: &str| {
+        let scheme = HttpBuilder::new().scheme(HttpAuthScheme::Bearer);
+        SecurityScheme::Http(scheme.description(Some(what)).build())
+    };
     let header = |name: &str, what: &str| {
         SecurityScheme::ApiKey(ApiKey::Header(ApiKeyValue::with_description(name, what)))
     };
     [
-        (BEARER, SecurityScheme::Http(bearer)),
+        (
+            TEAM_TOKEN,
+            bearer("A team's token, or one of an identity provider for a team."),
+        ),
         (
             ADMIN_TOKEN,
+            bearer(
+                "A token of a global admin or of an org's admin, or one of an identity provider for an admin.",
+            ),
+        ),
+        (
+            ADMIN_HEADER,
             header(
                 "X-Admin-Token",
-                "An admin's token, where Authorization is not free.",
+                "The same, where Authorization is not free.",
             ),
         ),
         (
@@ -175,11 +183,11 @@ pub(super) fn complete(operation: &mut Operation, access: Access) {
     operation.security = Some(match access {
         Access::Public => Vec::new(),
         Access::Internal => vec![by(INTERNAL_SERVICE).add(INTERNAL_SECRET, no_scopes.clone())],
-        Access::Team(_) => vec![by(BEARER)],
-        Access::Anybody
-        | Access::GlobalAdmin(_)
-        | Access::Admin(_)
-        | Access::TeamOrOrgAdmin(..) => vec![by(BEARER), by(ADMIN_TOKEN)],
+        Access::Team(_) => vec![by(TEAM_TOKEN)],
+        Access::GlobalAdmin(_) | Access::Admin(_) => vec![by(ADMIN_TOKEN), by(ADMIN_HEADER)],
+        Access::Anybody | Access::TeamOrOrgAdmin(..) => {
+            vec![by(TEAM_TOKEN), by(ADMIN_TOKEN), by(ADMIN_HEADER)]
+        }
     });
     let extensions = operation.extensions.get_or_insert_with(Extensions::default);
     extensions.insert("x-access".to_owned(), described(access));

@@ -5,6 +5,7 @@
     reason = "a test's tasks end with its runtime"
 )]
 
+mod fuzz;
 mod openapi;
 mod outage;
 mod publishing;

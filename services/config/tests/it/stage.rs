@@ -142,6 +142,11 @@ impl Service {
         let _aborted = self.context.tasks.wait(Duration::ZERO).await;
     }
 
+    /// Where it listens, for clients of another make.
+    pub(crate) fn base(&self) -> &str {
+        &self.base
+    }
+
     pub(crate) async fn call(&self, request: Request<'_>) -> Answer {
         let url = format!("{}{}", self.base, request.path);
         let mut builder = self
