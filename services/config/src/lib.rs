@@ -26,6 +26,7 @@ mod depth;
 mod diff;
 mod error;
 mod http;
+mod integrations;
 mod lookup;
 mod merge;
 mod node;
@@ -35,6 +36,7 @@ mod publish;
 mod routing;
 mod schema;
 mod settings;
+mod templates;
 mod token;
 
 use std::sync::Arc;
