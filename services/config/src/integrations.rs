@@ -130,9 +130,16 @@ pub(crate) fn values(config: &Config, integration: &str) -> Config {
     let mut values = Config::new();
     for nested in NESTED {
         let nested = own.get(nested).and_then(Value::as_object);
-        values.extend(nested.into_iter().flatten().map(|(key, value)| (key.clone(), value.clone())));
+        values.extend(
+            nested
+                .into_iter()
+                .flatten()
+                .map(|(key, value)| (key.clone(), value.clone())),
+        );
     }
-    let flat = own.iter().filter(|(key, _)| !NESTED.contains(&key.as_str()));
+    let flat = own
+        .iter()
+        .filter(|(key, _)| !NESTED.contains(&key.as_str()));
     values.extend(flat.map(|(key, value)| (key.clone(), value.clone())));
     values
 }
@@ -201,7 +208,10 @@ impl Integration {
                 });
             };
             if let Some(expected) = field.misfit(value) {
-                return Err(InvalidValue::Misfit { path: path(), expected });
+                return Err(InvalidValue::Misfit {
+                    path: path(),
+                    expected,
+                });
             }
         }
         Ok(())
@@ -215,7 +225,9 @@ impl Field {
             return None;
         }
         if !self.allowed_values.is_empty() {
-            let fits = value.as_str().is_some_and(|text| self.allowed_values.iter().any(|one| one == text));
+            let fits = value
+                .as_str()
+                .is_some_and(|text| self.allowed_values.iter().any(|one| one == text));
             return (!fits).then(|| format!("one of {}", self.allowed_values.join(", ")));
         }
         let text = value.as_str();
@@ -230,13 +242,18 @@ impl Field {
                 "an address that begins with https:// or http:// and holds no user or password",
             ),
             FieldType::Email => (
-                text.is_some_and(|text| text.split_once('@').is_some_and(|(user, host)| !user.is_empty() && !host.is_empty())),
+                text.is_some_and(|text| {
+                    text.split_once('@')
+                        .is_some_and(|(user, host)| !user.is_empty() && !host.is_empty())
+                }),
                 "an e-mail address",
             ),
             FieldType::Number => (value.is_number(), "a number"),
             FieldType::Boolean => (value.is_boolean(), "true or false"),
             FieldType::Array => (
-                value.as_array().is_some_and(|items| items.iter().all(Value::is_string)),
+                value
+                    .as_array()
+                    .is_some_and(|items| items.iter().all(Value::is_string)),
                 "a list of strings",
             ),
         };

@@ -88,7 +88,10 @@ impl Integration {
         let missing = self.missing(values);
         if !missing.is_empty() {
             return Err(Unready::Missing(
-                missing.into_iter().map(|name| format!("integrations.{}.{name}", self.id)).collect(),
+                missing
+                    .into_iter()
+                    .map(|name| format!("integrations.{}.{name}", self.id))
+                    .collect(),
             ));
         }
         let unsendable = |what: &str| Unready::Unsendable(what.to_owned());
@@ -110,7 +113,8 @@ impl Integration {
             headers.push((name, value));
         }
         Ok(Call {
-            method: Method::from_bytes(probe.method.as_bytes()).map_err(|_| unsendable("method"))?,
+            method: Method::from_bytes(probe.method.as_bytes())
+                .map_err(|_| unsendable("method"))?,
             url,
             headers,
             body: probe.body.clone(),
@@ -130,7 +134,10 @@ impl Integration {
             body.pointer(&expected.pointer).unwrap_or(&Value::Null) == &expected.equals
         });
         let success = status.is_success() && expected;
-        let told = probe.error.as_ref().and_then(|pointer| body.pointer(pointer)?.as_str());
+        let told = probe
+            .error
+            .as_ref()
+            .and_then(|pointer| body.pointer(pointer)?.as_str());
         let told = told.map(|text| text.chars().take(MAX_VENDOR_TEXT).collect::<String>());
         let name = &self.name;
         let message = match (success, told) {
@@ -145,11 +152,18 @@ impl Integration {
         let mut details = Config::new();
         details.insert("status".to_owned(), status.as_u16().into());
         if success {
-            details.extend(probe.details.iter().filter_map(|(name, pointer)| {
-                Some((name.clone(), part(body, pointer)?))
-            }));
+            details.extend(
+                probe
+                    .details
+                    .iter()
+                    .filter_map(|(name, pointer)| Some((name.clone(), part(body, pointer)?))),
+            );
         }
-        Verdict { success, message, details }
+        Verdict {
+            success,
+            message,
+            details,
+        }
     }
 
     /// The text with the values of its fields, or their defaults; `None` when one has neither. A
@@ -178,8 +192,13 @@ impl Integration {
     }
 
     fn named_in(&self, template: &str) -> Vec<String> {
-        let names = template.split('{').skip(1).filter_map(|part| part.split_once('}'));
-        names.map(|(name, _)| format!("integrations.{}.{name}", self.id)).collect()
+        let names = template
+            .split('{')
+            .skip(1)
+            .filter_map(|part| part.split_once('}'));
+        names
+            .map(|(name, _)| format!("integrations.{}.{name}", self.id))
+            .collect()
     }
 }
 
@@ -187,7 +206,9 @@ fn part(body: &Value, pointer: &str) -> Option<Value> {
     match pointer.strip_suffix('#') {
         Some(list) => Some(body.pointer(list)?.as_array()?.len().into()),
         None => match body.pointer(pointer)? {
-            Value::String(text) => Some(Value::String(text.chars().take(MAX_VENDOR_TEXT).collect())),
+            Value::String(text) => {
+                Some(Value::String(text.chars().take(MAX_VENDOR_TEXT).collect()))
+            }
             Value::Null => None,
             other => Some(other.clone()),
         },
