@@ -11,8 +11,8 @@ use crate::schema::SchemaError;
 /// The service ended.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The shipped defaults are broken: a fault of the build.
-    #[error("the system defaults in this program are not a JSON object")]
+    /// A shipped data file is broken: a fault of the build.
+    #[error("a data file in this program (defaults, templates, integrations, catalogue) is broken")]
     Defaults(#[source] serde_json::Error),
     /// The shipped schema is broken: a fault of the build.
     #[error("the config schema in this program cannot be used")]

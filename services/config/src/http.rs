@@ -13,17 +13,19 @@ mod nodes;
 mod openapi;
 mod problem;
 mod routes;
+mod templates;
 mod tokens;
 
 use std::sync::Arc;
 
 use axum::middleware::from_fn;
 use axum::{Extension, Router};
-use tocsin_kit::{Clock, SecretList};
+use tocsin_kit::{Clock, HttpClient, SecretList};
 use utoipa_axum::routes;
 
 use crate::merge::Config;
 use crate::pg::Database;
+use crate::shipped::Shipped;
 
 pub(crate) use access::{Access, AccessSettings, Caller, CallerKind, Proof, Scope};
 pub(crate) use routes::Routes;
@@ -39,6 +41,9 @@ pub(crate) struct App {
     pub(crate) internal_secrets: SecretList,
     /// Whether admins need `admin:*`.
     pub(crate) require_admin_star: bool,
+    pub(crate) shipped: Shipped,
+    /// For addresses that tenants name: guarded.
+    pub(crate) http: HttpClient,
 }
 
 /// The table of all routes: each area has its own.
@@ -51,6 +56,7 @@ pub(crate) fn routes() -> Routes {
         .merge(me::routes())
         .merge(node_config::routes())
         .merge(nodes::routes())
+        .merge(templates::routes())
         .merge(tokens::routes())
 }
 

@@ -36,6 +36,7 @@ mod publish;
 mod routing;
 mod schema;
 mod settings;
+mod shipped;
 mod templates;
 mod token;
 
@@ -93,6 +94,8 @@ pub async fn run_on(
         admin_tokens: settings.admin_token.clone(),
         peppers: settings.token_pepper.clone(),
         internal_secrets: settings.internal_service_secret.clone(),
+        shipped: shipped::Shipped::read().map_err(Error::Defaults)?,
+        http: context.http.clone(),
         require_admin_star: settings.access.require_admin_star,
     });
     if settings.admin_token.is_empty() {

@@ -4,14 +4,16 @@
 mod nodes;
 mod routing;
 mod rows;
+mod templates;
 mod tokens;
 mod writes;
 
 use tocsin_store::Store;
 
 pub(crate) use rows::HistoryRow;
+pub(crate) use templates::{Application, Chosen, Follow, Followed, Left, Stored, Usage};
 pub(crate) use tokens::NewToken;
-pub(crate) use writes::{Author, Mode, Outcome, Written};
+pub(crate) use writes::{Author, Held, Mode, Outcome, Written};
 
 /// Rows that a list answers with at most; longer lists get pages with the full version of this API.
 pub(crate) const MAX_LIST: i64 = 10_000;
