@@ -13,7 +13,7 @@ use utoipa::ToSchema;
 use utoipa_axum::routes;
 
 use super::extract::{Id, InPath, NodePath, OrgPath, TeamPath};
-use super::{Access, App, Caller, Routes, Scope, body, node_config};
+use super::{Access, App, Caller, Routes, Scope, body, node_config, templates};
 use crate::decide::{Action, WriteRequest};
 use crate::merge::Config;
 use crate::node::{Kind, Node, NodeId};
@@ -40,6 +40,9 @@ pub(super) struct NodeView {
     node_type: Kind,
     name: String,
     version: u64,
+    /// Of a new org: whether it follows the template for new orgs.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    template_applied: Option<bool>,
 }
 
 impl From<&Node> for NodeView {
@@ -51,6 +54,7 @@ impl From<&Node> for NodeView {
             node_type: node.kind,
             name: node.name.clone(),
             version: node.version,
+            template_applied: None,
         }
     }
 }
@@ -187,6 +191,17 @@ async fn create_node(
     action: Action,
     caller: &Caller,
 ) -> Result<NodeView, Problem> {
+    if let Action::Create {
+        kind: Kind::Org, ..
+    } = &action
+    {
+        let (outcome, is_applied) = templates::create_org(app, org, id, action, caller).await?;
+        let written = node_config::applied(outcome)?;
+        return Ok(NodeView {
+            template_applied: Some(is_applied),
+            ..NodeView::from(written.node()?)
+        });
+    }
     let request = WriteRequest::new(id, action);
     let written = node_config::applied(
         app.database

@@ -19,12 +19,13 @@ use uuid::Uuid;
 
 use super::extract::{InPath, InQuery, NodePath};
 use super::{Access, App, Caller, Routes, Scope, body};
+use crate::decide::{Action, WriteRequest};
 use crate::diff::{self, Diff};
 use crate::integrations;
 use crate::merge::{self, Config};
 use crate::node::NodeId;
-use crate::pg::{Application, Chosen, Follow, Followed, Held, Left, Stored, Usage};
-use crate::templates::Template;
+use crate::pg::{Application, Chosen, Follow, Followed, Held, Left, Outcome, Stored, Usage};
+use crate::templates::{self, Template};
 use crate::token::Permission;
 
 /// The table of this area.
@@ -374,6 +375,66 @@ async fn apply(
         version: Some(after.version),
         disabled_agents: disabled,
     }))
+}
+
+/// Creates an org that follows the template for new orgs from its first version on; an org that comes
+/// with a config of its own keeps to that. Whether it follows the template.
+pub(super) async fn create_org(
+    app: &App,
+    org: &OrgId,
+    id: NodeId,
+    action: Action,
+    caller: &Caller,
+) -> Result<(Outcome, bool), Problem> {
+    let author = caller.author(app);
+    let template = app.shipped.template(templates::OF_NEW_ORGS);
+    let (
+        Action::Create {
+            parent,
+            kind,
+            name,
+            config,
+        },
+        Some(template),
+    ) = (&action, template)
+    else {
+        let request = WriteRequest::new(id, action);
+        return Ok((app.database.write(org, &request, &author).await?, false));
+    };
+    if !config.is_empty() {
+        let request = WriteRequest::new(id, action);
+        return Ok((app.database.write(org, &request, &author).await?, false));
+    }
+    let built_in = app.shipped.built_in_agents();
+    let applied = templates::apply(&template.template, config, &app.defaults, &built_in);
+    let request = WriteRequest::new(
+        id.clone(),
+        Action::Create {
+            parent: parent.clone(),
+            kind: *kind,
+            name: name.clone(),
+            config: applied.config,
+        },
+    )
+    .because(format!(
+        "Template {} version {} applied",
+        template.slug, template.version
+    ));
+    let chosen = Chosen {
+        id: template.slug.clone(),
+        template: template.clone(),
+    };
+    let follow = Follow {
+        org,
+        node: &id,
+        chosen: &chosen,
+        application: random::time_ordered_id(author.at),
+        defaults: &app.defaults,
+        built_in: &built_in,
+        expected: None,
+    };
+    let outcome = app.database.create_org(&request, &follow, &author).await?;
+    Ok((outcome, true))
 }
 
 fn waits(name: &str, held: &Held) -> String {

@@ -12,6 +12,7 @@ mod publishing;
 mod routing;
 mod schema;
 mod stage;
+mod templates;
 mod tenancy;
 mod tokens;
 mod writes;

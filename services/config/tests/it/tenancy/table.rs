@@ -35,6 +35,56 @@ pub(super) const TABLE: &[(&str, &str, For)] = &[
     ("GET", "/api/v1/config/me/effective", Team("config:read")),
     ("PATCH", "/api/v1/config/me", Team("config:write")),
     //
+    ("GET", "/api/v1/templates", Known),
+    ("GET", "/api/v1/templates/{template}", Known),
+    (
+        "GET",
+        "/api/v1/team/templates/{template}/preview",
+        Team("config:read"),
+    ),
+    (
+        "POST",
+        "/api/v1/team/templates/{template}/apply",
+        Team("config:write"),
+    ),
+    ("GET", "/api/v1/team/template", Team("config:read")),
+    ("DELETE", "/api/v1/team/template", Team("config:write")),
+    ("GET", "/api/v1/admin/templates", GlobalAdmins),
+    ("POST", "/api/v1/admin/templates", GlobalAdmins),
+    ("GET", "/api/v1/admin/templates/{template}", GlobalAdmins),
+    ("PUT", "/api/v1/admin/templates/{template}", GlobalAdmins),
+    ("DELETE", "/api/v1/admin/templates/{template}", GlobalAdmins),
+    (
+        "POST",
+        "/api/v1/admin/templates/{template}/apply",
+        GlobalAdmins,
+    ),
+    (
+        "GET",
+        "/api/v1/admin/templates/{template}/analytics",
+        GlobalAdmins,
+    ),
+    (
+        "GET",
+        "/api/v1/admin/orgs/{org}/nodes/{node}/template",
+        Admins,
+    ),
+    (
+        "DELETE",
+        "/api/v1/admin/orgs/{org}/nodes/{node}/template",
+        Admins,
+    ),
+    (
+        "GET",
+        "/api/v1/admin/orgs/{org}/nodes/{node}/templates/{template}/preview",
+        Admins,
+    ),
+    (
+        "POST",
+        "/api/v1/admin/orgs/{org}/nodes/{node}/templates/{template}/apply",
+        Admins,
+    ),
+    //
     ("POST", "/api/v1/admin/orgs", GlobalAdmins),
     ("GET", "/api/v1/admin/orgs/{org}/nodes", Admins),
     ("POST", "/api/v1/admin/orgs/{org}/nodes", Admins),
