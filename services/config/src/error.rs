@@ -8,6 +8,11 @@ use crate::decide::Refusal;
 use crate::node::NodeId;
 use crate::schema::SchemaError;
 
+/// Why the master keys cannot be used.
+#[derive(Debug, thiserror::Error)]
+#[error(transparent)]
+pub struct MasterKeysError(#[from] crate::secrets::master::MasterKeyError);
+
 /// The service ended.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -29,6 +34,9 @@ pub enum Error {
     /// The port is taken.
     #[error("open the HTTP port")]
     Listen(#[source] ServeError),
+    /// MASTER_KEY_FILE or MASTER_KEYS is wrong.
+    #[error("read the master keys")]
+    MasterKeys(#[source] MasterKeysError),
     /// Identity, streams or buckets are missing.
     #[error("join the bus")]
     Bus(#[source] BusError),
@@ -46,6 +54,8 @@ pub(crate) enum OperationError {
         node: NodeId,
         refusal: Refusal,
     },
+    #[error(transparent)]
+    Secret(#[from] crate::secrets::SecretRefusal),
     #[error("{operation} in schema config")]
     Query {
         operation: &'static str,
@@ -84,6 +94,7 @@ impl OperationError {
             Self::Query { source, .. } => is_unavailable(source),
             Self::Refused(_)
             | Self::Stopped { .. }
+            | Self::Secret(_)
             | Self::Corrupt { .. }
             | Self::Encode { .. } => false,
         }

@@ -14,6 +14,7 @@ mod openapi;
 mod problem;
 mod routes;
 mod templates;
+mod secrets;
 mod tokens;
 
 use std::sync::Arc;
@@ -26,6 +27,7 @@ use utoipa_axum::routes;
 use crate::merge::Config;
 use crate::pg::Database;
 use crate::shipped::Shipped;
+use crate::secrets::master::Vault;
 
 pub(crate) use access::{Access, AccessSettings, Caller, CallerKind, Proof, Scope};
 pub(crate) use routes::Routes;
@@ -39,6 +41,8 @@ pub(crate) struct App {
     pub(crate) admin_tokens: SecretList,
     pub(crate) peppers: SecretList,
     pub(crate) internal_secrets: SecretList,
+    /// Where master keys come from.
+    pub(crate) vault: Vault,
     /// Whether admins need `admin:*`.
     pub(crate) require_admin_star: bool,
     pub(crate) shipped: Shipped,
@@ -57,6 +61,7 @@ pub(crate) fn routes() -> Routes {
         .merge(node_config::routes())
         .merge(nodes::routes())
         .merge(templates::routes())
+        .merge(secrets::routes())
         .merge(tokens::routes())
 }
 

@@ -5,6 +5,7 @@ mod nodes;
 mod routing;
 mod rows;
 mod templates;
+mod secrets;
 mod tokens;
 mod writes;
 
@@ -12,6 +13,9 @@ use tocsin_store::Store;
 
 pub(crate) use rows::HistoryRow;
 pub(crate) use templates::{Application, Chosen, Follow, Followed, Left, Stored, Usage};
+pub(crate) use secrets::{
+    NewSecret, SecretHistoryRow, StoredSecret, known_names, refused as secret_refused,
+};
 pub(crate) use tokens::NewToken;
 pub(crate) use writes::{Author, Held, Mode, Outcome, Written};
 

@@ -52,6 +52,8 @@ pub(crate) enum PublishingError {
     Write(#[source] KeyValueError),
     #[error("key {key} changed again and again while it was written")]
     Contended { key: String },
+    #[error(transparent)]
+    Secrets(#[from] crate::secrets::publish::SealingError),
     #[error("tell what changed")]
     Tell(#[source] PublishError),
 }

@@ -7,6 +7,7 @@ use tocsin_kit::settings::HttpListen;
 use tocsin_store::StoreSettings;
 
 use crate::http::AccessSettings;
+use crate::secrets::SecretSettings;
 
 /// Flags and environment of config.
 #[derive(Clone, Debug, clap::Args)]
@@ -35,6 +36,9 @@ pub struct Settings {
 
     #[command(flatten)]
     pub access: AccessSettings,
+
+    #[command(flatten)]
+    pub secrets: SecretSettings,
 
     /// Token of the global admin; several, comma-separated, while one is replaced. Without it the
     /// admin API refuses everybody.

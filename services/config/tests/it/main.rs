@@ -11,6 +11,7 @@ mod outage;
 mod publishing;
 mod routing;
 mod schema;
+mod secrets;
 mod stage;
 mod templates;
 mod tenancy;
