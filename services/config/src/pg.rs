@@ -4,18 +4,16 @@
 mod nodes;
 mod routing;
 mod rows;
-mod templates;
 mod secrets;
+mod templates;
 mod tokens;
 mod writes;
 
 use tocsin_store::Store;
 
 pub(crate) use rows::HistoryRow;
+pub(crate) use secrets::{NewSecret, SecretHistoryRow, StoredSecret, refused as secret_refused};
 pub(crate) use templates::{Application, Chosen, Follow, Followed, Left, Stored, Usage};
-pub(crate) use secrets::{
-    NewSecret, SecretHistoryRow, StoredSecret, known_names, refused as secret_refused,
-};
 pub(crate) use tokens::NewToken;
 pub(crate) use writes::{Author, Held, Mode, Outcome, Written};
 

@@ -84,6 +84,9 @@ pub(crate) enum SecretRefusal {
         expected: u64,
         actual: u64,
     },
+    /// A config that is to be saved refers to what is not there.
+    #[error("{}", bad.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
+    References { bad: Vec<usage::BadReference> },
     /// Deleting it would leave references without a value.
     #[error(
         "secret {name} is used by {}; remove those references first, or delete with force=true",

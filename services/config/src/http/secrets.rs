@@ -547,6 +547,16 @@ impl From<SecretRefusal> for Problem {
             SecretRefusal::VersionConflict { actual, .. } => {
                 Self::conflict("version_conflict", detail).with("current", actual)
             }
+            SecretRefusal::References { bad } => {
+                let errors = bad.iter().map(|one| serde_json::json!(one));
+                let errors: serde_json::Value = errors.collect();
+                Self::new(
+                    StatusCode::UNPROCESSABLE_ENTITY,
+                    "invalid_secret_reference",
+                    detail,
+                )
+                .with("errors", errors)
+            }
             SecretRefusal::Referenced { used_by, .. } => {
                 let used_by = used_by.iter().map(|one| serde_json::json!(one));
                 let used_by: serde_json::Value = used_by.collect();

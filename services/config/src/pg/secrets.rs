@@ -18,7 +18,7 @@ use crate::secrets::envelope::{self, AtRest, EnvelopeError, Randomness};
 use crate::secrets::master::MasterKeys;
 use crate::secrets::{MAX_PER_NODE, SecretFacts, SecretRefusal, random};
 
-pub(crate) use usage::known_names;
+pub(super) use usage::check_references;
 
 /// Rows whose data keys one transaction of a rotation wraps anew: it holds their locks for some
 /// milliseconds.
@@ -164,6 +164,8 @@ impl Database {
         self.store
             .run_tx_with("delete_secret", Isolation::ReadCommitted, |tx| {
                 Box::pin(async move {
+                    // No config of the org changes until this ends, so none begins to refer to it.
+                    usage::hold_configs(tx, org).await?;
                     let owner = nodes::lock(tx, org, node).await?;
                     let present = present(tx, &owner, name, expected).await?;
                     if !force {
@@ -574,6 +576,9 @@ async fn announce(
         about: format!("{}@{}", facts.name, facts.version),
         by: facts.updated_by.clone(),
         at: facts.updated_at,
+        // It changes no node.
+        revision: 0,
+        batch: 0,
         identifiers: Default::default(),
     };
     outbox::append(tx, &[change.message()?]).await?;

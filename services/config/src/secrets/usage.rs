@@ -6,7 +6,7 @@ use std::fmt;
 use serde::Serialize;
 use serde_json::Value;
 use tocsin_wire::SecretName;
-use tocsin_wire::sealed::{self, Reference};
+use tocsin_wire::sealed::{self, MalformedReference, Reference};
 
 use crate::merge::Config;
 use crate::node::NodeId;
@@ -31,47 +31,70 @@ impl fmt::Display for Use {
 }
 
 /// A reference in a config that is to be saved and that cannot hold.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum BadReference {
-    /// Not `${secret:name}`.
-    #[error(transparent)]
-    Malformed(#[from] sealed::MalformedReference),
-    /// No node of the line has such a secret.
-    #[error(
-        "{path}: there is no secret {name} at this node or above it; set it first, with \
-         `tocsin secrets set` or PUT …/secrets/{name}"
-    )]
-    Unknown {
-        /// Where.
-        path: String,
-        /// Which.
-        name: SecretName,
-    },
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, thiserror::Error)]
+#[error("{node_id}: {path}: {why}")]
+pub(crate) struct BadReference {
+    /// Whose config.
+    pub(crate) node_id: NodeId,
+    /// Where in it.
+    pub(crate) path: String,
+    /// What to do.
+    #[serde(rename = "message")]
+    pub(crate) why: String,
 }
 
-impl BadReference {
-    /// Where it stands.
-    pub(crate) fn path(&self) -> &str {
-        match self {
-            Self::Malformed(error) => &error.path,
-            Self::Unknown { path, .. } => path,
-        }
+/// What a config refers to: good and malformed references.
+#[derive(Debug, Default)]
+pub(crate) struct Found {
+    good: Vec<Reference>,
+    malformed: Vec<MalformedReference>,
+}
+
+impl Found {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.good.is_empty() && self.malformed.is_empty()
     }
 }
 
-/// Names of the secrets that a config refers to.
-pub(crate) fn names(config: &Config) -> BTreeSet<SecretName> {
-    let (found, _) = sealed::references(&Value::Object(config.clone()));
-    found.into_iter().map(|one| one.name).collect()
+/// The references of a config, without those that stood there `before`.
+pub(crate) fn references(config: &Config, before: Option<&Config>) -> Found {
+    let all = |config: &Config| sealed::references(&Value::Object(config.clone()));
+    let (mut good, mut malformed) = all(config);
+    if let Some(before) = before.filter(|_| !good.is_empty() || !malformed.is_empty()) {
+        let (known_good, known_malformed) = all(before);
+        good.retain(|one| !known_good.contains(one));
+        malformed.retain(|one| !known_malformed.contains(one));
+    }
+    Found { good, malformed }
 }
 
-/// Checks the references of a config that is to be saved; `known` are the names that may be used
-/// there. Empty when all hold.
-pub(crate) fn check(config: &Config, known: &BTreeSet<SecretName>) -> Vec<BadReference> {
-    let (found, malformed) = sealed::references(&Value::Object(config.clone()));
-    let unknown = found.into_iter().filter(|one| !known.contains(&one.name));
-    let unknown = unknown.map(|Reference { path, name }| BadReference::Unknown { path, name });
-    let malformed = malformed.into_iter().map(BadReference::Malformed);
+/// Which of them cannot hold at `node`, where secrets of the names `known` may be used. Empty when
+/// all do.
+pub(crate) fn check(
+    node: &NodeId,
+    found: Found,
+    known: &BTreeSet<SecretName>,
+) -> Vec<BadReference> {
+    let bad = |path: String, why: String| BadReference {
+        node_id: node.clone(),
+        path,
+        why,
+    };
+    let malformed = found.malformed.into_iter().map(|one| {
+        let why = one.to_string();
+        bad(one.path, why)
+    });
+    let unknown = found
+        .good
+        .into_iter()
+        .filter(|one| !known.contains(&one.name))
+        .map(|Reference { path, name }| {
+            let why = format!(
+                "there is no secret {name} at this node or above it; set it first, with \
+                 `tocsin secrets set` or PUT …/secrets/{name}"
+            );
+            bad(path, why)
+        });
     malformed.chain(unknown).collect()
 }
 
@@ -162,17 +185,25 @@ mod tests {
     #[test]
     fn a_reference_needs_its_secret_and_its_form() {
         let known = BTreeSet::from([name("slack")]);
-        let said = |value: Value| {
-            let found = check(&config(value), &known);
-            found.iter().map(ToString::to_string).collect::<Vec<_>>()
+        let said = |value: Value, before: Value| {
+            let found = references(&config(value), Some(&config(before)));
+            let bad = check(&NodeId::new("pay").expect("id"), found, &known);
+            bad.iter().map(ToString::to_string).collect::<Vec<_>>()
         };
-        assert_eq!(said(json!({"a": "${secret:slack}", "b": "plain"})), [""; 0]);
-        let found = said(json!({"a": {"b": ["${secret:pager}"]}, "c": "${secret:Slack}"}));
-        assert!(found[0].starts_with("c: a reference is"), "{found:?}");
+        let nothing = || json!({});
+        assert_eq!(
+            said(json!({"a": "${secret:slack}", "b": "plain"}), nothing()),
+            [""; 0]
+        );
+        let wrong = json!({"a": {"b": ["${secret:pager}"]}, "c": "${secret:Slack}"});
+        let found = said(wrong.clone(), nothing());
+        assert!(found[0].starts_with("pay: c: a reference is"), "{found:?}");
         assert!(
-            found[1].starts_with("a.b.0: there is no secret pager at this node"),
+            found[1].starts_with("pay: a.b.0: there is no secret pager at this node"),
             "{found:?}"
         );
+        // What stood there before is not in the way of another change.
+        assert_eq!(said(wrong.clone(), wrong), [""; 0]);
     }
 
     #[test]

@@ -271,7 +271,9 @@ async fn bad_requests_say_what_is_wrong_and_never_repeat_a_value() {
 #[tokio::test]
 async fn without_a_master_key_nothing_is_stored_and_all_else_works() {
     let servers = Servers::start().await;
-    let service = Service::ready(servers.settings()).await;
+    let mut none = servers.settings();
+    none.secrets.master_keys = tocsin_kit::SecretList::default();
+    let service = Service::ready(none).await;
     service.seed().await;
     let answer = put(&service, &path("acme", "sre", "key"), json!({"value": "x"})).await;
     assert_eq!(answer.problem(), (503, "master_key_not_configured"));
@@ -439,4 +441,41 @@ pub(crate) async fn boxes(config: &Bus, key: &str) -> usize {
         Some(tocsin_wire::proto::envelope::Body::SecretRecord(record)) => record.boxes.len(),
         _ => 0,
     }
+}
+
+#[tokio::test]
+async fn a_config_may_only_refer_to_secrets_that_are_there() {
+    let servers = Servers::start().await;
+    let service = Service::ready(servers.settings()).await;
+    service.seed().await;
+    let key = |text: &str| json!({"integrations": {"openai": {"api_key": text}}});
+    for (reference, message) in [
+        ("${secret:openai}", "there is no secret openai at this node"),
+        ("${secret:Open AI}", "a reference is ${secret:name}"),
+        ("${secret:openai", "a reference is ${secret:name}"),
+    ] {
+        let answer = service.patch("acme", "sre", key(reference)).await;
+        assert_eq!(answer.problem(), (422, "invalid_secret_reference"));
+        let error = &answer.body["errors"][0];
+        assert_eq!(error["path"], "integrations.openai.api_key");
+        let said = error["message"].as_str().expect("text");
+        assert!(said.starts_with(message), "{said}");
+    }
+    // A secret of another team does not count; one above does, and a team may bring its own to what
+    // the org says for all.
+    set(&service, "acme", "web", "openai", "of web").await;
+    let answer = service.patch("acme", "sre", key("${secret:openai}")).await;
+    assert_eq!(answer.problem(), (422, "invalid_secret_reference"));
+    let answer = service.patch("acme", "acme", key("${secret:openai}")).await;
+    assert_eq!(answer.status, 200, "{answer:?}");
+    set(&service, "acme", "acme", "slack", "of acme").await;
+    let answer = service.patch("acme", "sre", key("x ${secret:slack}")).await;
+    assert_eq!(answer.status, 200, "{answer:?}");
+    // Other changes are not held up by what has become dangling.
+    let path = format!("{}?force=true", path("acme", "acme", "slack"));
+    let forced = Request::new(Method::DELETE, &path).bearer(ADMIN);
+    assert_eq!(service.call(forced).await.status, 200);
+    let answer = service.patch("acme", "sre", json!({"a": 1})).await;
+    assert_eq!(answer.status, 200, "{answer:?}");
+    service.stop().await;
 }

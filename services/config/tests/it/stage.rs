@@ -43,6 +43,8 @@ impl Servers {
             "pepper",
             "--internal-service-secret",
             INTERNAL,
+            "--master-keys",
+            crate::secrets::OLD_KEY,
             "--signing-key-file",
             "unused",
             "--signing-root-file",

@@ -9,6 +9,7 @@ use tocsin_wire::sealed::REFERENCE;
 use tocsin_wire::{OrgId, SecretName};
 
 use super::super::{Database, nodes};
+use crate::decide::{Effect, Known};
 use crate::error::OperationError;
 use crate::merge::Config;
 use crate::node::{Node, NodeId};
@@ -60,31 +61,62 @@ impl Database {
     }
 }
 
+/// Refuses configs that begin to refer to secrets which are not there, or whose references are
+/// malformed. `known` is the tree before the effects; a reference that was there already is not in
+/// the way of other changes, unless its node moves.
+pub(in crate::pg) async fn check_references(
+    tx: &mut Tx<'_>,
+    known: &Known,
+    effects: &[Effect],
+) -> Result<(), OperationError> {
+    let mut bad = Vec::new();
+    for effect in effects.iter().filter(|effect| !effect.is_deletion()) {
+        let node = &effect.after;
+        let before = effect.before.as_ref();
+        let has_moved = before.is_some_and(|before| before.parent != node.parent);
+        let found = match before.filter(|_| !has_moved) {
+            Some(before) if before.config == node.config => continue,
+            before => usage::references(&node.config, before.map(|before| &before.config)),
+        };
+        if found.is_empty() {
+            continue;
+        }
+        let names = known_names(tx, known, node).await?;
+        bad.extend(usage::check(&node.id, found, &names));
+    }
+    if bad.is_empty() {
+        return Ok(());
+    }
+    Err(SecretRefusal::References { bad }.into())
+}
+
 /// Names that a config of `node` may refer to: of the node and those above it; for an org or a unit
 /// also those of all nodes below, which may each bring their own.
-pub(crate) async fn known_names(
+async fn known_names(
     tx: &mut Tx<'_>,
-    org: &OrgId,
-    node: &NodeId,
+    known: &Known,
+    node: &Node,
 ) -> Result<BTreeSet<SecretName>, OperationError> {
+    let above = node.parent.as_ref().and_then(|id| known.tree.lineage(id));
+    let mut line: Vec<&str> = above
+        .iter()
+        .flat_map(|line| line.ids())
+        .map(NodeId::as_str)
+        .collect();
+    line.push(node.id.as_str());
     let names: Vec<String> = sqlx::query_scalar(
-        "with recursive line (node_id, parent_id, up) as ( \
-             select node_id::text, parent_id::text, 0 from nodes where org_id = $1 and node_id = $2 \
-             union all \
-             select parent.node_id::text, parent.parent_id::text, line.up + 1 \
-             from line join nodes parent on parent.org_id = $1 and parent.node_id = line.parent_id \
-             where line.up < $3), \
-         below (node_id, depth) as ( \
-             select node_id::text, 0 from nodes where org_id = $1 and node_id = $2 \
+        "with recursive below (node_id, depth) as ( \
+             select node_id::text, 0 from nodes where org_id = $1 and node_id = $2 and kind <> 'team' \
              union all \
              select child.node_id::text, below.depth + 1 \
              from below join nodes child on child.org_id = $1 and child.parent_id = below.node_id \
-             where below.depth < $3) \
+             where below.depth < $4) \
          select distinct name from secrets where org_id = $1 \
-             and (node_id in (select node_id from line) or node_id in (select node_id from below))",
+             and (node_id = any($3) or node_id in (select node_id from below))",
     )
-    .bind(org.as_str())
-    .bind(node.as_str())
+    .bind(node.org.as_str())
+    .bind(node.id.as_str())
+    .bind(line)
     .bind(WALK_LIMIT)
     .fetch_all(&mut **tx)
     .await
@@ -94,6 +126,16 @@ pub(crate) async fn known_names(
         .map(SecretName::new)
         .collect::<Result<_, _>>();
     names.map_err(|error| OperationError::corrupt("secrets", error.to_string()))
+}
+
+/// Writes of the org's configs wait until this transaction ends.
+pub(super) async fn hold_configs(tx: &mut Tx<'_>, org: &OrgId) -> Result<(), OperationError> {
+    sqlx::query("select from org_revisions where org_id = $1 for update")
+        .bind(org.as_str())
+        .execute(&mut **tx)
+        .await
+        .map_err(OperationError::query("hold an org's configs"))?;
+    Ok(())
 }
 
 /// Refuses to leave references without a value. One of the same name above takes their place.
