@@ -13,8 +13,8 @@ mod nodes;
 mod openapi;
 mod problem;
 mod routes;
-mod templates;
 mod secrets;
+mod templates;
 mod tokens;
 
 use std::sync::Arc;
@@ -26,8 +26,8 @@ use utoipa_axum::routes;
 
 use crate::merge::Config;
 use crate::pg::Database;
-use crate::shipped::Shipped;
 use crate::secrets::master::Vault;
+use crate::shipped::Shipped;
 
 pub(crate) use access::{Access, AccessSettings, Caller, CallerKind, Proof, Scope};
 pub(crate) use routes::Routes;
