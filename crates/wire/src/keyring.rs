@@ -159,11 +159,6 @@ impl KeyRing {
         true
     }
 
-    /// Whose signature counts.
-    pub fn root(&self) -> &PublicKey {
-        &self.root
-    }
-
     /// Every record, by key id.
     pub fn records(&self) -> impl Iterator<Item = &KeyRecord> {
         self.records.values()

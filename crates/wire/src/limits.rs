@@ -33,3 +33,7 @@ pub const MAX_RETRY_DELAY: Duration = Duration::from_secs(30);
 
 /// How long delivery and semantic keys are remembered: the longest retry horizon of any sender.
 pub const SEEN_WINDOW: Duration = Duration::from_secs(72 * 60 * 60);
+
+/// How long a revoked token is told: far longer than any process may go on trusting a token that it
+/// has in memory (an hour at most) without asking Postgres, which remembers for ever.
+pub const REVOKED_WINDOW: Duration = Duration::from_secs(7 * 24 * 60 * 60);

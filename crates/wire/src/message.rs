@@ -116,6 +116,7 @@ impl Envelope {
             Some(Body::Claim(_)) => "claim",
             Some(Body::DeadLetter(_)) => "dead_letter",
             Some(Body::SecretRecord(_)) => "secret_record",
+            Some(Body::Revocation(_)) => "revocation",
             None => "unknown",
         };
         format!("tocsin.{name}.v1")
@@ -141,6 +142,7 @@ impl Envelope {
             Some(Body::Claim(claim)) => &claim.key,
             Some(Body::DeadLetter(dead)) => &dead.subject,
             Some(Body::SecretRecord(record)) => &record.name,
+            Some(Body::Revocation(revocation)) => &revocation.token_id,
             None => "",
         }
     }

@@ -258,6 +258,13 @@ pub const BUCKETS: &[BucketSpec] = &[
         purpose: "Effective config of each team.",
     },
     BucketSpec {
+        name: "revoked",
+        max_age: limits::REVOKED_WINDOW,
+        writers: &[Config],
+        readers: &[Ingress, Router, Config, AgentWorker, Audit],
+        purpose: "Tokens that ended before their time; whoever keeps tokens in memory follows it.",
+    },
+    BucketSpec {
         name: "seen",
         max_age: limits::SEEN_WINDOW,
         writers: &[Router],

@@ -15,7 +15,6 @@ use std::time::Duration;
 
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
-use tocsin_bus::SecretReader;
 use tocsin_kit::HttpClient;
 use tocsin_wire::proto::{RunRequest, ToolCall};
 use tokio::time::Instant;
@@ -45,7 +44,6 @@ pub struct Toolbox {
 #[derive(Debug)]
 pub struct Tools<'a> {
     pub toolbox: &'a Toolbox,
-    pub secrets: Option<&'a SecretReader>,
     pub config: &'a AgentConfig,
     pub request: &'a RunRequest,
 }
@@ -184,10 +182,7 @@ impl Tools<'_> {
         let (url, http) = self
             .prometheus()
             .ok_or_else(|| ToolError::Refused("no Prometheus is configured".to_owned()))?;
-        let own = self.config.prometheus_url.is_some();
-        let written = own.then_some(&self.config.prometheus_token);
-        let token = written.and_then(|written| self.config.credential(written, self.secrets));
-        Ok(prometheus::Client { url, http, token })
+        Ok(prometheus::Client { url, http })
     }
 
     fn http_hosts(&self) -> Vec<&str> {

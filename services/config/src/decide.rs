@@ -49,14 +49,6 @@ pub(crate) enum Refusal {
         /// Node that was asked for.
         node: NodeId,
     },
-    /// No such token of this team.
-    #[error("team {team} of org {org} has no such token")]
-    NoToken {
-        /// Org that was asked for.
-        org: OrgId,
-        /// Team that was asked for.
-        team: TeamId,
-    },
     /// The id is taken.
     #[error("org {org} already has a node {node}")]
     Exists {

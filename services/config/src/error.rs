@@ -1,17 +1,13 @@
 //! What can go wrong in this room.
 
 use tocsin_bus::BusError;
+use tocsin_kit::http_client::BuildError;
 use tocsin_kit::http_server::ServeError;
 use tocsin_store::StoreError;
 
 use crate::decide::Refusal;
 use crate::node::NodeId;
 use crate::schema::SchemaError;
-
-/// Why the master keys cannot be used.
-#[derive(Debug, thiserror::Error)]
-#[error(transparent)]
-pub struct MasterKeysError(#[from] crate::secrets::master::MasterKeyError);
 
 /// The service ended.
 #[derive(Debug, thiserror::Error)]
@@ -34,9 +30,9 @@ pub enum Error {
     /// The port is taken.
     #[error("open the HTTP port")]
     Listen(#[source] ServeError),
-    /// MASTER_KEY_FILE or MASTER_KEYS is wrong.
-    #[error("read the master keys")]
-    MasterKeys(#[source] MasterKeysError),
+    /// The HTTP client for identity providers cannot be built.
+    #[error("prepare the way to identity providers")]
+    Client(#[source] BuildError),
     /// Identity, streams or buckets are missing.
     #[error("join the bus")]
     Bus(#[source] BusError),
@@ -54,8 +50,6 @@ pub(crate) enum OperationError {
         node: NodeId,
         refusal: Refusal,
     },
-    #[error(transparent)]
-    Secret(#[from] crate::secrets::SecretRefusal),
     #[error("{operation} in schema config")]
     Query {
         operation: &'static str,
@@ -94,7 +88,6 @@ impl OperationError {
             Self::Query { source, .. } => is_unavailable(source),
             Self::Refused(_)
             | Self::Stopped { .. }
-            | Self::Secret(_)
             | Self::Corrupt { .. }
             | Self::Encode { .. } => false,
         }

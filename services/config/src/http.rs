@@ -1,6 +1,7 @@
 //! The HTTP API. Each area has a table of its routes, which says who may call each of them.
 
 mod access;
+mod admin_tokens;
 mod auth;
 mod body;
 mod docs;
@@ -13,9 +14,11 @@ mod nodes;
 mod openapi;
 mod problem;
 mod routes;
-mod secrets;
+mod sso;
 mod templates;
+mod token_audit;
 mod tokens;
+mod tokens_of_org;
 
 use std::sync::Arc;
 
@@ -24,9 +27,9 @@ use axum::{Extension, Router};
 use tocsin_kit::{Clock, HttpClient, SecretList};
 use utoipa_axum::routes;
 
+use crate::identity::Identity;
 use crate::merge::Config;
 use crate::pg::Database;
-use crate::secrets::master::Vault;
 use crate::shipped::Shipped;
 
 pub(crate) use access::{Access, AccessSettings, Caller, CallerKind, Proof, Scope};
@@ -41,13 +44,12 @@ pub(crate) struct App {
     pub(crate) admin_tokens: SecretList,
     pub(crate) peppers: SecretList,
     pub(crate) internal_secrets: SecretList,
-    /// Where master keys come from.
-    pub(crate) vault: Vault,
     /// Whether admins need `admin:*`.
     pub(crate) require_admin_star: bool,
     pub(crate) shipped: Shipped,
     /// For addresses that tenants name: guarded.
     pub(crate) http: HttpClient,
+    pub(crate) identity: Identity,
 }
 
 /// The table of all routes: each area has its own.
@@ -61,8 +63,11 @@ pub(crate) fn routes() -> Routes {
         .merge(node_config::routes())
         .merge(nodes::routes())
         .merge(templates::routes())
-        .merge(secrets::routes())
         .merge(tokens::routes())
+        .merge(tokens_of_org::routes())
+        .merge(token_audit::routes())
+        .merge(admin_tokens::routes())
+        .merge(sso::routes())
 }
 
 /// Serves them, with their description.

@@ -26,6 +26,7 @@ mod depth;
 mod diff;
 mod error;
 mod http;
+mod identity;
 mod integrations;
 mod lookup;
 mod merge;
@@ -33,9 +34,9 @@ mod node;
 mod pg;
 mod policy;
 mod publish;
+mod revocations;
 mod routing;
 mod schema;
-mod secrets;
 mod settings;
 mod shipped;
 mod templates;
@@ -52,14 +53,11 @@ use tokio::sync::watch;
 
 pub use error::Error;
 pub use schema::SchemaError;
-pub use secrets::SecretSettings;
 pub use settings::Settings;
 
 use http::App;
 use pg::Database;
-use publish::{Publisher, PublishingError};
-use secrets::master::Vault;
-use secrets::publish::SecretPublisher;
+use publish::Publisher;
 
 /// How often the database is asked whether it answers; `/ready` is at most this much behind.
 const PROBE_INTERVAL: Duration = Duration::from_secs(2);
@@ -91,7 +89,10 @@ pub async fn run_on(
     let store =
         Store::connect(&settings.store, "config", sqlx::migrate!()).map_err(Error::Database)?;
     let database = Database::new(store.clone());
+    let (identity, notes) =
+        identity::Identity::new(settings.identity.clone()).map_err(Error::Client)?;
     let app = Arc::new(App {
+        identity,
         database: database.clone(),
         defaults: defaults::system_defaults().map_err(Error::Defaults)?,
         clock: context.clock.clone(),
@@ -100,7 +101,6 @@ pub async fn run_on(
         internal_secrets: settings.internal_service_secret.clone(),
         shipped: shipped::Shipped::read().map_err(Error::Defaults)?,
         http: context.http.clone(),
-        vault: vault(&settings)?,
         require_admin_star: settings.access.require_admin_star,
     });
     if settings.admin_token.is_empty() {
@@ -117,20 +117,21 @@ pub async fn run_on(
         "postgres",
         watch_database(store, settings.migrate, check, context.clone()),
     );
+    let (keeping, stop) = (app.database.clone(), context.stop.clone());
+    context.tasks.spawn("notes on tokens", async move {
+        identity::notes::keep(keeping, notes, stop).await;
+        Ok::<_, Error>(())
+    });
+    let (sweeping, stop) = (Arc::clone(&app), context.stop.clone());
+    context.tasks.spawn("sweep of tokens", async move {
+        identity::sweep::run(sweeping, stop).await;
+        Ok::<_, Error>(())
+    });
     context
         .tasks
         .spawn("publish", Box::pin(publish(settings, app, context.clone())));
     context.stop.soft().await;
     Ok(())
-}
-
-/// Wrong master keys end the service; without any, it only stores no secrets.
-fn vault(settings: &Settings) -> Result<Vault, Error> {
-    let vault = Vault::new(&settings.secrets).map_err(|error| Error::MasterKeys(error.into()))?;
-    if matches!(vault, Vault::Empty) {
-        tracing::warn!("neither MASTER_KEY_FILE nor MASTER_KEYS is set: secrets cannot be stored");
-    }
-    Ok(vault)
 }
 
 /// Prepares the schema, then reports on the database.
@@ -195,41 +196,28 @@ async fn publish(settings: Settings, app: Arc<App>, context: Context) -> Result<
         Ok::<_, Error>(())
     });
     answers::spawn(&bus, &app, &context);
-    let secrets = SecretPublisher::new(bus.clone(), app.database.clone(), app.vault.clone());
+    revocations::spawn(&bus, &app, &context);
     let publisher = Publisher::new(bus, app.database.clone(), app.defaults.clone());
-    let rebuilding = Box::pin(rebuild(&publisher, &secrets, &snapshots));
+    let rebuilding = Box::pin(rebuild(&publisher, &snapshots));
     if context.stop.until_soft(rebuilding).await.is_none() {
         return Ok(());
     }
-    let (following, stop) = (secrets.clone(), context.stop.clone());
-    context.tasks.spawn("seal secrets", async move {
-        stop.until_soft(following.follow()).await;
-        Ok::<_, Error>(())
-    });
     let relay = |row| {
-        let (publisher, secrets) = (publisher.clone(), secrets.clone());
-        async move {
-            secrets.relay(&row).await?;
-            publisher.publish(row).await
-        }
+        let publisher = publisher.clone();
+        async move { publisher.publish(row).await }
     };
     outbox::relay(app.database.store(), relay, context.stop.soft()).await;
     Ok(())
 }
 
 /// Until it succeeds: without it, a bucket that was lost would stay empty.
-async fn rebuild(publisher: &Publisher, secrets: &SecretPublisher, check: &Check) {
+async fn rebuild(publisher: &Publisher, check: &Check) {
     loop {
-        let rebuilt = async {
-            let sealed = secrets.rebuild().await?;
-            Ok::<_, PublishingError>((publisher.rebuild().await?, sealed))
-        };
-        match rebuilt.await {
-            Ok((rebuilt, sealed)) => {
+        match publisher.rebuild().await {
+            Ok(rebuilt) => {
                 tracing::info!(
                     identifiers = rebuilt.identifiers,
                     teams = rebuilt.teams,
-                    secrets = sealed,
                     "the snapshots say what the database says; this many keys had to be written"
                 );
                 check.ready();

@@ -23,6 +23,7 @@ use crate::error::OperationError;
 use crate::merge::Config;
 use crate::node::{Kind, Lineage};
 use crate::pg::Database;
+use crate::revocations;
 use crate::routing::{Identifier, Owner};
 
 /// Keys refreshed at once: enough to hide the round trips, few enough for the pool of connections.
@@ -52,8 +53,8 @@ pub(crate) enum PublishingError {
     Write(#[source] KeyValueError),
     #[error("key {key} changed again and again while it was written")]
     Contended { key: String },
-    #[error(transparent)]
-    Secrets(#[from] crate::secrets::publish::SealingError),
+    #[error("tell which tokens ended")]
+    Revoke(#[source] revocations::TellError),
     #[error("tell what changed")]
     Tell(#[source] PublishError),
 }
@@ -83,6 +84,12 @@ impl Publisher {
     pub(crate) async fn publish(&self, row: Row) -> Result<(), PublishingError> {
         let change: Change = serde_json::from_slice(&row.message.payload)
             .map_err(|source| PublishingError::Row { id: row.id, source })?;
+        // First of all: refreshing a large tree takes a while.
+        if matches!(change.what, What::TokenRevoked | What::Deleted) {
+            revocations::tell(&self.bus, &self.database)
+                .await
+                .map_err(PublishingError::Revoke)?;
+        }
         if change.what.touches_snapshots() {
             self.refresh_identifiers(change.identifiers.iter().cloned())
                 .await?;

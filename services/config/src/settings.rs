@@ -7,7 +7,7 @@ use tocsin_kit::settings::HttpListen;
 use tocsin_store::StoreSettings;
 
 use crate::http::AccessSettings;
-use crate::secrets::SecretSettings;
+use crate::identity::IdentitySettings;
 
 /// Flags and environment of config.
 #[derive(Clone, Debug, clap::Args)]
@@ -38,7 +38,7 @@ pub struct Settings {
     pub access: AccessSettings,
 
     #[command(flatten)]
-    pub secrets: SecretSettings,
+    pub identity: IdentitySettings,
 
     /// Token of the global admin; several, comma-separated, while one is replaced. Without it the
     /// admin API refuses everybody.

@@ -11,7 +11,6 @@ use tocsin_kit::{HttpClient, Secret};
 use super::openai::{Assembly, StreamError, body};
 use super::sse::SseReader;
 use super::{Answer, Request};
-use crate::credential::{Credential, CredentialError};
 
 /// Tries of one turn. With the pauses below they span about half a minute: an endpoint's restart.
 const TRIES: usize = 6;
@@ -52,8 +51,6 @@ pub enum ModelError {
     TooSlow { total: Duration },
     #[error("an answer's event is too long")]
     TooLong,
-    #[error("the model's key cannot be had")]
-    Key(#[source] CredentialError),
     #[error("OPENAI_BASE_URL is not usable")]
     Address(#[source] GuardError),
 }
@@ -75,7 +72,6 @@ impl ModelError {
             }
             Self::Unreachable(_) | Self::Broken(_) | Self::Idle { .. } => true,
             Self::Stream(error) => !matches!(error, StreamError::Chunk(_)),
-            Self::Key(error) => error.is_temporary(),
             Self::TooSlow { .. } | Self::TooLong | Self::Address(_) => false,
         }
     }
@@ -95,7 +91,6 @@ impl ModelError {
             Self::Broken(_) => "broken",
             Self::Idle { .. } | Self::TooSlow { .. } => "timeout",
             Self::Address(_) => "address",
-            Self::Key(_) => "key",
         }
     }
 }
@@ -105,7 +100,7 @@ impl ModelError {
 pub struct ModelClient {
     http: HttpClient,
     url: String,
-    key: Option<Credential>,
+    key: Option<Secret>,
     timeouts: ModelTimeouts,
 }
 
@@ -122,17 +117,8 @@ impl ModelClient {
         Self {
             http,
             url,
-            key: key.map(Credential::Operator),
+            key,
             timeouts,
-        }
-    }
-
-    /// The same endpoint with another key.
-    #[must_use]
-    pub fn with_key(&self, key: Credential) -> Self {
-        Self {
-            key: Some(key),
-            ..self.clone()
         }
     }
 
@@ -183,8 +169,7 @@ impl ModelClient {
             .header(reqwest::header::ACCEPT, "text/event-stream")
             .body(body);
         if let Some(key) = &self.key {
-            let key = key.reveal().await.map_err(ModelError::Key)?;
-            post = post.bearer_auth(key.as_str());
+            post = post.bearer_auth(key.expose());
         }
         let idle = self.timeouts.idle;
         let sent = tokio::time::timeout(idle, post.send()).await;

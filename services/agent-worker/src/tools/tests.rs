@@ -28,7 +28,6 @@ async fn call(toolbox: &Toolbox, tool: &str, arguments: &str) -> (Value, bool) {
     let (config, request) = (AgentConfig::built_in(), request());
     let tools = Tools {
         toolbox,
-        secrets: None,
         config: &config,
         request: &request,
     };
@@ -83,7 +82,6 @@ fn only_what_can_work_is_offered() {
     let names = |toolbox: &Toolbox| -> Vec<&str> {
         let tools = Tools {
             toolbox,
-            secrets: None,
             config: &config,
             request: &request,
         };

@@ -35,7 +35,8 @@ pub(super) fn summary(body: &Body) -> Value {
         | Body::RoutingRecord(_)
         | Body::TeamRecord(_)
         | Body::SecretRecord(_)
-        | Body::Claim(_) => Facts::default(),
+        | Body::Claim(_)
+        | Body::Revocation(_) => Facts::default(),
     };
     Value::Object(facts.0)
 }

@@ -129,6 +129,21 @@ pub(crate) enum Access {
     TeamOrOrgAdmin(Permission, Scope),
 }
 
+impl Access {
+    /// What a caller must have, for the record.
+    fn wanted(self) -> String {
+        match self {
+            Self::Public | Self::Anybody => String::new(),
+            Self::Internal => "internal".to_owned(),
+            Self::GlobalAdmin(scope) | Self::Admin(scope) => scope.as_str().to_owned(),
+            Self::Team(permission) => permission.as_str().to_owned(),
+            Self::TeamOrOrgAdmin(permission, scope) => {
+                format!("{} or {}", permission.as_str(), scope.as_str())
+            }
+        }
+    }
+}
+
 /// What a caller is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum CallerKind {
@@ -157,6 +172,8 @@ pub(crate) enum Proof {
     Oidc,
     /// The secret that services share.
     InternalSecret,
+    /// Its name alone, from where the operator says that this is enough.
+    InternalHeader,
 }
 
 impl Proof {
@@ -167,7 +184,7 @@ impl Proof {
             Self::TeamToken => "team_token",
             Self::Impersonation => "impersonation",
             Self::Oidc => "oidc",
-            Self::InternalSecret => "internal_service",
+            Self::InternalSecret | Self::InternalHeader => "internal_service",
         }
     }
 }

@@ -38,7 +38,6 @@ impl From<OperationError> for Problem {
                 problem.detail = detail.into();
                 problem
             }
-            OperationError::Secret(refusal) => refusal.into(),
             error if error.is_commit_unknown() => {
                 tracing::warn!(error = %ErrorChain(&error), "the outcome of a write is unknown");
                 Self::unavailable(
@@ -70,7 +69,6 @@ impl From<Refusal> for Problem {
             Refusal::NoNode { .. } => (Status::NOT_FOUND, "node_not_found"),
             Refusal::NoOrg { .. } => (Status::NOT_FOUND, "org_not_found"),
             Refusal::NotATeam { .. } => (Status::NOT_FOUND, "team_not_found"),
-            Refusal::NoToken { .. } => (Status::NOT_FOUND, "token_not_found"),
             Refusal::Exists { .. } => (Status::CONFLICT, "node_exists"),
             Refusal::HasChildren { .. } => (Status::CONFLICT, "node_has_children"),
             Refusal::VersionConflict { .. } => (Status::CONFLICT, "stale_version"),

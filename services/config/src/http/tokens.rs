@@ -1,5 +1,6 @@
-//! Team tokens, for admins.
+//! Tokens of one team, for admins and for the team itself.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use axum::Json;
@@ -9,34 +10,57 @@ use jiff::Timestamp;
 use ring::rand::{SecureRandom as _, SystemRandom};
 use serde::{Deserialize, Serialize};
 use tocsin_kit::{Problem, random};
+use tocsin_wire::{OrgId, TeamId};
 use utoipa::ToSchema;
 use utoipa_axum::routes;
 use uuid::Uuid;
 
+use super::auth::{self, Peer};
 use super::extract::{InPath, TeamPath, TokenPath};
-use super::{Access, App, Caller, Routes, Scope, auth, body};
+use super::{Access, App, Caller, CallerKind, Routes, Scope, body};
 use crate::decide::Refusal;
-use crate::pg::NewToken;
-use crate::token::{self, Permission, Token};
+use crate::identity::impersonation::{self, Impersonation};
+use crate::identity::lifecycle;
+use crate::pg::{Among, By, Ended, Extension, NewToken};
+use crate::token::{self, Holder, Permission, Token};
 
 /// Longest label.
 const MAX_LABEL_CHARS: usize = 256;
+/// Tokens ended with one request.
+const MAX_BULK: usize = 1_000;
+/// How far a token's end is moved when nobody says.
+const EXTENSION_DAYS: u32 = 90;
 
 /// The table of this area.
 pub(super) fn routes() -> Routes {
     let access = Access::Admin(Scope::Tokens);
+    let issues = Access::Team(Permission::TokensIssue);
+    let revokes = Access::Team(Permission::TokensRevoke);
     Routes::new()
         .add(access, routes!(issue))
         .add(access, routes!(list))
-        .add(access, routes!(revoke))
+        .add(access, routes!(revoke_all))
+        .add(access, routes!(revoke_all_by_post))
+        .add(access, routes!(revoke_many))
+        .add(access, routes!(read))
         .add(access, routes!(delete))
+        .add(access, routes!(revoke))
+        .add(access, routes!(extend))
+        .add(access, routes!(impersonate))
+        .add(issues, routes!(issue_own))
+        .add(revokes, routes!(list_own))
+        .add(revokes, routes!(delete_own))
 }
 
+/// What a new token shall be. Everything may be left out, the body too.
 #[derive(Debug, Default, Deserialize, ToSchema)]
 #[schema(as = TokenIssue)]
 pub(super) struct Issue {
+    /// For people.
     label: Option<String>,
-    permissions: Option<Vec<Permission>>,
+    /// What it allows: config:read, config:write and agent:invoke unless said otherwise.
+    permissions: Option<BTreeSet<Permission>>,
+    /// When it ends by itself: as the org's policy says, unless said otherwise.
     #[schema(value_type = Option<String>, format = DateTime)]
     expires_at: Option<Timestamp>,
 }
@@ -45,13 +69,14 @@ pub(super) struct Issue {
 #[derive(Serialize, ToSchema)]
 #[schema(as = TokenIssued)]
 pub(super) struct Issued {
-    token: String,
-    token_id: Uuid,
+    pub(super) token: String,
+    pub(super) token_id: Uuid,
     #[schema(value_type = String, format = DateTime)]
-    issued_at: Timestamp,
+    pub(super) issued_at: Timestamp,
     #[schema(value_type = Option<String>, format = DateTime)]
-    expires_at: Option<Timestamp>,
-    permissions: Vec<Permission>,
+    pub(super) expires_at: Option<Timestamp>,
+    pub(super) label: String,
+    pub(super) permissions: Vec<&'static str>,
 }
 
 /// Issue a token
@@ -63,44 +88,146 @@ pub(super) struct Issued {
 pub(super) async fn issue(
     State(app): State<Arc<App>>,
     caller: Caller,
+    peer: Peer,
     InPath(TeamPath { org, team }): InPath<TeamPath>,
     body: Bytes,
 ) -> Result<Json<Issued>, Problem> {
     let request: Issue = body::optional_json(&body)?;
-    let pepper = app.peppers.first().ok_or_else(auth::pepper_missing)?;
-    let author = caller.author(&app);
-    let label = label(request.label)?;
-    if request.expires_at.is_some_and(|end| end <= author.at) {
+    let holder = team_holder(org, team, &request);
+    let by = peer.by(&caller, &app);
+    issue_to(&app, holder, request.label, request.expires_at, &by).await
+}
+
+/// Issue a token of the own team
+///
+/// It may allow no more than the token with which it is asked for, and lives no longer.
+#[utoipa::path(post, path = "/api/v1/config/me/tokens", operation_id = "own_token_issue", tag = "tokens",
+    request_body = Option<Issue>,
+    responses((status = 200, description = "The only time that its text is shown.", body = Issued)))]
+pub(super) async fn issue_own(
+    State(app): State<Arc<App>>,
+    caller: Caller,
+    peer: Peer,
+    body: Bytes,
+) -> Result<Json<Issued>, Problem> {
+    let request: Issue = body::optional_json(&body)?;
+    let (org, team) = caller.team()?;
+    let holder = match &request.permissions {
+        Some(_) => team_holder(org.clone(), team, &request),
+        // The default, as far as the issuer has it.
+        None => Holder::Team {
+            org: org.clone(),
+            team,
+            permissions: Permission::DEFAULT
+                .into_iter()
+                .filter(|known| caller.has(*known))
+                .collect(),
+        },
+    };
+    if let Holder::Team { permissions, .. } = &holder {
+        let beyond: Vec<&str> = permissions
+            .difference(&caller.permissions)
+            .map(|known| known.as_str())
+            .collect();
+        if !beyond.is_empty() {
+            return Err(Problem::forbidden(
+                "permissions_exceed_issuer",
+                format!(
+                    "a token may allow no more than the one that issues it, which lacks {}",
+                    beyond.join(", ")
+                ),
+            ));
+        }
+    }
+    let issuer = match caller.token {
+        Some(id) => app.database.token_of(&org, Among::Org, id).await?,
+        None => None,
+    };
+    let last = issuer.and_then(|issuer| issuer.expires_at);
+    let end = match (request.expires_at, last) {
+        (Some(wanted), Some(last)) if wanted > last => {
+            return Err(Problem::forbidden(
+                "expiry_exceeds_issuer",
+                format!("a token may live no longer than the one that issues it: until {last}"),
+            ));
+        }
+        (wanted, last) => wanted.or(last),
+    };
+    let by = peer.by(&caller, &app);
+    issue_to(&app, holder, request.label, end, &by).await
+}
+
+fn team_holder(org: OrgId, team: TeamId, request: &Issue) -> Holder {
+    let permissions = request.permissions.clone();
+    Holder::Team {
+        org,
+        team,
+        permissions: permissions.unwrap_or_else(|| Permission::DEFAULT.into_iter().collect()),
+    }
+}
+
+/// Makes and stores a token.
+pub(super) async fn issue_to(
+    app: &App,
+    holder: Holder,
+    label: Option<String>,
+    end: Option<Timestamp>,
+    by: &By,
+) -> Result<Json<Issued>, Problem> {
+    let label = checked_label(label)?;
+    let now = by.author.at;
+    if end.is_some_and(|end| end <= now) {
         return Err(Refusal::Field("expires_at is in the past".to_owned()).into());
     }
-    let mut permissions = request
-        .permissions
-        .unwrap_or_else(|| Permission::DEFAULT.to_vec());
-    permissions.sort_unstable();
-    permissions.dedup();
+    let end = match end {
+        Some(end) => Some(end),
+        None => {
+            let policy = app.database.token_policy(holder.org()).await?;
+            policy.default_end(now)
+        }
+    };
+    let (new, text) = made(app, holder, label, None, end, now)?;
+    app.database.issue_token(&new, by).await?;
+    Ok(Json(Issued {
+        token: text,
+        token_id: new.id,
+        issued_at: now,
+        expires_at: new.expires_at,
+        label: new.label,
+        permissions: new.holder.allows(),
+    }))
+}
+
+/// A token that is not stored yet, and its text.
+pub(super) fn made(
+    app: &App,
+    holder: Holder,
+    label: String,
+    email: Option<String>,
+    expires_at: Option<Timestamp>,
+    now: Timestamp,
+) -> Result<(NewToken, String), Problem> {
+    let pepper = app.peppers.first().ok_or_else(auth::pepper_missing)?;
     let mut secret = [0; token::SECRET_BYTES];
     if SystemRandom::new().fill(&mut secret).is_err() {
         tracing::error!("the system gives no random bytes");
         return Err(Problem::internal());
     }
+    let id = random::time_ordered_id(now);
+    let text = token::text(&holder, id, &secret);
+    let hash = token::hash(pepper, &secret);
     let new = NewToken {
-        id: random::time_ordered_id(author.at),
-        hash: token::hash(pepper, &secret),
-        permissions,
+        id,
+        hash,
+        holder,
         label,
-        expires_at: request.expires_at,
+        email,
+        expires_at,
     };
-    app.database.issue_token(&org, &team, &new, &author).await?;
-    Ok(Json(Issued {
-        token: token::text(&org, &team, new.id, &secret),
-        token_id: new.id,
-        issued_at: author.at,
-        expires_at: new.expires_at,
-        permissions: new.permissions,
-    }))
+    Ok((new, text))
 }
 
-fn label(given: Option<String>) -> Result<String, Problem> {
+fn checked_label(given: Option<String>) -> Result<String, Problem> {
     let label = given.unwrap_or_default();
     if label.chars().count() > MAX_LABEL_CHARS || label.contains('\0') {
         let refusal = Refusal::Field(format!(
@@ -116,8 +243,12 @@ fn label(given: Option<String>) -> Result<String, Problem> {
 #[schema(as = Token)]
 pub(super) struct TokenView {
     token_id: Uuid,
+    /// Null for tokens of the org's admins.
+    #[schema(value_type = Option<String>)]
+    team_node_id: Option<TeamId>,
     label: String,
-    permissions: Vec<Permission>,
+    permissions: Vec<&'static str>,
+    /// active, expired, revoked.
     status: &'static str,
     #[schema(value_type = String, format = DateTime)]
     issued_at: Timestamp,
@@ -126,24 +257,19 @@ pub(super) struct TokenView {
     expires_at: Option<Timestamp>,
     #[schema(value_type = Option<String>, format = DateTime)]
     revoked_at: Option<Timestamp>,
+    /// To within five minutes.
     #[schema(value_type = Option<String>, format = DateTime)]
     last_used_at: Option<Timestamp>,
 }
 
 impl TokenView {
-    fn of(token: Token, now: Timestamp) -> Self {
-        let status = if token.revoked_at.is_some() {
-            "revoked"
-        } else if token.expires_at.is_some_and(|end| end <= now) {
-            "expired"
-        } else {
-            "active"
-        };
+    pub(super) fn of(token: Token, now: Timestamp) -> Self {
         Self {
             token_id: token.id,
+            permissions: token.holder.allows(),
+            status: token.status(now),
+            team_node_id: token.holder.team().cloned(),
             label: token.label,
-            permissions: token.permissions,
-            status,
             issued_at: token.issued_at,
             issued_by: token.issued_by,
             expires_at: token.expires_at,
@@ -151,6 +277,12 @@ impl TokenView {
             last_used_at: token.last_used_at,
         }
     }
+}
+
+pub(super) fn views(tokens: Vec<Token>, app: &App) -> Vec<TokenView> {
+    let now = app.clock.now();
+    let views = tokens.into_iter().map(|token| TokenView::of(token, now));
+    views.collect()
 }
 
 /// Tokens of a team
@@ -161,37 +293,137 @@ pub(super) async fn list(
     State(app): State<Arc<App>>,
     InPath(TeamPath { org, team }): InPath<TeamPath>,
 ) -> Result<Json<Vec<TokenView>>, Problem> {
-    let tokens = app.database.tokens(&org, &team).await?;
-    let now = app.clock.now();
-    let views = tokens.into_iter().map(|token| TokenView::of(token, now));
-    Ok(Json(views.collect()))
+    app.database.team(&org, &team).await?;
+    let tokens = app.database.tokens(&org, Among::Team(&team)).await?;
+    Ok(Json(views(tokens, &app)))
+}
+
+/// Tokens of the own team
+#[utoipa::path(get, path = "/api/v1/config/me/tokens", operation_id = "own_token_list", tag = "tokens",
+    responses((status = 200, description = "Newest first, without their text.", body = [TokenView])))]
+pub(super) async fn list_own(
+    State(app): State<Arc<App>>,
+    caller: Caller,
+) -> Result<Json<Vec<TokenView>>, Problem> {
+    let (org, team) = caller.team()?;
+    let tokens = app.database.tokens(&org, Among::Team(&team)).await?;
+    Ok(Json(views(tokens, &app)))
+}
+
+/// A token
+#[utoipa::path(get, path = "/api/v1/admin/orgs/{org}/teams/{team}/tokens/{token}", operation_id = "token_read", tag = "tokens",
+    params(TokenPath),
+    responses((status = 200, description = "Without its text.", body = TokenView)))]
+pub(super) async fn read(
+    State(app): State<Arc<App>>,
+    InPath(TokenPath { org, team, token }): InPath<TokenPath>,
+) -> Result<Json<TokenView>, Problem> {
+    read_among(&app, &org, Among::Team(&team), &token).await
+}
+
+pub(super) async fn read_among(
+    app: &App,
+    org: &OrgId,
+    among: Among<'_>,
+    id: &str,
+) -> Result<Json<TokenView>, Problem> {
+    let id = token_id(id)?;
+    let found = app.database.token_of(org, among, id).await?;
+    let token = found.ok_or_else(no_token)?;
+    Ok(Json(TokenView::of(token, app.clock.now())))
+}
+
+pub(super) fn token_id(text: &str) -> Result<Uuid, Problem> {
+    text.parse().map_err(|_| no_token())
+}
+
+pub(super) fn no_token() -> Problem {
+    Problem::not_found(
+        "token_not_found",
+        "there is no such token here; the list of tokens has their ids",
+    )
 }
 
 /// What a revocation answers.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct Revoked {
+    /// `ok`
     status: &'static str,
+    /// How many were live until now.
+    revoked_count: usize,
+}
+
+/// Ends tokens, here at once and everywhere within a second.
+pub(super) async fn revoke_among(
+    app: &App,
+    org: &OrgId,
+    among: Among<'_>,
+    ids: Option<&[Uuid]>,
+    by: &By,
+) -> Result<usize, Problem> {
+    match app.database.revoke_tokens(org, among, ids, by).await? {
+        Ended::Revoked(revoked) => {
+            for id in &revoked {
+                app.identity.revoked.insert(id.as_u128(), by.author.at);
+                app.identity.cache.forget(*id).await;
+            }
+            app.identity.revoked_here.notify_one();
+            Ok(revoked.len())
+        }
+        Ended::Foreign => Err(Problem::forbidden(
+            "foreign_token",
+            "one of the tokens does not belong here; nothing was revoked",
+        )),
+    }
 }
 
 /// End a token
 ///
-/// Doing so again changes nothing.
+/// Doing so again changes nothing, and a token that is unknown here is none that could be used.
 #[utoipa::path(post, path = "/api/v1/admin/orgs/{org}/teams/{team}/tokens/{token}/revoke",
     operation_id = "token_revoke", tag = "tokens", params(TokenPath),
     responses((status = 200, description = "It is worth nothing from now on.", body = Revoked)))]
 pub(super) async fn revoke(
     State(app): State<Arc<App>>,
     caller: Caller,
+    peer: Peer,
     InPath(TokenPath { org, team, token }): InPath<TokenPath>,
 ) -> Result<Json<Revoked>, Problem> {
-    let id: Uuid = token.parse().map_err(|_| Refusal::NoToken {
-        org: org.clone(),
-        team: team.clone(),
-    })?;
-    app.database
-        .revoke_token(&org, &team, id, &caller.author(&app))
-        .await?;
-    Ok(Json(Revoked { status: "ok" }))
+    app.database.team(&org, &team).await?;
+    let by = peer.by(&caller, &app);
+    revoke_if_known(&app, &org, Among::Team(&team), &token, &by).await
+}
+
+/// A token that is not there is 200 with a count of 0.
+pub(super) async fn revoke_if_known(
+    app: &App,
+    org: &OrgId,
+    among: Among<'_>,
+    token: &str,
+    by: &By,
+) -> Result<Json<Revoked>, Problem> {
+    let revoked_count = match token.parse() {
+        Ok(id) => revoke_among(app, org, among, Some(&[id]), by).await?,
+        Err(_) => 0,
+    };
+    Ok(Json(Revoked {
+        status: "ok",
+        revoked_count,
+    }))
+}
+
+/// A token that is not there is 404.
+pub(super) async fn revoke_known(
+    app: &App,
+    org: &OrgId,
+    among: Among<'_>,
+    token: &str,
+    by: &By,
+) -> Result<Json<Revoked>, Problem> {
+    let id = token_id(token)?;
+    let found = app.database.token_of(org, among, id).await?;
+    found.ok_or_else(no_token)?;
+    revoke_if_known(app, org, among, token, by).await
 }
 
 /// End a token, by method
@@ -199,9 +431,249 @@ pub(super) async fn revoke(
     operation_id = "token_delete", tag = "tokens", params(TokenPath),
     responses((status = 200, description = "It is worth nothing from now on.", body = Revoked)))]
 pub(super) async fn delete(
+    State(app): State<Arc<App>>,
+    caller: Caller,
+    peer: Peer,
+    InPath(TokenPath { org, team, token }): InPath<TokenPath>,
+) -> Result<Json<Revoked>, Problem> {
+    let by = peer.by(&caller, &app);
+    revoke_known(&app, &org, Among::Team(&team), &token, &by).await
+}
+
+/// `…/tokens/{token}`
+#[derive(Debug, Deserialize, utoipa::IntoParams)]
+#[into_params(parameter_in = Path)]
+pub(super) struct OwnTokenPath {
+    /// The token's id.
+    #[param(example = "0195d2f0-0000-7000-8000-000000000000")]
+    token: String,
+}
+
+/// End a token of the own team
+#[utoipa::path(delete, path = "/api/v1/config/me/tokens/{token}",
+    operation_id = "own_token_delete", tag = "tokens", params(OwnTokenPath),
+    responses((status = 200, description = "It is worth nothing from now on.", body = Revoked)))]
+pub(super) async fn delete_own(
+    State(app): State<Arc<App>>,
+    caller: Caller,
+    peer: Peer,
+    InPath(OwnTokenPath { token }): InPath<OwnTokenPath>,
+) -> Result<Json<Revoked>, Problem> {
+    let (org, team) = caller.team()?;
+    let by = peer.by(&caller, &app);
+    revoke_known(&app, &org, Among::Team(&team), &token, &by).await
+}
+
+/// End all tokens of a team
+#[utoipa::path(delete, path = "/api/v1/admin/orgs/{org}/teams/{team}/tokens",
+    operation_id = "token_delete_all", tag = "tokens", params(TeamPath),
+    responses((status = 200, description = "None of them is worth anything from now on.", body = Revoked)))]
+pub(super) async fn revoke_all(
+    State(app): State<Arc<App>>,
+    caller: Caller,
+    peer: Peer,
+    InPath(TeamPath { org, team }): InPath<TeamPath>,
+) -> Result<Json<Revoked>, Problem> {
+    app.database.team(&org, &team).await?;
+    let by = peer.by(&caller, &app);
+    let revoked_count = revoke_among(&app, &org, Among::Team(&team), None, &by).await?;
+    Ok(Json(Revoked {
+        status: "ok",
+        revoked_count,
+    }))
+}
+
+/// End all tokens of a team, by POST
+#[utoipa::path(post, path = "/api/v1/admin/orgs/{org}/teams/{team}/tokens/revoke-all",
+    operation_id = "token_revoke_all", tag = "tokens", params(TeamPath),
+    responses((status = 200, description = "None of them is worth anything from now on.", body = Revoked)))]
+pub(super) async fn revoke_all_by_post(
     state: State<Arc<App>>,
     caller: Caller,
-    path: InPath<TokenPath>,
+    peer: Peer,
+    path: InPath<TeamPath>,
 ) -> Result<Json<Revoked>, Problem> {
-    revoke(state, caller, path).await
+    revoke_all(state, caller, peer, path).await
+}
+
+/// Several tokens.
+#[derive(Debug, Deserialize, ToSchema)]
+#[schema(as = TokenBulk)]
+pub(super) struct Bulk {
+    /// At most 1,000.
+    #[schema(max_items = 1000)]
+    token_ids: Vec<Uuid>,
+}
+
+/// What a bulk revocation answers.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct BulkRevoked {
+    /// `ok`
+    status: &'static str,
+    /// How many were live until now.
+    revoked_count: usize,
+    total_requested: usize,
+}
+
+pub(super) async fn revoke_bulk(
+    app: &App,
+    org: &OrgId,
+    among: Among<'_>,
+    body: &Bytes,
+    by: &By,
+) -> Result<Json<BulkRevoked>, Problem> {
+    let request: Bulk = body::json(body)?;
+    if request.token_ids.len() > MAX_BULK {
+        let refusal = Refusal::Field(format!(
+            "token_ids has {} entries; at most {MAX_BULK} are revoked at once",
+            request.token_ids.len()
+        ));
+        return Err(refusal.into());
+    }
+    let revoked_count = revoke_among(app, org, among, Some(&request.token_ids), by).await?;
+    Ok(Json(BulkRevoked {
+        status: "ok",
+        revoked_count,
+        total_requested: request.token_ids.len(),
+    }))
+}
+
+/// End several tokens of a team
+///
+/// All of them, or none when one belongs to somebody else.
+#[utoipa::path(post, path = "/api/v1/admin/orgs/{org}/teams/{team}/tokens/bulk-revoke",
+    operation_id = "token_revoke_many", tag = "tokens", params(TeamPath), request_body = Bulk,
+    responses((status = 200, description = "They are worth nothing from now on.", body = BulkRevoked)))]
+pub(super) async fn revoke_many(
+    State(app): State<Arc<App>>,
+    caller: Caller,
+    peer: Peer,
+    InPath(TeamPath { org, team }): InPath<TeamPath>,
+    body: Bytes,
+) -> Result<Json<BulkRevoked>, Problem> {
+    app.database.team(&org, &team).await?;
+    let by = peer.by(&caller, &app);
+    revoke_bulk(&app, &org, Among::Team(&team), &body, &by).await
+}
+
+/// By how much a token's end is moved.
+#[derive(Debug, Default, Deserialize, ToSchema)]
+#[schema(as = TokenExtend)]
+pub(super) struct Extend {
+    /// More than 0; 90 unless said otherwise.
+    #[schema(minimum = 1, maximum = 36500)]
+    days: Option<i64>,
+}
+
+pub(super) async fn extend_among(
+    app: &App,
+    org: &OrgId,
+    among: Among<'_>,
+    token: &str,
+    body: &Bytes,
+    by: &By,
+) -> Result<Json<TokenView>, Problem> {
+    let id = token_id(token)?;
+    let request: Extend = body::optional_json(body)?;
+    let days = u32::try_from(request.days.unwrap_or(i64::from(EXTENSION_DAYS))).ok();
+    let days = days
+        .filter(|days| (1..=lifecycle::MAX_DAYS).contains(days))
+        .ok_or_else(|| Refusal::Field(format!("days must be from 1 to {}", lifecycle::MAX_DAYS)))?;
+    let extension = app.database.extend_token(org, among, id, days, by).await?;
+    match extension {
+        Extension::Extended(token) => {
+            app.identity.cache.forget(id).await;
+            Ok(Json(TokenView::of(*token, by.author.at)))
+        }
+        Extension::NoToken => Err(no_token()),
+        Extension::Revoked => Err(Problem::bad_request(
+            "token_revoked",
+            "the token is revoked, and stays so; issue a new one",
+        )),
+    }
+}
+
+/// Extend a token
+///
+/// From its end, or from now where that has passed or there is none.
+#[utoipa::path(post, path = "/api/v1/admin/orgs/{org}/teams/{team}/tokens/{token}/extend",
+    operation_id = "token_extend", tag = "tokens", params(TokenPath), request_body = Option<Extend>,
+    responses((status = 200, description = "With its new end.", body = TokenView)))]
+pub(super) async fn extend(
+    State(app): State<Arc<App>>,
+    caller: Caller,
+    peer: Peer,
+    InPath(TokenPath { org, team, token }): InPath<TokenPath>,
+    body: Bytes,
+) -> Result<Json<TokenView>, Problem> {
+    let by = peer.by(&caller, &app);
+    extend_among(&app, &org, Among::Team(&team), &token, &body, &by).await
+}
+
+/// To look as a team.
+#[derive(Serialize, ToSchema)]
+pub(super) struct ImpersonationToken {
+    token: String,
+    #[schema(value_type = String, format = DateTime)]
+    expires_at: Timestamp,
+}
+
+/// Impersonate a team
+///
+/// A short-lived token that reads what the team reads, and changes nothing. There is no body.
+#[utoipa::path(post, path = "/api/v1/admin/orgs/{org}/teams/{team}/impersonation-token",
+    operation_id = "token_impersonate", tag = "tokens", params(TeamPath),
+    responses((status = 200, description = "The only time that it is shown.", body = ImpersonationToken)))]
+pub(super) async fn impersonate(
+    State(app): State<Arc<App>>,
+    caller: Caller,
+    InPath(TeamPath { org, team }): InPath<TeamPath>,
+) -> Result<Json<ImpersonationToken>, Problem> {
+    let settings = &app.identity.settings;
+    let Some(secret) = settings.impersonation_secret.first() else {
+        return Err(Problem::new(
+            http::StatusCode::SERVICE_UNAVAILABLE,
+            "impersonation_not_configured",
+            "this server cannot issue impersonation tokens; set IMPERSONATION_JWT_SECRET",
+        ));
+    };
+    app.database.team(&org, &team).await?;
+    let now = app.clock.now();
+    // Whole seconds are what the token says.
+    let end = now
+        .as_second()
+        .saturating_add_unsigned(settings.impersonation_seconds.0);
+    let end = Timestamp::from_second(end).unwrap_or(Timestamp::MAX);
+    let who = Impersonation {
+        subject: impersonating_subject(&caller),
+        email: caller.email,
+        org,
+        team,
+        jti: random::time_ordered_id(now),
+    };
+    if settings.impersonation_log || settings.impersonation_require_log {
+        app.database.log_impersonation(&who, (now, end)).await?;
+    }
+    let token = impersonation::mint(&who, &settings.impersonation_audience, secret, (now, end));
+    let token = token.ok_or_else(|| {
+        tracing::error!("an impersonation token cannot be signed");
+        Problem::internal()
+    })?;
+    Ok(Json(ImpersonationToken {
+        token,
+        expires_at: end,
+    }))
+}
+
+/// As the original names them in `sub`.
+fn impersonating_subject(caller: &Caller) -> String {
+    match (caller.kind, &caller.org, caller.token) {
+        (CallerKind::GlobalAdmin, ..) if caller.subject == "admin_token" => {
+            "super_admin".to_owned()
+        }
+        (CallerKind::OrgAdmin, Some(org), Some(_)) if caller.email.is_none() => {
+            format!("org_admin:{org}")
+        }
+        _ => caller.subject.clone(),
+    }
 }

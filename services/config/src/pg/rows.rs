@@ -6,9 +6,10 @@ use sqlx::types::{Json, Uuid};
 use tocsin_wire::{OrgId, TeamId};
 
 use crate::error::OperationError;
+use crate::http::Scope;
 use crate::merge::Config;
 use crate::node::{Kind, Node, NodeId};
-use crate::token::{Permission, Token};
+use crate::token::{Holder, Permission, Token};
 
 #[derive(sqlx::FromRow)]
 pub(super) struct NodeRow {
@@ -65,9 +66,11 @@ pub(super) struct TokenRow {
     token_id: Uuid,
     org_id: String,
     team_id: String,
+    kind: String,
     pub(super) hash: Vec<u8>,
     permissions: Vec<String>,
     label: String,
+    email: Option<String>,
     issued_at: jiff_sqlx::Timestamp,
     issued_by: String,
     expires_at: Option<jiff_sqlx::Timestamp>,
@@ -84,16 +87,26 @@ impl TryFrom<TokenRow> for Token {
         let time = |stored: Option<jiff_sqlx::Timestamp>| -> Option<Timestamp> {
             stored.map(jiff_sqlx::Timestamp::to_jiff)
         };
-        // A permission that this program does not know allows nothing here.
-        let permissions = row.permissions.iter();
+        let org = OrgId::new(row.org_id).map_err(corrupt)?;
+        // What this program does not know allows nothing here.
+        let allowed = row.permissions.iter().map(String::as_str);
+        let holder = if row.kind == "org" {
+            Holder::OrgAdmin {
+                org,
+                scopes: allowed.filter_map(Scope::parse).collect(),
+            }
+        } else {
+            Holder::Team {
+                org,
+                team: TeamId::new(row.team_id).map_err(corrupt)?,
+                permissions: allowed.filter_map(Permission::parse).collect(),
+            }
+        };
         Ok(Self {
             id: row.token_id,
-            org: OrgId::new(row.org_id).map_err(corrupt)?,
-            team: TeamId::new(row.team_id).map_err(corrupt)?,
-            permissions: permissions
-                .filter_map(|text| Permission::parse(text))
-                .collect(),
+            holder,
             label: row.label,
+            email: row.email,
             issued_at: row.issued_at.to_jiff(),
             issued_by: row.issued_by,
             expires_at: time(row.expires_at),

@@ -6,14 +6,19 @@
 )]
 
 mod fuzz;
+mod identity;
+mod issuer;
+mod oidc;
 mod openapi;
 mod outage;
 mod publishing;
+mod revocation;
 mod routing;
 mod schema;
-mod secrets;
+mod sso;
 mod stage;
 mod templates;
 mod tenancy;
+mod token_life;
 mod tokens;
 mod writes;

@@ -35,6 +35,11 @@ impl Servers {
 
     /// Settings with everything configured.
     pub(crate) fn settings(&self) -> Settings {
+        self.settings_with(&[])
+    }
+
+    /// The same with more flags.
+    pub(crate) fn settings_with(&self, more: &[&str]) -> Settings {
         let flags = [
             "--migrate",
             "--admin-token",
@@ -43,8 +48,8 @@ impl Servers {
             "pepper",
             "--internal-service-secret",
             INTERNAL,
-            "--master-keys",
-            crate::secrets::OLD_KEY,
+            "--impersonation-secret",
+            "impersonation-secret",
             "--signing-key-file",
             "unused",
             "--signing-root-file",
@@ -52,7 +57,7 @@ impl Servers {
             "--database-url",
             self.postgres.url(),
         ];
-        let flags = flags.into_iter().map(Into::into);
+        let flags = flags.iter().chain(more).map(Into::into);
         let mut settings: Settings = settings::parse_service("config", flags).expect("settings");
         settings.bus = self.bus.settings();
         settings

@@ -38,7 +38,8 @@ async fn a_token_works_until_it_ends() {
         me.body,
         json!({"role":"team","auth_kind":"team_token","org_id":"acme","team_node_id":"sre",
             "subject":format!("team_token:{}", token.id),"email":null,"can_write":true,
-            "permissions":["config:read","config:write","agent:invoke"],"visitor_session_id":null})
+            "permissions":["team:read","team:write"],
+            "allowed":["config:read","config:write","agent:invoke"],"visitor_session_id":null})
     );
 
     service.clock.advance(Duration::from_secs(1));
@@ -52,9 +53,9 @@ async fn a_token_works_until_it_ends() {
     );
 
     let revoke = format!("{TOKENS}/{}/revoke", token.id);
-    for _ in 0..2 {
+    for revoked_count in [1, 0] {
         let answer = service.admin(Method::POST, &revoke, None).await;
-        assert_eq!(answer, json!({"status":"ok"}));
+        assert_eq!(answer, json!({"status":"ok","revoked_count":revoked_count}));
         assert_eq!(
             read_with(&service, &token.token).await,
             is(401, "token_revoked")

@@ -9,6 +9,7 @@ use http::StatusCode;
 use tocsin_kit::Problem;
 
 use super::{Access, judge};
+use crate::http::auth::Peer;
 use crate::http::{App, auth};
 
 /// The parameter of a path that names the org it is about.
@@ -28,10 +29,10 @@ pub(in crate::http) async fn guard(
     mut request: Request,
     next: Next,
 ) -> Response {
-    if guard.access != Access::Public
-        && let Err(problem) = admit(&guard, parameters.ok().as_ref(), &mut request).await
-    {
-        return problem.into_response();
+    if guard.access != Access::Public {
+        if let Err(problem) = admit(&guard, parameters.ok().as_ref(), &mut request).await {
+            return problem.into_response();
+        }
     }
     next.run(request).await
 }
@@ -42,8 +43,9 @@ async fn admit(
     request: &mut Request,
 ) -> Result<(), Problem> {
     let app = &guard.app;
+    let Peer(peer) = Peer::of(request.extensions());
     let identified = match guard.access {
-        Access::Internal => auth::identify_service(app, request.headers()),
+        Access::Internal => auth::identify_service(app, request.headers(), peer),
         _ => auth::identify(app, request.headers()).await,
     };
     let caller = identified.map_err(|problem| explained(guard, problem))?;
@@ -51,7 +53,11 @@ async fn admit(
         .into_iter()
         .flat_map(|parameters| parameters.iter())
         .find_map(|(name, value)| (name == ORG_PARAMETER).then_some(value));
-    judge(guard.access, &caller, org, app.require_admin_star)?;
+    if let Err(denied) = judge(guard.access, &caller, org, app.require_admin_star) {
+        let wanted = guard.access.wanted();
+        auth::note_denial(app, &caller, &wanted, &denied.code, peer).await;
+        return Err(denied);
+    }
     request.extensions_mut().insert(caller);
     Ok(())
 }

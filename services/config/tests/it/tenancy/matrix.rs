@@ -17,6 +17,12 @@ enum Is {
     /// With a text that is no token, or a token with another front.
     Impostor,
     GlobalAdmin,
+    /// Of `acme`.
+    OrgAdmin,
+    /// Of `umbrella`.
+    AdminOfOtherOrg,
+    /// An admin who looks as `sre`.
+    Impersonation,
     /// Of `sre`, with all permissions.
     Team,
     /// Of `sre`, with all permissions but one.
@@ -75,9 +81,18 @@ fn expected(route: For, caller: Is) -> Result<(), (u16, &'static str)> {
         (Known, _) => Ok(()),
 
         (GlobalAdmins | Admins, Is::GlobalAdmin) => Ok(()),
+        (Admins, Is::OrgAdmin) => Ok(()),
+        (Admins, Is::AdminOfOtherOrg) => Err((403, "org_denied")),
+        (GlobalAdmins, Is::OrgAdmin | Is::AdminOfOtherOrg) => Err((403, "global_admin_required")),
         (GlobalAdmins | Admins, _) => Err((403, "admin_required")),
 
-        (Team(_) | TeamOrItsAdmins(_), Is::GlobalAdmin) => Err((403, "team_token_required")),
+        (Team(_) | TeamOrItsAdmins(_), Is::GlobalAdmin)
+        | (Team(_), Is::OrgAdmin | Is::AdminOfOtherOrg) => Err((403, "team_token_required")),
+        (Team(needed) | TeamOrItsAdmins(needed), Is::Impersonation) => match needed {
+            "config:read" => Ok(()),
+            "audit:read" | "audit:export" => Err((403, "permission_denied")),
+            _ => Err((403, "impersonation_is_read_only")),
+        },
         (Team(needed) | TeamOrItsAdmins(needed), Is::TeamWithout(missing)) if needed == missing => {
             Err((403, "permission_denied"))
         }
@@ -95,6 +110,14 @@ async fn callers(service: &Service) -> Vec<Caller> {
     let own = service.token("acme", "sre", all()).await.token;
     let neighbour = service.token("acme", "web", all()).await.token;
     let foreign = service.token("umbrella", "ops", all()).await.token;
+    let org_admin = async |org: &str| {
+        let path = format!("/api/v1/admin/orgs/{org}/admin-tokens");
+        let issued = service.admin(Method::POST, &path, None).await;
+        issued["token"].as_str().expect("token").to_owned()
+    };
+    let path = "/api/v1/admin/orgs/acme/teams/sre/impersonation-token";
+    let impersonation = service.admin(Method::POST, path, None).await;
+    let impersonation = impersonation["token"].as_str().expect("token").to_owned();
     let named = |name: &str| vec![("x-internal-service", name.to_owned())];
     let with_secret = |secret: &str| {
         let mut headers = named("agent");
@@ -115,6 +138,21 @@ async fn callers(service: &Service) -> Vec<Caller> {
             Is::GlobalAdmin,
             vec![("x-admin-token", ADMIN.to_owned())],
             &MARKS,
+        ),
+        caller(
+            Is::OrgAdmin,
+            bearer(&org_admin("acme").await),
+            &["mark-of-acme-sre", "mark-of-acme-web"],
+        ),
+        caller(
+            Is::AdminOfOtherOrg,
+            bearer(&org_admin("umbrella").await),
+            &["mark-of-umbrella-ops"],
+        ),
+        caller(
+            Is::Impersonation,
+            bearer(&impersonation),
+            &["mark-of-acme-sre"],
         ),
         caller(Is::Team, bearer(&own), &["mark-of-acme-sre"]),
         caller(Is::OtherTeam, bearer(&neighbour), &["mark-of-acme-web"]),

@@ -106,45 +106,6 @@ pub(super) const TABLE: &[(&str, &str, For)] = &[
         Admins,
     ),
     ("GET", "/api/v1/admin/orgs/{org}/nodes/{node}/audit", Admins),
-    ("GET", "/api/v1/config/me/secrets", Team("config:read")),
-    (
-        "GET",
-        "/api/v1/config/me/secrets/{name}",
-        Team("config:read"),
-    ),
-    (
-        "PUT",
-        "/api/v1/config/me/secrets/{name}",
-        Team("config:write"),
-    ),
-    (
-        "DELETE",
-        "/api/v1/config/me/secrets/{name}",
-        Team("config:write"),
-    ),
-    (
-        "GET",
-        "/api/v1/admin/orgs/{org}/nodes/{node}/secrets",
-        Admins,
-    ),
-    (
-        "GET",
-        "/api/v1/admin/orgs/{org}/nodes/{node}/secrets/{name}",
-        Admins,
-    ),
-    (
-        "PUT",
-        "/api/v1/admin/orgs/{org}/nodes/{node}/secrets/{name}",
-        Admins,
-    ),
-    (
-        "DELETE",
-        "/api/v1/admin/orgs/{org}/nodes/{node}/secrets/{name}",
-        Admins,
-    ),
-    ("GET", "/api/v1/admin/secrets/master-keys", GlobalAdmins),
-    ("POST", "/api/v1/admin/secrets/rotate-master", GlobalAdmins),
-    //
     ("POST", "/api/v1/admin/orgs/{org}/teams/{team}", Admins),
     ("DELETE", "/api/v1/admin/orgs/{org}/teams/{team}", Admins),
     (
@@ -166,5 +127,93 @@ pub(super) const TABLE: &[(&str, &str, For)] = &[
         "POST",
         "/api/v1/admin/orgs/{org}/teams/{team}/tokens/{token}/revoke",
         Admins,
+    ),
+    //
+    ("POST", "/api/v1/auth/sso/exchange", Everybody),
+    (
+        "GET",
+        "/api/v1/admin/orgs/{org}/sso-config/public",
+        Everybody,
+    ),
+    ("GET", "/api/v1/admin/orgs/{org}/sso-config", Admins),
+    ("PUT", "/api/v1/admin/orgs/{org}/sso-config", Admins),
+    ("POST", "/api/v1/admin/orgs/{org}/sso-config/test", Admins),
+    ("GET", "/api/v1/admin/orgs/{org}/admin-tokens", Admins),
+    (
+        "DELETE",
+        "/api/v1/admin/orgs/{org}/admin-tokens/{token}",
+        Admins,
+    ),
+    (
+        "POST",
+        "/api/v1/admin/orgs/{org}/admin-tokens/{token}/revoke",
+        Admins,
+    ),
+    ("GET", "/api/v1/admin/orgs/{org}/tokens", Admins),
+    ("GET", "/api/v1/admin/orgs/{org}/tokens/{token}", Admins),
+    ("DELETE", "/api/v1/admin/orgs/{org}/tokens/{token}", Admins),
+    (
+        "POST",
+        "/api/v1/admin/orgs/{org}/tokens/{token}/revoke",
+        Admins,
+    ),
+    (
+        "POST",
+        "/api/v1/admin/orgs/{org}/tokens/{token}/extend",
+        Admins,
+    ),
+    (
+        "POST",
+        "/api/v1/admin/orgs/{org}/tokens/bulk-revoke",
+        Admins,
+    ),
+    ("GET", "/api/v1/admin/orgs/{org}/token-permissions", Admins),
+    ("GET", "/api/v1/admin/orgs/{org}/token-audit", Admins),
+    (
+        "POST",
+        "/api/v1/admin/orgs/{org}/token-lifecycle/run",
+        Admins,
+    ),
+    (
+        "DELETE",
+        "/api/v1/admin/orgs/{org}/teams/{team}/tokens",
+        Admins,
+    ),
+    (
+        "POST",
+        "/api/v1/admin/orgs/{org}/teams/{team}/tokens/revoke-all",
+        Admins,
+    ),
+    (
+        "POST",
+        "/api/v1/admin/orgs/{org}/teams/{team}/tokens/bulk-revoke",
+        Admins,
+    ),
+    (
+        "GET",
+        "/api/v1/admin/orgs/{org}/teams/{team}/tokens/{token}",
+        Admins,
+    ),
+    (
+        "POST",
+        "/api/v1/admin/orgs/{org}/teams/{team}/tokens/{token}/extend",
+        Admins,
+    ),
+    (
+        "POST",
+        "/api/v1/admin/orgs/{org}/teams/{team}/impersonation-token",
+        Admins,
+    ),
+    (
+        "POST",
+        "/api/v1/admin/orgs/{org}/admin-tokens",
+        GlobalAdmins,
+    ),
+    ("POST", "/api/v1/config/me/tokens", Team("tokens:issue")),
+    ("GET", "/api/v1/config/me/tokens", Team("tokens:revoke")),
+    (
+        "DELETE",
+        "/api/v1/config/me/tokens/{token}",
+        Team("tokens:revoke"),
     ),
 ];
