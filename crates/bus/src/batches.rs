@@ -33,6 +33,9 @@ const PULL_RETRY: Duration = Duration::from_millis(250);
 impl Bus {
     /// Hands the messages of `consumer` to `handler` in batches, one batch at a time, until `stop`
     /// completes. The outcome counts for the whole batch.
+    ///
+    /// While one batch is handled the next is gathered, so a reader that is behind waits for the
+    /// slower of the two and not for both. What is gathered at a stop goes back at once.
     pub async fn consume_batches<H, F>(
         &self,
         consumer: (&str, &str),
@@ -47,31 +50,44 @@ impl Bus {
         let pull = self.consumer(consumer).await?;
         let place = Place::new(self.clone(), consumer);
         let mut stop = pin!(stop);
-        loop {
-            let gathered = tokio::select! {
-                () = &mut stop => return Ok(()),
-                gathered = gather(&pull, limits, &place) => gathered,
-            };
-            let mut messages = Vec::with_capacity(gathered.len());
-            let mut deliveries = Vec::with_capacity(gathered.len());
-            for message in gathered {
-                if let Some(delivery) = place.open(&message).await {
-                    messages.push(message);
-                    deliveries.push(delivery);
+        let mut stopped = false;
+        let mut next = Vec::new();
+        while !stopped {
+            let handling = handle(std::mem::take(&mut next), &place, &handler);
+            let gathering = async {
+                tokio::select! {
+                    () = &mut stop => true,
+                    () = gather(&pull, limits, &place, &mut next) => false,
                 }
-            }
-            if deliveries.is_empty() {
-                continue;
-            }
-            let attempt = deliveries
-                .iter()
-                .map(|delivery| delivery.attempt)
-                .max()
-                .unwrap_or(1);
-            let outcome = handler(deliveries).await;
-            settle(&place, &messages, attempt, outcome).await;
+            };
+            ((), stopped) = tokio::join!(handling, gathering);
+        }
+        for message in &next {
+            place.settle(message, AckKind::Nak(None)).await;
+        }
+        Ok(())
+    }
+}
+
+/// One batch: open, handle, answer for each message.
+async fn handle<H, F>(gathered: Vec<jetstream::Message>, place: &Place, handler: &H)
+where
+    H: Fn(Vec<Delivery>) -> F,
+    F: Future<Output = Outcome>,
+{
+    let mut messages = Vec::with_capacity(gathered.len());
+    let mut deliveries = Vec::with_capacity(gathered.len());
+    for message in gathered {
+        if let Some(delivery) = place.open(&message).await {
+            messages.push(message);
+            deliveries.push(delivery);
         }
     }
+    let Some(attempt) = deliveries.iter().map(|delivery| delivery.attempt).max() else {
+        return;
+    };
+    let outcome = handler(deliveries).await;
+    settle(place, &messages, attempt, outcome).await;
 }
 
 /// Waits for the first message, then takes what comes within the limits.
@@ -79,7 +95,8 @@ async fn gather(
     pull: &jetstream::consumer::PullConsumer,
     limits: BatchLimits,
     place: &Place,
-) -> Vec<jetstream::Message> {
+    messages: &mut Vec<jetstream::Message>,
+) {
     let batch = pull
         .batch()
         .max_messages(limits.max)
@@ -91,10 +108,9 @@ async fn gather(
         Err(error) => {
             tracing::debug!(consumer = %place.name(), %error, "cannot ask for messages; asking again");
             tokio::time::sleep(PULL_RETRY).await;
-            return Vec::new();
+            return;
         }
     };
-    let mut messages = Vec::new();
     let mut deadline = Instant::now() + IDLE_WAIT * 2;
     loop {
         match tokio::time::timeout_at(deadline, batch.next()).await {
@@ -104,15 +120,15 @@ async fn gather(
                 }
                 messages.push(message);
                 if messages.len() >= limits.max {
-                    return messages;
+                    return;
                 }
             }
             Ok(Some(Err(error))) => {
                 tracing::debug!(consumer = %place.name(), %error, "request for messages ended");
                 tokio::time::sleep(PULL_RETRY).await;
-                return messages;
+                return;
             }
-            Ok(None) | Err(_) => return messages,
+            Ok(None) | Err(_) => return,
         }
     }
 }

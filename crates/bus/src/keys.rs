@@ -45,6 +45,10 @@ impl Keys {
         }
     }
 
+    pub(crate) fn root(&self) -> PublicKey {
+        self.with_ring(|ring| *ring.root())
+    }
+
     /// Reads every record. A ring that stays empty accepts nothing, so it is an error in itself.
     pub(crate) async fn load(&self, jetstream: &Context) -> Result<(), BusError> {
         for record in read_records(jetstream).await? {

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use futures::StreamExt as _;
 use jiff::Timestamp;
 use tocsin_wire::Service;
-use tocsin_wire::sealed::{KEY_PREFIX, SealingKeyRecord};
+use tocsin_wire::sealed::{KEY_PREFIX, SealingKeyRecord, SealingRing};
 
 use crate::connect::Bus;
 use crate::error::BusError;
@@ -45,6 +45,11 @@ pub async fn list_sealing_keys(
 }
 
 impl Bus {
+    /// An empty ring under the root that this service pins.
+    pub fn sealing_ring(&self) -> SealingRing {
+        SealingRing::new(self.inner.keys.root())
+    }
+
     /// Every record of a sealing key, in no order and not verified: a
     /// [`SealingRing`](tocsin_wire::sealed::SealingRing) does that.
     pub async fn sealing_keys(&self) -> Result<Vec<SealingKeyRecord>, BusError> {

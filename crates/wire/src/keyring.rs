@@ -159,6 +159,11 @@ impl KeyRing {
         true
     }
 
+    /// Whose signature counts.
+    pub fn root(&self) -> &PublicKey {
+        &self.root
+    }
+
     /// Every record, by key id.
     pub fn records(&self) -> impl Iterator<Item = &KeyRecord> {
         self.records.values()

@@ -121,6 +121,8 @@ def identities() -> dict[str, str]:
     return {
         "SIGNING_KEY_FILE": str(places.KEYS / "{service}.key"),
         "SIGNING_ROOT_FILE": str(places.KEYS / "root.pub"),
+        "SEALING_KEY_FILE": str(places.KEYS / "{service}.seal"),
+        "MASTER_KEY_FILE": str(places.KEYS / "master.keys"),
         "NATS_NKEY_FILE": str(places.KEYS / "{service}.nk"),
         "KEY_DIRECTORY": str(places.KEYS),
     }

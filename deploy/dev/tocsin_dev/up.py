@@ -68,7 +68,7 @@ def _say_what_is_real(chosen: Settings) -> None:
 
 
 def _make_keys(chosen: Settings, programs: Path) -> None:
-    with step("keys: the root, one signing key and one NATS user per service") as current:
+    with step("keys: the root, a master key, one signing key and one NATS user per service") as current:
         existed = (places.KEYS / "root.pub").exists()
         tocsin(chosen, programs, "keys", "init", "--dir", str(places.KEYS))
         places.KEYS.chmod(0o700)

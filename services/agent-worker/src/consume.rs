@@ -14,6 +14,7 @@ use tocsin_wire::proto::envelope::Body;
 use tocsin_wire::{OrgId, Subject, TeamId};
 use tokio::sync::mpsc;
 
+use crate::credential::Owner;
 use crate::run::{BusRecord, Ended, Work, Worker, execute};
 use crate::team::AgentConfig;
 
@@ -115,7 +116,31 @@ impl Handler {
                 Value::Null
             }
         };
-        Ok(AgentConfig::read(&effective, &record.version, agent))
+        let line = record.lineage.iter().cloned().map(TeamId::new);
+        let owner = match line.collect() {
+            Ok(line) => Owner {
+                org: org.clone(),
+                line,
+            },
+            Err(error) => {
+                tracing::error!(%key, %error, "a team's record has a broken lineage; only its own secrets are used");
+                own_secrets_only(org, team)
+            }
+        };
+        // A record of an older config has no lineage.
+        let owner = if owner.line.last() == Some(team) {
+            owner
+        } else {
+            own_secrets_only(org, team)
+        };
+        Ok(AgentConfig::read(&effective, &record.version, agent).of(owner))
+    }
+}
+
+fn own_secrets_only(org: &OrgId, team: &TeamId) -> Owner {
+    Owner {
+        org: org.clone(),
+        line: vec![team.clone()],
     }
 }
 

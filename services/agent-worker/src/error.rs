@@ -1,6 +1,6 @@
 //! What ends the worker.
 
-use tocsin_bus::BusError;
+use tocsin_bus::{BusError, SecretError};
 use tocsin_kit::http_client::BuildError;
 
 /// The worker cannot start or go on.
@@ -10,6 +10,8 @@ pub enum Error {
     Connect(#[source] BusError),
     #[error("build the worker's HTTP clients")]
     Http(#[source] BuildError),
+    #[error("read the sealing keys")]
+    Secrets(#[source] SecretError),
     #[error("take runs from WORK/{consumer}")]
     Consume {
         consumer: String,

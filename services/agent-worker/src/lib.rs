@@ -13,6 +13,7 @@
 
 mod backlog;
 mod consume;
+pub mod credential;
 pub mod decide;
 pub mod error;
 pub mod model;
@@ -25,10 +26,11 @@ pub mod tools;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
-use tocsin_bus::{Bus, BusState, follow_state};
+use tocsin_bus::{Bus, BusState, SecretReader, follow_state};
 use tocsin_kit::http_client::Timeouts;
 use tocsin_kit::{Check, Context, HttpClient, Stop};
 use tocsin_wire::proto::Limits;
+use tocsin_wire::sealed::Audience;
 use tocsin_wire::{Service, streams};
 use tokio::sync::{mpsc, watch};
 
@@ -36,6 +38,7 @@ pub use error::Error;
 pub use settings::Settings;
 
 use consume::Handler;
+use credential::Credential;
 use model::{ModelClient, ModelTimeouts};
 use run::Worker;
 use slack::{SlackClient, SlackLimits};
@@ -66,8 +69,10 @@ pub async fn run(settings: Settings, context: Context) -> Result<(), Error> {
     );
 
     let worker = Arc::new(worker(&settings, &context, &bus)?);
-    if worker.slack.is_none() {
-        tracing::warn!("SLACK_BOT_TOKEN is not set: runs post nothing to Slack");
+    if !worker.slack.as_ref().is_some_and(|slack| slack.has_token()) {
+        tracing::warn!(
+            "SLACK_BOT_TOKEN is not set: only runs of teams with a token of their own post to Slack"
+        );
     }
     let (freed, finished) = mpsc::channel(backlog::FREED);
     let (pool, stop) = (settings.pool.clone(), context.stop.clone());
@@ -126,18 +131,15 @@ fn worker(settings: &Settings, context: &Context, bus: &Bus) -> Result<Worker, E
             total: settings.model_timeout.duration(),
         },
     );
-    let slack = settings.slack_bot_token.clone().map(|token| {
-        let limits = SlackLimits {
-            post_interval: settings.slack_post_interval.duration(),
-            update_interval: settings.slack_update_interval.duration(),
-        };
-        Arc::new(SlackClient::new(
-            trusted.clone(),
-            &settings.slack_api_url,
-            token,
-            limits,
-        ))
-    });
+    let limits = SlackLimits {
+        post_interval: settings.slack_post_interval.duration(),
+        update_interval: settings.slack_update_interval.duration(),
+    };
+    let slack = SlackClient::without_token(trusted.clone(), &settings.slack_api_url, limits);
+    let slack = match settings.slack_bot_token.clone() {
+        Some(token) => slack.with_token(Credential::Operator(token)),
+        None => slack,
+    };
     let hosts = settings.http_get_allow.iter();
     let hosts = hosts.map(|host| host.trim().to_ascii_lowercase());
     Ok(Worker {
@@ -156,7 +158,8 @@ fn worker(settings: &Settings, context: &Context, bus: &Bus) -> Result<Worker, E
             tokens: settings.run_max_tokens,
             tool_calls: settings.run_max_tool_calls,
         },
-        slack,
+        slack: Some(Arc::new(slack)),
+        secrets: secrets(settings, bus)?,
         toolbox: Toolbox {
             guarded: context.http.clone(),
             trusted,
@@ -165,6 +168,18 @@ fn worker(settings: &Settings, context: &Context, bus: &Bus) -> Result<Worker, E
         },
         connection: bus.watch_state(),
     })
+}
+
+/// Wrong keys end the worker; without any, runs whose teams refer to secrets say so.
+fn secrets(settings: &Settings, bus: &Bus) -> Result<Option<SecretReader>, Error> {
+    let Some(path) = &settings.sealing_key_file else {
+        tracing::warn!("SEALING_KEY_FILE is not set: secrets of teams cannot be used");
+        return Ok(None);
+    };
+    let audience = Audience::Worker(settings.pool.clone());
+    let path = path.of(Service::AgentWorker.name());
+    let reader = SecretReader::new(bus, audience, path).map_err(Error::Secrets)?;
+    Ok(Some(reader))
 }
 
 /// `/ready` says what the bus says.

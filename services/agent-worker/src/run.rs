@@ -14,7 +14,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use tocsin_bus::BusState;
+use tocsin_bus::{BusState, SecretReader};
 use tocsin_kit::{Clock, ErrorChain, Stop, Tasks};
 use tocsin_wire::proto::journal_entry::{Entry, ModelResponded, Started, ToolFinished};
 use tocsin_wire::proto::{JournalEntry, Limits, RunRequest, ToolCall, Usage};
@@ -22,6 +22,7 @@ use tocsin_wire::time;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
+use crate::credential::Written;
 use crate::decide::{
     self, Admission, Assignment, FAILED, RunState, Step, TRUNCATED, admit, conversation, intent,
     next_step, results, resumed,
@@ -51,8 +52,10 @@ pub struct Worker {
     /// For teams that name no model.
     pub default_model: String,
     pub limits: Limits,
-    /// `None`: posting to Slack is off.
+    /// `None`: posting to Slack is off. A team may have a token of its own.
     pub slack: Option<Arc<SlackClient>>,
+    /// Opens the secrets of teams; `None` without SEALING_KEY_FILE.
+    pub secrets: Option<SecretReader>,
     pub toolbox: Toolbox,
     /// Tells when the connection to the broker was lost.
     pub connection: watch::Receiver<BusState>,
@@ -126,6 +129,8 @@ struct Run<'a, R> {
     last_sequence: u64,
     told: HashSet<String>,
     live: LiveMessages,
+    slack: Option<Arc<SlackClient>>,
+    model: ModelClient,
 }
 
 impl<'a, R: Record> Run<'a, R> {
@@ -142,12 +147,24 @@ impl<'a, R: Record> Run<'a, R> {
             destinations: request.destinations.clone(),
             notice: request.notice.as_ref().map(|notice| notice.text.clone()),
         };
+        let team = |written: &Option<Written>| config.credential(written, worker.secrets.as_ref());
+        let slack = worker.slack.as_ref();
+        let slack = match team(&config.slack_token) {
+            Some(token) => slack.map(|client| Arc::new(client.with_token(token))),
+            None => slack.filter(|client| client.has_token()).cloned(),
+        };
+        let model = match team(&config.model_key) {
+            Some(key) => worker.model.with_key(key),
+            None => worker.model.clone(),
+        };
         Self {
             worker,
             work,
             config,
             record,
-            live: LiveMessages::new(&assignment, request),
+            live: LiveMessages::new(&assignment, request, slack.clone()),
+            slack,
+            model,
             assignment,
             state: state.clone(),
             pending: Vec::new(),
@@ -314,6 +331,7 @@ impl<'a, R: Record> Run<'a, R> {
     fn tools(&self) -> Tools<'_> {
         Tools {
             toolbox: &self.worker.toolbox,
+            secrets: self.worker.secrets.as_ref(),
             config: self.config,
             request: &self.work.request,
         }
@@ -342,7 +360,7 @@ impl<'a, R: Record> Run<'a, R> {
             verbosity: self.config.verbosity.clone(),
         };
         let began = Instant::now();
-        let answer = self.worker.model.ask(&request).await;
+        let answer = self.model.ask(&request).await;
         let millis = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
         let entry = match answer {
             Ok(answer) => ModelResponded {

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use tocsin_bus::BusSettings;
-use tocsin_kit::settings::Seconds;
+use tocsin_kit::settings::{Seconds, ServicePath};
 use tocsin_kit::{Secret, SecretList};
 use tocsin_wire::Pool;
 
@@ -37,6 +37,11 @@ pub struct Settings {
     /// Runs at a time.
     #[arg(long, env = "WORKER_SLOTS", default_value_t = SLOTS, value_parser = clap::value_parser!(u16).range(1..))]
     pub slots: u16,
+
+    /// Private sealing keys of this pool (`tocsin keys generate` makes them): they open the secrets that
+    /// teams' configs refer to. `{service}` is replaced by agent-worker.
+    #[arg(long, env = "SEALING_KEY_FILE", value_name = "PATH")]
+    pub sealing_key_file: Option<ServicePath>,
 
     /// Key of the model endpoint; an endpoint of your own may need none. The first of a list is used.
     #[arg(

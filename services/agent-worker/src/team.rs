@@ -1,8 +1,13 @@
 //! What a team configured for its agent: read from the effective config, with our defaults beneath.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use serde_json::Value;
+
+use tocsin_bus::SecretReader;
+
+use crate::credential::{Credential, Owner, Written};
 
 /// The agent that runs when the team names none.
 const DEFAULT_AGENT: &str = "planner";
@@ -35,6 +40,14 @@ pub struct AgentConfig {
     pub prometheus_url: Option<String>,
     /// Hosts that `http_get` may reach for this team, besides the operator's.
     pub http_allow: Vec<String>,
+    /// The team's own Slack app, instead of the operator's.
+    pub slack_token: Option<Written>,
+    /// The team's own account with the model's endpoint, instead of the operator's.
+    pub model_key: Option<Written>,
+    /// Shown to the team's Prometheus.
+    pub prometheus_token: Option<Written>,
+    /// Whose secrets its references may name.
+    pub owner: Option<Arc<Owner>>,
     /// Of the config it was read from; empty for the built-in defaults.
     pub version: String,
 }
@@ -55,13 +68,9 @@ impl AgentConfig {
         // Older configs write model and prompt as plain strings.
         let model = text(field("/model/name")).or_else(|| text(field("/model")));
         let allow = effective.pointer("/tools/http_get/allow");
-        let prometheus = effective.pointer("/integrations/prometheus");
-        let prometheus = prometheus.and_then(|integration| {
-            let nested = ["/url", "/config/url", "/config_values/url"];
-            nested
-                .iter()
-                .find_map(|path| text(integration.pointer(path)))
-        });
+        let prometheus = integration(effective, "prometheus", &["url"]);
+        let secret =
+            |name: &str, fields: &[&str]| integration(effective, name, fields).map(Written::new);
         Self {
             model,
             temperature: field("/model/temperature")
@@ -82,8 +91,19 @@ impl AgentConfig {
             team_tools: switches(effective.get("tools")),
             prometheus_url: prometheus,
             http_allow: strings(allow),
+            slack_token: secret("slack", &["bot_token"]),
+            model_key: secret("openai", &["api_key"]),
+            prometheus_token: secret("prometheus", &["bearer_token", "token", "api_key"]),
+            owner: None,
             version: version.to_owned(),
         }
+    }
+
+    /// The same, for a team whose secrets it may use.
+    #[must_use]
+    pub fn of(mut self, owner: Owner) -> Self {
+        self.owner = Some(Arc::new(owner));
+        self
     }
 
     /// Built-in defaults, for a team without config.
@@ -91,11 +111,34 @@ impl AgentConfig {
         Self::read(&Value::Null, "", "")
     }
 
+    /// What a text of the config stands for, at each use.
+    pub fn credential(
+        &self,
+        written: &Option<Written>,
+        secrets: Option<&SecretReader>,
+    ) -> Option<Credential> {
+        written.as_ref().map(|written| Credential::Team {
+            written: written.clone(),
+            owner: self.owner.clone(),
+            secrets: secrets.cloned(),
+        })
+    }
+
     /// A tool is offered when the agent has it and the team has not switched it off.
     pub fn offers(&self, tool: &str) -> bool {
         let of_agent = self.tools.is_empty() || self.tools.get(tool) == Some(&true);
         of_agent && self.team_tools.get(tool) != Some(&false)
     }
+}
+
+/// A field of an integration: directly under it, or nested as older configs have it.
+fn integration(effective: &Value, name: &str, fields: &[&str]) -> Option<String> {
+    let integration = effective.pointer("/integrations")?.get(name)?;
+    let places = ["", "/config", "/config_values"];
+    fields.iter().find_map(|field| {
+        let mut places = places.iter();
+        places.find_map(|place| text(integration.pointer(&format!("{place}/{field}"))))
+    })
 }
 
 fn system_prompt(config: Option<&Value>) -> String {

@@ -15,6 +15,7 @@ use std::time::Duration;
 
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
+use tocsin_bus::SecretReader;
 use tocsin_kit::HttpClient;
 use tocsin_wire::proto::{RunRequest, ToolCall};
 use tokio::time::Instant;
@@ -44,6 +45,7 @@ pub struct Toolbox {
 #[derive(Debug)]
 pub struct Tools<'a> {
     pub toolbox: &'a Toolbox,
+    pub secrets: Option<&'a SecretReader>,
     pub config: &'a AgentConfig,
     pub request: &'a RunRequest,
 }
@@ -182,7 +184,10 @@ impl Tools<'_> {
         let (url, http) = self
             .prometheus()
             .ok_or_else(|| ToolError::Refused("no Prometheus is configured".to_owned()))?;
-        Ok(prometheus::Client { url, http })
+        let own = self.config.prometheus_url.is_some();
+        let written = own.then_some(&self.config.prometheus_token);
+        let token = written.and_then(|written| self.config.credential(written, self.secrets));
+        Ok(prometheus::Client { url, http, token })
     }
 
     fn http_hosts(&self) -> Vec<&str> {

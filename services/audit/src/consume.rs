@@ -53,8 +53,8 @@ impl Recorder {
             .await
     }
 
-    /// Keeps the batch until it is recorded. While the database is away nothing is acknowledged and
-    /// nothing more is asked for, so that an outage of any length counts as one delivery.
+    /// Keeps the batch until it is recorded. While the database is away nothing is acknowledged, and
+    /// of what follows only the next batch is asked for: an outage of any length is one delivery.
     async fn handle(&self, stream: &'static str, batch: Vec<Delivery>) -> Outcome {
         let oldest = batch.iter().map(|delivery| delivery.stored_at).min();
         let records: Vec<Record> = batch

@@ -27,6 +27,8 @@ pub(crate) enum What {
     Deleted,
     TokenIssued,
     TokenRevoked,
+    SecretSet,
+    SecretDeleted,
 }
 
 impl What {
@@ -39,6 +41,8 @@ impl What {
             Self::Deleted => "deleted",
             Self::TokenIssued => "token_issued",
             Self::TokenRevoked => "token_revoked",
+            Self::SecretSet => "secret_set",
+            Self::SecretDeleted => "secret_deleted",
         }
     }
 
@@ -60,7 +64,7 @@ pub(crate) struct Change {
     /// Of the node after the change; of its last state when it was deleted.
     pub(crate) version: u64,
     pub(crate) what: What,
-    /// Tells two changes of one version apart: the token's id.
+    /// Tells two changes of one version apart: the token's id, or a secret's name and version.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub(crate) about: String,
     pub(crate) by: String,

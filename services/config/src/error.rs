@@ -9,6 +9,11 @@ use crate::decide::Refusal;
 use crate::node::NodeId;
 use crate::schema::SchemaError;
 
+/// Why the master keys cannot be used.
+#[derive(Debug, thiserror::Error)]
+#[error(transparent)]
+pub struct MasterKeysError(#[from] crate::secrets::master::MasterKeyError);
+
 /// The service ended.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -33,6 +38,9 @@ pub enum Error {
     /// The HTTP client for identity providers cannot be built.
     #[error("prepare the way to identity providers")]
     Client(#[source] BuildError),
+    /// MASTER_KEY_FILE or MASTER_KEYS is wrong.
+    #[error("read the master keys")]
+    MasterKeys(#[source] MasterKeysError),
     /// Identity, streams or buckets are missing.
     #[error("join the bus")]
     Bus(#[source] BusError),
@@ -50,6 +58,8 @@ pub(crate) enum OperationError {
         node: NodeId,
         refusal: Refusal,
     },
+    #[error(transparent)]
+    Secret(#[from] crate::secrets::SecretRefusal),
     #[error("{operation} in schema config")]
     Query {
         operation: &'static str,
@@ -88,6 +98,7 @@ impl OperationError {
             Self::Query { source, .. } => is_unavailable(source),
             Self::Refused(_)
             | Self::Stopped { .. }
+            | Self::Secret(_)
             | Self::Corrupt { .. }
             | Self::Encode { .. } => false,
         }

@@ -14,6 +14,7 @@ mod nodes;
 mod openapi;
 mod problem;
 mod routes;
+mod secrets;
 mod sso;
 mod templates;
 mod token_audit;
@@ -30,6 +31,7 @@ use utoipa_axum::routes;
 use crate::identity::Identity;
 use crate::merge::Config;
 use crate::pg::Database;
+use crate::secrets::master::Vault;
 use crate::shipped::Shipped;
 
 pub(crate) use access::{Access, AccessSettings, Caller, CallerKind, Proof, Scope};
@@ -44,6 +46,8 @@ pub(crate) struct App {
     pub(crate) admin_tokens: SecretList,
     pub(crate) peppers: SecretList,
     pub(crate) internal_secrets: SecretList,
+    /// Where master keys come from.
+    pub(crate) vault: Vault,
     /// Whether admins need `admin:*`.
     pub(crate) require_admin_star: bool,
     pub(crate) shipped: Shipped,
@@ -63,6 +67,7 @@ pub(crate) fn routes() -> Routes {
         .merge(node_config::routes())
         .merge(nodes::routes())
         .merge(templates::routes())
+        .merge(secrets::routes())
         .merge(tokens::routes())
         .merge(tokens_of_org::routes())
         .merge(token_audit::routes())

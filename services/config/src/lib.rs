@@ -37,6 +37,7 @@ mod publish;
 mod revocations;
 mod routing;
 mod schema;
+mod secrets;
 mod settings;
 mod shipped;
 mod templates;
@@ -53,11 +54,14 @@ use tokio::sync::watch;
 
 pub use error::Error;
 pub use schema::SchemaError;
+pub use secrets::SecretSettings;
 pub use settings::Settings;
 
 use http::App;
 use pg::Database;
-use publish::Publisher;
+use publish::{Publisher, PublishingError};
+use secrets::master::Vault;
+use secrets::publish::SecretPublisher;
 
 /// How often the database is asked whether it answers; `/ready` is at most this much behind.
 const PROBE_INTERVAL: Duration = Duration::from_secs(2);
@@ -101,6 +105,7 @@ pub async fn run_on(
         internal_secrets: settings.internal_service_secret.clone(),
         shipped: shipped::Shipped::read().map_err(Error::Defaults)?,
         http: context.http.clone(),
+        vault: vault(&settings)?,
         require_admin_star: settings.access.require_admin_star,
     });
     if settings.admin_token.is_empty() {
@@ -132,6 +137,15 @@ pub async fn run_on(
         .spawn("publish", Box::pin(publish(settings, app, context.clone())));
     context.stop.soft().await;
     Ok(())
+}
+
+/// Wrong master keys end the service; without any, it only stores no secrets.
+fn vault(settings: &Settings) -> Result<Vault, Error> {
+    let vault = Vault::new(&settings.secrets).map_err(|error| Error::MasterKeys(error.into()))?;
+    if matches!(vault, Vault::Empty) {
+        tracing::warn!("neither MASTER_KEY_FILE nor MASTER_KEYS is set: secrets cannot be stored");
+    }
+    Ok(vault)
 }
 
 /// Prepares the schema, then reports on the database.
@@ -197,27 +211,41 @@ async fn publish(settings: Settings, app: Arc<App>, context: Context) -> Result<
     });
     answers::spawn(&bus, &app, &context);
     revocations::spawn(&bus, &app, &context);
+    let secrets = SecretPublisher::new(bus.clone(), app.database.clone(), app.vault.clone());
     let publisher = Publisher::new(bus, app.database.clone(), app.defaults.clone());
-    let rebuilding = Box::pin(rebuild(&publisher, &snapshots));
+    let rebuilding = Box::pin(rebuild(&publisher, &secrets, &snapshots));
     if context.stop.until_soft(rebuilding).await.is_none() {
         return Ok(());
     }
+    let (following, stop) = (secrets.clone(), context.stop.clone());
+    context.tasks.spawn("seal secrets", async move {
+        stop.until_soft(following.follow()).await;
+        Ok::<_, Error>(())
+    });
     let relay = |row| {
-        let publisher = publisher.clone();
-        async move { publisher.publish(row).await }
+        let (publisher, secrets) = (publisher.clone(), secrets.clone());
+        async move {
+            secrets.relay(&row).await?;
+            publisher.publish(row).await
+        }
     };
     outbox::relay(app.database.store(), relay, context.stop.soft()).await;
     Ok(())
 }
 
 /// Until it succeeds: without it, a bucket that was lost would stay empty.
-async fn rebuild(publisher: &Publisher, check: &Check) {
+async fn rebuild(publisher: &Publisher, secrets: &SecretPublisher, check: &Check) {
     loop {
-        match publisher.rebuild().await {
-            Ok(rebuilt) => {
+        let rebuilt = async {
+            let sealed = secrets.rebuild().await?;
+            Ok::<_, PublishingError>((publisher.rebuild().await?, sealed))
+        };
+        match rebuilt.await {
+            Ok((rebuilt, sealed)) => {
                 tracing::info!(
                     identifiers = rebuilt.identifiers,
                     teams = rebuilt.teams,
+                    secrets = sealed,
                     "the snapshots say what the database says; this many keys had to be written"
                 );
                 check.ready();

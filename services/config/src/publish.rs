@@ -55,6 +55,8 @@ pub(crate) enum PublishingError {
     Contended { key: String },
     #[error("tell which tokens ended")]
     Revoke(#[source] revocations::TellError),
+    #[error(transparent)]
+    Secrets(#[from] crate::secrets::publish::SealingError),
     #[error("tell what changed")]
     Tell(#[source] PublishError),
 }

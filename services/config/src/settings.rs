@@ -8,6 +8,7 @@ use tocsin_store::StoreSettings;
 
 use crate::http::AccessSettings;
 use crate::identity::IdentitySettings;
+use crate::secrets::SecretSettings;
 
 /// Flags and environment of config.
 #[derive(Clone, Debug, clap::Args)]
@@ -39,6 +40,9 @@ pub struct Settings {
 
     #[command(flatten)]
     pub identity: IdentitySettings,
+
+    #[command(flatten)]
+    pub secrets: SecretSettings,
 
     /// Token of the global admin; several, comma-separated, while one is replaced. Without it the
     /// admin API refuses everybody.

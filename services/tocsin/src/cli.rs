@@ -5,7 +5,8 @@ use std::path::PathBuf;
 use clap::{Args, CommandFactory as _, Parser, Subcommand};
 use tocsin_bus::BusSettings;
 use tocsin_kit::{ProcessSettings, Secret, SecretList};
-use tocsin_wire::Service;
+use tocsin_wire::sealed::Audience;
+use tocsin_wire::{OrgId, Pool, SecretName, Service, TeamId};
 
 /// Tocsin: from alert to investigation, over NATS JetStream.
 #[derive(Debug, Parser)]
@@ -42,9 +43,12 @@ pub enum Command {
     /// Send a real, signed webhook, as the provider would.
     #[command(subcommand)]
     Send(Send),
-    /// Signing keys and NATS user keys.
+    /// Signing keys, sealing keys and NATS user keys.
     #[command(subcommand)]
     Keys(Keys),
+    /// Secrets of orgs, units and teams: set, list, delete; replace the master key.
+    #[command(subcommand)]
+    Secrets(Secrets),
     /// Streams, consumers, buckets and permissions.
     #[command(subcommand)]
     Bus(BusCommand),
@@ -187,9 +191,13 @@ pub enum Send {
 /// `tocsin keys …`
 #[derive(Debug, Subcommand)]
 pub enum Keys {
-    /// Make whatever key is missing: the root, and per service a signing key and a NATS user key.
+    /// Make whatever key is missing: the root, a master key for secrets, and per service a signing
+    /// key, a NATS user key and, where it opens secrets, a sealing key.
     #[command(visible_alias = "init")]
     Generate {
+        /// Also a sealing key for this pool of workers; may be repeated.
+        #[arg(long = "pool", value_name = "POOL")]
+        pools: Vec<Pool>,
         /// Folder for the keys; made with mode 0600 files.
         #[arg(long, env = "KEY_DIRECTORY", value_name = "PATH")]
         dir: PathBuf,
@@ -209,11 +217,18 @@ pub enum Keys {
         #[command(flatten)]
         bus: Box<BusSettings>,
     },
-    /// Make and publish a new signing key for one service. The old one stays valid for what it
-    /// signed; restart the service to use the new one, then revoke the old.
+    /// Make and publish a new signing or sealing key for one service. An old signing key stays valid
+    /// for what it signed; restart the service to use the new one, then revoke the old. Secrets are
+    /// sealed to the old and the new sealing key until the old one is revoked.
     Rotate {
         /// Whose key.
         service: Service,
+        /// The sealing key instead of the signing key.
+        #[arg(long)]
+        sealing: bool,
+        /// Of this pool of workers, with --sealing.
+        #[arg(long, value_name = "POOL", requires = "sealing")]
+        pool: Option<Pool>,
         /// Folder of the keys.
         #[arg(long, env = "KEY_DIRECTORY", value_name = "PATH")]
         dir: PathBuf,
@@ -221,7 +236,7 @@ pub enum Keys {
         #[command(flatten)]
         bus: Box<BusSettings>,
     },
-    /// Refuse everything that this key signs from now on.
+    /// Refuse everything that this key signs from now on; seal nothing to it any more.
     Revoke {
         /// Key id, as `tocsin keys list` shows it.
         key_id: String,
@@ -231,6 +246,88 @@ pub enum Keys {
         /// Connection.
         #[command(flatten)]
         bus: Box<BusSettings>,
+    },
+}
+
+/// Config's HTTP API.
+#[derive(Debug, Args)]
+pub struct ConfigAccess {
+    /// The config service.
+    #[arg(long, env = "CONFIG_URL", default_value = "http://127.0.0.1:8082")]
+    pub config_url: String,
+    /// Token of an admin.
+    #[arg(long, env = "ADMIN_TOKEN", hide_env_values = true)]
+    pub admin_token: Secret,
+}
+
+/// Whose secrets.
+#[derive(Debug, Args)]
+pub struct SecretOwner {
+    /// Org.
+    #[arg(long)]
+    pub org: OrgId,
+    /// Unit or team of it [default: the org itself].
+    #[arg(long)]
+    pub node: Option<TeamId>,
+}
+
+/// `tocsin secrets …`
+#[derive(Debug, Subcommand)]
+pub enum Secrets {
+    /// Set a secret. Its value is read from stdin, or asked for; it is never an argument.
+    Set {
+        /// What configs call it: `${secret:NAME}`.
+        name: SecretName,
+        /// Whose.
+        #[command(flatten)]
+        owner: SecretOwner,
+        /// Who may open it: ingress, or worker.<pool> [default: what it has been, else worker.default].
+        #[arg(long)]
+        audience: Option<Audience>,
+        /// Refuse when it is at another version; 0: it must be new.
+        #[arg(long, value_name = "VERSION")]
+        expected_version: Option<u64>,
+        /// Where to.
+        #[command(flatten)]
+        config: ConfigAccess,
+    },
+    /// Names, versions and audiences; values are shown nowhere.
+    List {
+        /// Whose.
+        #[command(flatten)]
+        owner: SecretOwner,
+        /// Also what it gets from above.
+        #[arg(long)]
+        inherited: bool,
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+        /// Where to.
+        #[command(flatten)]
+        config: ConfigAccess,
+    },
+    /// Delete a secret.
+    Delete {
+        /// Which.
+        name: SecretName,
+        /// Whose.
+        #[command(flatten)]
+        owner: SecretOwner,
+        /// Even when configs refer to it.
+        #[arg(long)]
+        force: bool,
+        /// Where to.
+        #[command(flatten)]
+        config: ConfigAccess,
+    },
+    /// Move every secret under the current master key, in batches; may be interrupted and repeated.
+    RotateMaster {
+        /// First put a new key before the others in this file, which must be config's MASTER_KEY_FILE.
+        #[arg(long, value_name = "PATH")]
+        new_key_in: Option<PathBuf>,
+        /// Where to.
+        #[command(flatten)]
+        config: ConfigAccess,
     },
 }
 

@@ -12,6 +12,7 @@ mod keys;
 mod life_text;
 mod random;
 mod run;
+mod secrets;
 mod send;
 mod services;
 mod sign;

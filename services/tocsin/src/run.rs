@@ -14,7 +14,7 @@ use tocsin_wire::permissions::accounts_conf;
 
 use crate::cli::{BusCommand, Cli, Command, Demo};
 use crate::error::CommandError;
-use crate::{decode, demo, events, keys, send, services, sign, table};
+use crate::{decode, demo, events, keys, secrets, send, services, sign, table};
 
 /// Runs the command; what it prints goes to stdout, why it failed to stderr.
 pub fn run(cli: Cli) -> ExitCode {
@@ -37,6 +37,7 @@ fn operator(command: Command) -> Result<(), CommandError> {
         Command::Bus(BusCommand::Table) => print(&table::markdown()),
         Command::Bus(BusCommand::Declare { bus }) => block_on(declare_streams(*bus)),
         Command::Keys(command) => block_on(keys::run(command)),
+        Command::Secrets(command) => block_on(secrets::run(command)),
         Command::Send(command) => block_on(send::run(command)),
         Command::Events(command) => block_on(events::run(command)),
         Command::Demo(Demo::Seed(seed)) => block_on(demo::seed(*seed)),

@@ -11,6 +11,7 @@ use tocsin_kit::{HttpClient, Secret};
 use super::openai::{Assembly, StreamError, body};
 use super::sse::SseReader;
 use super::{Answer, Request};
+use crate::credential::{Credential, CredentialError};
 
 /// Tries of one turn. With the pauses below they span about half a minute: an endpoint's restart.
 const TRIES: usize = 6;
@@ -51,6 +52,8 @@ pub enum ModelError {
     TooSlow { total: Duration },
     #[error("an answer's event is too long")]
     TooLong,
+    #[error("the model's key cannot be had")]
+    Key(#[source] CredentialError),
     #[error("OPENAI_BASE_URL is not usable")]
     Address(#[source] GuardError),
 }
@@ -72,6 +75,7 @@ impl ModelError {
             }
             Self::Unreachable(_) | Self::Broken(_) | Self::Idle { .. } => true,
             Self::Stream(error) => !matches!(error, StreamError::Chunk(_)),
+            Self::Key(error) => error.is_temporary(),
             Self::TooSlow { .. } | Self::TooLong | Self::Address(_) => false,
         }
     }
@@ -91,6 +95,7 @@ impl ModelError {
             Self::Broken(_) => "broken",
             Self::Idle { .. } | Self::TooSlow { .. } => "timeout",
             Self::Address(_) => "address",
+            Self::Key(_) => "key",
         }
     }
 }
@@ -100,7 +105,7 @@ impl ModelError {
 pub struct ModelClient {
     http: HttpClient,
     url: String,
-    key: Option<Secret>,
+    key: Option<Credential>,
     timeouts: ModelTimeouts,
 }
 
@@ -117,8 +122,17 @@ impl ModelClient {
         Self {
             http,
             url,
-            key,
+            key: key.map(Credential::Operator),
             timeouts,
+        }
+    }
+
+    /// The same endpoint with another key.
+    #[must_use]
+    pub fn with_key(&self, key: Credential) -> Self {
+        Self {
+            key: Some(key),
+            ..self.clone()
         }
     }
 
@@ -169,7 +183,8 @@ impl ModelClient {
             .header(reqwest::header::ACCEPT, "text/event-stream")
             .body(body);
         if let Some(key) = &self.key {
-            post = post.bearer_auth(key.expose());
+            let key = key.reveal().await.map_err(ModelError::Key)?;
+            post = post.bearer_auth(key.as_str());
         }
         let idle = self.timeouts.idle;
         let sent = tokio::time::timeout(idle, post.send()).await;

@@ -23,6 +23,7 @@ pub(super) struct LiveMessages {
     /// Name, user and, once posted, the message of each Slack destination.
     places: Vec<Place>,
     run_id: String,
+    slack: Option<Arc<SlackClient>>,
 }
 
 #[derive(Debug)]
@@ -63,7 +64,11 @@ struct Gate {
 }
 
 impl LiveMessages {
-    pub(super) fn new(assignment: &Assignment, request: &RunRequest) -> Self {
+    pub(super) fn new(
+        assignment: &Assignment,
+        request: &RunRequest,
+        client: Option<Arc<SlackClient>>,
+    ) -> Self {
         let slack = assignment.destinations.iter().filter_map(|destination| {
             let Some(Kind::Slack(slack)) = &destination.kind else {
                 return None;
@@ -77,6 +82,7 @@ impl LiveMessages {
         Self {
             places: slack.collect(),
             run_id: request.run_id.clone(),
+            slack: client,
         }
     }
 
@@ -112,7 +118,7 @@ impl LiveMessages {
         worker: &Worker,
         next: Instant,
     ) {
-        let Some(slack) = worker.slack.clone() else {
+        let Some(slack) = self.slack.clone() else {
             return;
         };
         let mut places = self.places.iter_mut();
@@ -219,7 +225,11 @@ impl Follower {
             next = Instant::now() + interval;
             match updated {
                 Ok(()) => shown = Some(content),
-                Err(error @ (SlackError::Refused { .. } | SlackError::Address(_))) => {
+                Err(
+                    error @ (SlackError::Refused { .. }
+                    | SlackError::Address(_)
+                    | SlackError::Token { .. }),
+                ) => {
                     return Err(error);
                 }
                 Err(error) => {

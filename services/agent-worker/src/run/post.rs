@@ -49,8 +49,10 @@ impl<R: Record> Run<'_, R> {
         slack: &SlackDestination,
         unknown: bool,
     ) -> Post {
-        let Some(client) = self.worker.slack.clone() else {
-            return off("SLACK_BOT_TOKEN is not set");
+        let Some(client) = self.slack.clone() else {
+            return off(
+                "SLACK_BOT_TOKEN is not set, and the team has no integrations.slack.bot_token",
+            );
         };
         let target = Target {
             channel: slack.channel.clone(),
@@ -258,7 +260,12 @@ impl Tries {
             }
             // The client itself holds the next call back until Slack's time is over.
             SlackError::RateLimited { .. } => (RATE_PATIENCE, Duration::ZERO),
-            SlackError::Unreachable { .. } | SlackError::Unknown { .. } => {
+            SlackError::Token { source, .. } if !source.is_temporary() => {
+                return Err(Undelivered::Refused(why()));
+            }
+            SlackError::Unreachable { .. }
+            | SlackError::Unknown { .. }
+            | SlackError::Token { .. } => {
                 (self.patience, self.pauses.next().unwrap_or(LONGEST_PAUSE))
             }
         };

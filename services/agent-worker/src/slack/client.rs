@@ -3,7 +3,7 @@
 //! Every call is classed by what is known afterwards: it happened, it did not, or nobody knows. Only the
 //! caller can tell what to do about the last: look before posting again.
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -16,6 +16,7 @@ use tokio::time::Instant;
 
 use super::blocks::Rendered;
 use super::pacing::Pacing;
+use crate::credential::{Credential, CredentialError};
 
 /// Event type of the metadata by which a post is found again.
 pub const METADATA_TYPE: &str = "tocsin_run";
@@ -96,6 +97,13 @@ pub enum SlackError {
         channel: String,
         what: String,
     },
+    /// Nothing happened; the team's token cannot be had.
+    #[error("no token for {method}")]
+    Token {
+        method: &'static str,
+        #[source]
+        source: CredentialError,
+    },
     /// The configured address is no address.
     #[error("SLACK_API_URL is not usable")]
     Address(#[source] GuardError),
@@ -124,26 +132,45 @@ fn is_temporary(error: &str) -> bool {
     )
 }
 
-/// A thin client; one per process, because pacing is per channel.
-#[derive(Debug)]
+/// A thin client. Pacing is per channel, so all of a process share it. Cheap to clone.
+#[derive(Debug, Clone)]
 pub struct SlackClient {
     http: HttpClient,
     api_url: String,
-    token: Secret,
+    token: Option<Credential>,
     limits: SlackLimits,
-    pacing: Mutex<Pacing>,
+    pacing: Arc<Mutex<Pacing>>,
 }
 
 impl SlackClient {
     /// `api_url` as in `https://slack.com/api`, which the operator set: `http` is a trusted client.
     pub fn new(http: HttpClient, api_url: &str, token: Secret, limits: SlackLimits) -> Self {
+        Self::without_token(http, api_url, limits).with_token(Credential::Operator(token))
+    }
+
+    /// For teams that bring their own token: by itself it can post nothing.
+    pub fn without_token(http: HttpClient, api_url: &str, limits: SlackLimits) -> Self {
         Self {
             http,
             api_url: api_url.trim_end_matches('/').to_owned(),
-            token,
+            token: None,
             limits,
-            pacing: Mutex::default(),
+            pacing: Arc::default(),
         }
+    }
+
+    /// The same with another token.
+    #[must_use]
+    pub fn with_token(&self, token: Credential) -> Self {
+        Self {
+            token: Some(token),
+            ..self.clone()
+        }
+    }
+
+    /// Whether it can post.
+    pub const fn has_token(&self) -> bool {
+        self.token.is_some()
     }
 
     pub const fn limits(&self) -> SlackLimits {
@@ -279,6 +306,7 @@ impl SlackClient {
                 "rate_limited"
             }
             Err(SlackError::Unreachable { .. }) => "unreachable",
+            Err(SlackError::Token { .. }) => "token",
             Err(SlackError::Unknown { .. }) => "unknown",
         };
         metrics::counter!("tocsin_slack_requests_total", "method" => method, "outcome" => outcome)
@@ -297,8 +325,15 @@ impl SlackClient {
             .http
             .post(url)
             .map_err(SlackError::Address)?
-            .timeout(CALL_TIMEOUT)
-            .bearer_auth(self.token.expose());
+            .timeout(CALL_TIMEOUT);
+        let request = match &self.token {
+            Some(token) => {
+                let token = token.reveal().await;
+                let token = token.map_err(|source| SlackError::Token { method, source })?;
+                request.bearer_auth(token.as_str())
+            }
+            None => request,
+        };
         let request = match body {
             Body::Json(value) => request.json(value),
             Body::Form(form) => request.form(form),

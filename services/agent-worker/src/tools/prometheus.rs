@@ -2,10 +2,11 @@
 
 use serde::Deserialize;
 use serde_json::{Value, json};
-use tocsin_kit::HttpClient;
 use tocsin_kit::http_client::read_capped;
+use tocsin_kit::{ErrorChain, HttpClient};
 
 use super::{PROMETHEUS_QUERY, PROMETHEUS_QUERY_RANGE, ToolError};
+use crate::credential::Credential;
 use crate::model::ToolSpec;
 
 /// The model sees far less; more means a query without a selector.
@@ -81,6 +82,8 @@ pub(super) fn specs() -> [ToolSpec; 2] {
 pub(super) struct Client<'a> {
     pub(super) url: &'a str,
     pub(super) http: &'a HttpClient,
+    /// The team's, for its own Prometheus only.
+    pub(super) token: Option<Credential>,
 }
 
 impl Client<'_> {
@@ -110,6 +113,14 @@ impl Client<'_> {
             .http
             .post(url)
             .map_err(|error| ToolError::Refused(error.to_string()))?;
+        let request = match &self.token {
+            Some(token) => {
+                let token = token.reveal().await;
+                let token = token.map_err(|error| failed(&ErrorChain(&error).to_string()))?;
+                request.bearer_auth(token.as_str())
+            }
+            None => request,
+        };
         let response = request
             .form(form)
             .send()

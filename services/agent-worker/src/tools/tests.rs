@@ -28,6 +28,7 @@ async fn call(toolbox: &Toolbox, tool: &str, arguments: &str) -> (Value, bool) {
     let (config, request) = (AgentConfig::built_in(), request());
     let tools = Tools {
         toolbox,
+        secrets: None,
         config: &config,
         request: &request,
     };
@@ -82,6 +83,7 @@ fn only_what_can_work_is_offered() {
     let names = |toolbox: &Toolbox| -> Vec<&str> {
         let tools = Tools {
             toolbox,
+            secrets: None,
             config: &config,
             request: &request,
         };

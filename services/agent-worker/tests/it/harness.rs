@@ -83,6 +83,7 @@ impl World {
                 tool_calls: 40,
             },
             slack: Some(Arc::new(slack)),
+            secrets: None,
             toolbox: Toolbox {
                 guarded: context.http,
                 trusted,

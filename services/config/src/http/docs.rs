@@ -1,7 +1,15 @@
 //! The description as a page for people: rendered here, from the same document that machines get.
 //! It fetches nothing from elsewhere, so it works without a network, and its policy says so.
 
+#[expect(
+    clippy::indexing_slicing,
+    reason = "only JSON values are indexed, and what they lack reads as null"
+)]
 mod page;
+#[expect(
+    clippy::indexing_slicing,
+    reason = "only JSON values are indexed, and what they lack reads as null"
+)]
 mod shape;
 
 use std::sync::Arc;

@@ -38,6 +38,7 @@ impl From<OperationError> for Problem {
                 problem.detail = detail.into();
                 problem
             }
+            OperationError::Secret(refusal) => refusal.into(),
             error if error.is_commit_unknown() => {
                 tracing::warn!(error = %ErrorChain(&error), "the outcome of a write is unknown");
                 Self::unavailable(

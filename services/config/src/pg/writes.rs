@@ -146,12 +146,13 @@ pub(super) async fn write(
 
 /// What one request does, if rules and policy allow it.
 async fn judge(
-    _tx: &mut Tx<'_>,
+    tx: &mut Tx<'_>,
     known: &Known,
     request: &WriteRequest,
     author: &Author,
 ) -> Result<Vec<Effect>, OperationError> {
     let effects = decide::write(known, request, author)?;
+    super::secrets::check_references(tx, known, &effects).await?;
     // Policy is asked here: each effect has the node before and after, `known.tree` its line.
     Ok(effects)
 }

@@ -15,6 +15,7 @@ mod publishing;
 mod revocation;
 mod routing;
 mod schema;
+mod secrets;
 mod sso;
 mod stage;
 mod templates;

@@ -72,7 +72,7 @@ async fn the_description_is_complete_and_each_path_of_it_is_served() {
             .collect();
         assert_eq!(named, described, "{what}: parameters of the path");
 
-        let path = path.replace('{', "").replace('}', "");
+        let path = path.replace(['{', '}'], "");
         let answer = service.call(Request::new(method, &path)).await;
         let code = answer.problem().1;
         let is_asset = path == "/docs/asset";
@@ -157,7 +157,7 @@ async fn the_page_shows_every_operation_and_fetches_nothing_from_elsewhere() {
 }
 
 #[tokio::test]
-async fn every_answer_has_the_same_manners() {
+async fn each_bad_request_has_a_code_of_its_own_and_the_same_manners() {
     let servers = Servers::start().await;
     let service = Service::ready(servers.settings()).await;
     service.seed().await;
@@ -224,23 +224,29 @@ async fn every_answer_has_the_same_manners() {
         }
     }
 
+    service.stop().await;
+}
+
+#[tokio::test]
+async fn methods_and_caches_are_told_what_they_need() {
+    let servers = Servers::start().await;
+    let service = Service::ready(servers.settings()).await;
+    service.seed().await;
+    let sre = config_path("acme", "sre");
+    let as_admin = |method, path| Request::new(method, path).bearer(ADMIN);
     let refused = service.call(Request::new(Method::DELETE, &sre)).await;
     assert_eq!(allowed(&refused.headers["allow"]), ["GET", "HEAD", "PUT"]);
     let asked = service.call(Request::new(Method::OPTIONS, &sre)).await;
     assert_eq!((asked.status.as_u16(), &asked.body), (204, &json!("")));
     assert_eq!(allowed(&asked.headers["allow"]), ["GET", "HEAD", "PUT"]);
 
-    let read = service.call(get(&sre)).await;
+    let read = service.call(as_admin(Method::GET, &sre)).await;
     assert_eq!(read.headers["cache-control"], "private, no-cache");
-    let head = service
-        .call(Request::new(Method::HEAD, &sre).bearer(ADMIN))
-        .await;
+    let head = service.call(as_admin(Method::HEAD, &sre)).await;
     assert_eq!((head.status.as_u16(), &head.body), (200, &json!("")));
     assert_eq!(head.headers["etag"], read.headers["etag"]);
     let tokens = "/api/v1/admin/orgs/acme/teams/sre/tokens";
-    let issued = service
-        .call(Request::new(Method::POST, tokens).bearer(ADMIN))
-        .await;
+    let issued = service.call(as_admin(Method::POST, tokens)).await;
     assert_eq!(issued.headers["cache-control"], "no-store");
     service.stop().await;
 }

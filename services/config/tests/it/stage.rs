@@ -50,6 +50,8 @@ impl Servers {
             INTERNAL,
             "--impersonation-secret",
             "impersonation-secret",
+            "--master-keys",
+            crate::secrets::OLD_KEY,
             "--signing-key-file",
             "unused",
             "--signing-root-file",

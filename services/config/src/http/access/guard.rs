@@ -29,10 +29,10 @@ pub(in crate::http) async fn guard(
     mut request: Request,
     next: Next,
 ) -> Response {
-    if guard.access != Access::Public {
-        if let Err(problem) = admit(&guard, parameters.ok().as_ref(), &mut request).await {
-            return problem.into_response();
-        }
+    if guard.access != Access::Public
+        && let Err(problem) = admit(&guard, parameters.ok().as_ref(), &mut request).await
+    {
+        return problem.into_response();
     }
     next.run(request).await
 }

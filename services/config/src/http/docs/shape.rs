@@ -16,8 +16,10 @@ pub(super) fn in_words(schema: &Value) -> String {
         return format!(r##"<a href="#shape-{name}">{name}</a>"##);
     }
     if let Some(choices) = choices(schema) {
-        let words: Vec<String> = choices.iter().map(in_words).collect();
-        return words.join(" or ");
+        let (nothing, something): (Vec<&Value>, Vec<&Value>) =
+            choices.iter().partition(|choice| choice["type"] == "null");
+        let words = something.into_iter().chain(nothing).map(in_words);
+        return words.collect::<Vec<_>>().join(" or ");
     }
     if let Some(values) = schema["enum"].as_array() {
         let values: Vec<String> = values
@@ -113,8 +115,10 @@ fn example_at(document: &Value, schema: &Value, depth: usize) -> Value {
             return value.clone();
         }
     }
-    if let Some(value) = schema["enum"].as_array().and_then(|values| values.first()) {
-        return value.clone();
+    for key in ["examples", "enum"] {
+        if let Some(value) = schema[key].as_array().and_then(|values| values.first()) {
+            return value.clone();
+        }
     }
     if let Some(choices) = choices(schema) {
         let other_than_null = choices.iter().find(|choice| choice["type"] != "null");
@@ -183,7 +187,7 @@ mod tests {
             ),
             (
                 json!({"oneOf": [{"type": "null"}, {"$ref": "#/components/schemas/Node"}]}),
-                "null or <a href=\"#shape-Node\">Node</a>",
+                "<a href=\"#shape-Node\">Node</a> or null",
                 json!({"id": "text"}),
             ),
             (json!({}), "any JSON", json!({})),

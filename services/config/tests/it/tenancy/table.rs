@@ -106,6 +106,45 @@ pub(super) const TABLE: &[(&str, &str, For)] = &[
         Admins,
     ),
     ("GET", "/api/v1/admin/orgs/{org}/nodes/{node}/audit", Admins),
+    ("GET", "/api/v1/config/me/secrets", Team("config:read")),
+    (
+        "GET",
+        "/api/v1/config/me/secrets/{name}",
+        Team("config:read"),
+    ),
+    (
+        "PUT",
+        "/api/v1/config/me/secrets/{name}",
+        Team("config:write"),
+    ),
+    (
+        "DELETE",
+        "/api/v1/config/me/secrets/{name}",
+        Team("config:write"),
+    ),
+    (
+        "GET",
+        "/api/v1/admin/orgs/{org}/nodes/{node}/secrets",
+        Admins,
+    ),
+    (
+        "GET",
+        "/api/v1/admin/orgs/{org}/nodes/{node}/secrets/{name}",
+        Admins,
+    ),
+    (
+        "PUT",
+        "/api/v1/admin/orgs/{org}/nodes/{node}/secrets/{name}",
+        Admins,
+    ),
+    (
+        "DELETE",
+        "/api/v1/admin/orgs/{org}/nodes/{node}/secrets/{name}",
+        Admins,
+    ),
+    ("GET", "/api/v1/admin/secrets/master-keys", GlobalAdmins),
+    ("POST", "/api/v1/admin/secrets/rotate-master", GlobalAdmins),
+    //
     ("POST", "/api/v1/admin/orgs/{org}/teams/{team}", Admins),
     ("DELETE", "/api/v1/admin/orgs/{org}/teams/{team}", Admins),
     (
