@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use tocsin_wire::proto::envelope::Body;
 use tocsin_wire::sealed::{
-    self, Audience, SealingKeyError, SealingKeys, UnsealError, Zeroizing, bucket_key,
+    self, Audience, Piece, SealingKeyError, SealingKeys, UnsealError, Zeroizing, bucket_key,
 };
 use tocsin_wire::{OrgId, SecretName, TeamId};
 
@@ -47,6 +47,9 @@ pub enum SecretError {
         /// Whose they should be.
         expected: Audience,
     },
+    /// A text that is to be resolved is broken.
+    #[error("a reference to a secret is not of the form ${{secret:name}}")]
+    Malformed,
     /// No node of the line has it for this audience.
     #[error(
         "there is no secret {name} for {audience} at {team} of {org} or above it; \
@@ -73,7 +76,7 @@ pub enum SecretError {
         name: SecretName,
         /// Why.
         #[source]
-        source: KeyValueError,
+        source: Box<KeyValueError>,
     },
     /// It is there and does not open.
     #[error("cannot open secret {name} of {node} in {org}")]
@@ -86,7 +89,7 @@ pub enum SecretError {
         name: SecretName,
         /// Why.
         #[source]
-        source: UnsealError,
+        source: Box<UnsealError>,
     },
     /// An older value came back.
     #[error(
@@ -120,13 +123,7 @@ pub enum SecretError {
 impl SecretError {
     /// Whether the same question may succeed later without anybody doing something.
     pub fn is_temporary(&self) -> bool {
-        matches!(
-            self,
-            Self::Read {
-                source: KeyValueError::Request { .. },
-                ..
-            }
-        )
+        matches!(self, Self::Read { source, .. } if matches!(**source, KeyValueError::Request { .. }))
     }
 }
 
@@ -193,6 +190,23 @@ impl SecretReader {
         })
     }
 
+    /// `text` with each `${secret:name}` in it replaced by what [`SecretReader::read`] gives.
+    pub async fn resolve(
+        &self,
+        org: &OrgId,
+        line: &[TeamId],
+        text: &str,
+    ) -> Result<Zeroizing<String>, SecretError> {
+        let mut resolved = Zeroizing::new(String::new());
+        for piece in sealed::pieces(text).ok_or(SecretError::Malformed)? {
+            match piece {
+                Piece::Text(plain) => append(&mut resolved, plain),
+                Piece::Secret(name) => append(&mut resolved, &self.read(org, line, &name).await?),
+            }
+        }
+        Ok(resolved)
+    }
+
     async fn read_at(
         &self,
         org: &OrgId,
@@ -205,7 +219,7 @@ impl SecretReader {
             org: org.clone(),
             node: node.clone(),
             name: name.clone(),
-            source,
+            source: Box::new(source),
         })?;
         let Some(Body::SecretRecord(record)) = entry.and_then(|entry| entry.envelope.body) else {
             return Ok(None);
@@ -230,7 +244,7 @@ impl SecretReader {
             org: org.clone(),
             node: node.clone(),
             name: name.clone(),
-            source,
+            source: Box::new(source),
         })?;
         match std::str::from_utf8(&value) {
             Ok(text) => Ok(Some(Zeroizing::new(text.to_owned()))),
@@ -275,6 +289,16 @@ impl SecretReader {
         *held = Arc::clone(&keys);
         Ok(keys)
     }
+}
+
+/// A string that grows leaves its old bytes behind; these are wiped.
+fn append(text: &mut Zeroizing<String>, more: &str) {
+    if text.capacity() - text.len() < more.len() {
+        let mut grown = Zeroizing::new(String::with_capacity(text.len() + more.len()));
+        grown.push_str(text);
+        std::mem::swap(text, &mut grown);
+    }
+    text.push_str(more);
 }
 
 /// A few hundred bytes from a local disk, at the start and after a rotation: not worth a thread.

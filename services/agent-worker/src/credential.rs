@@ -9,8 +9,8 @@ use std::sync::Arc;
 
 use tocsin_bus::{SecretError, SecretReader};
 use tocsin_kit::Secret;
-use tocsin_wire::sealed::{Piece, Zeroizing, pieces};
-use tocsin_wire::{OrgId, SecretName, TeamId};
+use tocsin_wire::sealed::{REFERENCE, Zeroizing};
+use tocsin_wire::{OrgId, TeamId};
 
 /// A text of a team's config that may be a secret, or refer to one. It never prints.
 #[derive(Clone, PartialEq, Eq)]
@@ -40,24 +40,18 @@ pub struct Owner {
 /// A text could not be resolved. No text of these holds a value.
 #[derive(Debug, thiserror::Error)]
 pub enum CredentialError {
-    #[error("a reference in the team's config is not of the form ${{secret:name}}")]
-    Malformed,
-    #[error("the team's config refers to secret {0}, and this worker has no SEALING_KEY_FILE")]
-    NoKeys(SecretName),
-    #[error("the team's config refers to secret {0}, and there is no record of the team")]
-    NoOwner(SecretName),
-    #[error("the team's config refers to secret {name}")]
-    Secret {
-        name: SecretName,
-        #[source]
-        source: SecretError,
-    },
+    #[error(
+        "the team's config refers to secrets, and this worker opens none; set SEALING_KEY_FILE"
+    )]
+    NoKeys,
+    #[error("the team's config refers to a secret")]
+    Secret(#[source] SecretError),
 }
 
 impl CredentialError {
     /// Whether the same use may succeed later without anybody doing something.
     pub fn is_temporary(&self) -> bool {
-        matches!(self, Self::Secret { source, .. } if source.is_temporary())
+        matches!(self, Self::Secret(error) if error.is_temporary())
     }
 }
 
@@ -69,7 +63,8 @@ pub enum Credential {
     /// The team's, from its config.
     Team {
         written: Written,
-        owner: Option<Arc<Owner>>,
+        owner: Arc<Owner>,
+        /// `None`: this worker opens no secrets.
         secrets: Option<SecretReader>,
     },
 }
@@ -80,43 +75,20 @@ impl Credential {
     /// # Errors
     /// When a reference leads to nothing that this worker may open.
     pub async fn reveal(&self) -> Result<Zeroizing<String>, CredentialError> {
-        let (written, owner, secrets) = match self {
-            Self::Operator(secret) => return Ok(Zeroizing::new(secret.expose().to_owned())),
+        match self {
+            Self::Operator(secret) => Ok(Zeroizing::new(secret.expose().to_owned())),
             Self::Team {
                 written,
                 owner,
-                secrets,
-            } => (written, owner, secrets),
-        };
-        let mut text = Zeroizing::new(String::new());
-        for piece in pieces(&written.0).ok_or(CredentialError::Malformed)? {
-            let name = match piece {
-                Piece::Text(plain) => {
-                    append(&mut text, plain);
-                    continue;
-                }
-                Piece::Secret(name) => name,
-            };
-            let (Some(secrets), Some(owner)) = (secrets, owner) else {
-                return Err(match secrets {
-                    None => CredentialError::NoKeys(name),
-                    Some(_) => CredentialError::NoOwner(name),
-                });
-            };
-            let value = secrets.read(&owner.org, &owner.line, &name).await;
-            let value = value.map_err(|source| CredentialError::Secret { name, source })?;
-            append(&mut text, &value);
+                secrets: Some(secrets),
+            } => {
+                let resolved = secrets.resolve(&owner.org, &owner.line, &written.0);
+                resolved.await.map_err(CredentialError::Secret)
+            }
+            Self::Team { written, .. } if written.0.contains(REFERENCE) => {
+                Err(CredentialError::NoKeys)
+            }
+            Self::Team { written, .. } => Ok(Zeroizing::new(written.0.to_string())),
         }
-        Ok(text)
     }
-}
-
-/// Growing a string leaves its old bytes behind; these are wiped.
-fn append(text: &mut Zeroizing<String>, more: &str) {
-    if text.capacity() - text.len() < more.len() {
-        let mut grown = Zeroizing::new(String::with_capacity(text.len() + more.len()));
-        grown.push_str(text);
-        std::mem::swap(text, &mut grown);
-    }
-    text.push_str(more);
 }

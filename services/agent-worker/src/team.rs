@@ -117,9 +117,10 @@ impl AgentConfig {
         written: &Option<Written>,
         secrets: Option<&SecretReader>,
     ) -> Option<Credential> {
-        written.as_ref().map(|written| Credential::Team {
+        let (written, owner) = (written.as_ref()?, self.owner.as_ref()?);
+        Some(Credential::Team {
             written: written.clone(),
-            owner: self.owner.clone(),
+            owner: Arc::clone(owner),
             secrets: secrets.cloned(),
         })
     }

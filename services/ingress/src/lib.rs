@@ -17,6 +17,7 @@ mod json;
 mod metrics;
 pub mod normalize;
 mod publish;
+pub mod secrets;
 pub mod settings;
 pub mod verify;
 

@@ -160,16 +160,10 @@ async fn one_room_cannot_even_ask_for_anothers_secrets() {
     record.version = 9;
     write(&config, &own.key(), record).await;
     let refused = read(&reader, &["acme"]).await.expect_err("foreign");
-    assert!(
-        matches!(
-            &refused,
-            SecretError::Sealed {
-                source: UnsealError::NotForUs { .. },
-                ..
-            }
-        ),
-        "{refused:?}"
-    );
+    let SecretError::Sealed { source, .. } = &refused else {
+        panic!("{refused:?}");
+    };
+    assert!(matches!(**source, UnsealError::NotForUs { .. }), "{source}");
 }
 
 #[tokio::test]

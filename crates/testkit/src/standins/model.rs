@@ -99,6 +99,9 @@ pub struct Request {
     /// Milliseconds since 1970.
     pub at: i64,
     pub body: Value,
+    /// The key it came with; never shown by the HTTP API of the stand-in.
+    #[serde(skip)]
+    pub key: String,
     /// The script that was followed, and the turn (from 0; the final answer comes after the last).
     pub script: String,
     pub turn: usize,

@@ -66,7 +66,7 @@ fn only_the_audience_opens_and_only_what_belongs_there() {
     }
     // The same private key under another audience: the audience is bound inside.
     let twin = SealingKeys::new(pool("gpu"), [1; 32]);
-    let mut relabelled = sealed.clone();
+    let mut relabelled = sealed;
     relabelled.audience = "worker.gpu".to_owned();
     assert_eq!(open(&twin, &relabelled), Err(UnsealError::Broken));
 }
@@ -107,7 +107,7 @@ fn a_box_does_not_open_under_another_name_node_org_or_version() {
         turned.version = version;
         assert_eq!(open(&keys, &turned), Err(UnsealError::Broken));
     }
-    let mut flipped = sealed.clone();
+    let mut flipped = sealed;
     let mut bytes = flipped.boxes[0].content.to_vec();
     *bytes.last_mut().expect("bytes") ^= 1;
     flipped.boxes[0].content = bytes.into();

@@ -4,5 +4,6 @@
 
 mod harness;
 mod outside;
+mod secrets;
 mod take_over;
 mod whole;

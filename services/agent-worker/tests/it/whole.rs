@@ -13,7 +13,7 @@ use tocsin_wire::{Pool, Service, Subject, limits};
 
 use crate::harness::{LIMIT, World, channel, envelope, tenant, work};
 
-fn settings_of(world: &World) -> Settings {
+pub(crate) fn settings_of(world: &World) -> Settings {
     let (slack, model) = (world.slack.api_url(), world.model.base_url());
     let prometheus = world.prometheus.url();
     let flags = [

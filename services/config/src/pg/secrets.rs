@@ -1,16 +1,17 @@
 //! Secrets: rows hold ciphertext, history holds who and when.
 
+mod read;
+mod rewrap;
+mod rows;
 mod usage;
 
-use jiff::Timestamp;
 use jiff_sqlx::ToSqlx as _;
-use sqlx::PgExecutor;
 use tocsin_store::{Isolation, Tx, outbox};
-use tocsin_wire::sealed::{Audience, Place};
+use tocsin_wire::sealed::Audience;
 use tocsin_wire::{OrgId, SecretName};
 
 use super::writes::Author;
-use super::{Database, nodes, rows};
+use super::{Database, nodes};
 use crate::change::{Change, What};
 use crate::error::OperationError;
 use crate::node::{Node, NodeId};
@@ -18,11 +19,11 @@ use crate::secrets::envelope::{self, AtRest, EnvelopeError, Randomness};
 use crate::secrets::master::MasterKeys;
 use crate::secrets::{MAX_PER_NODE, SecretFacts, SecretRefusal, random};
 
+pub(crate) use rows::{SecretHistoryRow, StoredSecret};
 pub(super) use usage::check_references;
 
-/// Rows whose data keys one transaction of a rotation wraps anew: it holds their locks for some
-/// milliseconds.
-const REWRAP_BATCH: i64 = 100;
+use read::{find, unknown};
+use rows::place;
 
 /// A value that is to be stored.
 pub(crate) struct NewSecret<'a> {
@@ -31,110 +32,6 @@ pub(crate) struct NewSecret<'a> {
     /// What it has been so far when `None`.
     pub(crate) audience: Option<&'a Audience>,
     pub(crate) expected: Option<u64>,
-}
-
-/// A stored secret with the version that its history says it must have.
-#[derive(Debug, Clone)]
-pub(crate) struct StoredSecret {
-    pub(crate) facts: SecretFacts,
-    pub(crate) at_rest: AtRest,
-    pub(crate) latest_version: u64,
-}
-
-impl StoredSecret {
-    /// What is bound to its ciphertext.
-    pub(crate) fn place(&self) -> Place {
-        place(&self.facts)
-    }
-}
-
-fn place(facts: &SecretFacts) -> Place {
-    Place {
-        org: facts.org.clone(),
-        node: facts.node.clone(),
-        name: facts.name.clone(),
-        version: facts.version,
-        audience: facts.audience.clone(),
-    }
-}
-
-/// Who set or deleted a version.
-#[derive(Debug, Clone, sqlx::FromRow)]
-pub(crate) struct SecretHistoryRow {
-    pub(crate) version: i64,
-    pub(crate) what: String,
-    pub(crate) audience: String,
-    pub(crate) changed_by: String,
-    pub(crate) changed_at: jiff_sqlx::Timestamp,
-}
-
-/// How far a rotation is.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Rewrapped {
-    /// Wrapped anew by this call.
-    pub(crate) rewrapped: u64,
-    /// Still under other keys.
-    pub(crate) remaining: u64,
-    /// What could not be wrapped anew, and why.
-    pub(crate) failed: Vec<String>,
-}
-
-#[derive(sqlx::FromRow)]
-struct FactsRow {
-    org_id: String,
-    node_id: String,
-    name: String,
-    version: i64,
-    audience: String,
-    master_key_id: String,
-    updated_at: jiff_sqlx::Timestamp,
-    updated_by: String,
-}
-
-impl TryFrom<FactsRow> for SecretFacts {
-    type Error = OperationError;
-
-    fn try_from(row: FactsRow) -> Result<Self, Self::Error> {
-        let corrupt = |why: String| OperationError::corrupt("secrets", why);
-        Ok(Self {
-            org: OrgId::new(row.org_id).map_err(|error| corrupt(error.to_string()))?,
-            node: NodeId::new(row.node_id).map_err(|error| corrupt(error.to_string()))?,
-            name: SecretName::new(row.name).map_err(|error| corrupt(error.to_string()))?,
-            version: rows::version(row.version)?,
-            audience: row
-                .audience
-                .parse()
-                .map_err(|_| corrupt("audience".to_owned()))?,
-            master_key_id: row.master_key_id,
-            updated_at: row.updated_at.to_jiff(),
-            updated_by: row.updated_by,
-        })
-    }
-}
-
-#[derive(sqlx::FromRow)]
-struct StoredRow {
-    #[sqlx(flatten)]
-    facts: FactsRow,
-    wrapped_key: Vec<u8>,
-    value: Vec<u8>,
-    latest_version: i64,
-}
-
-impl TryFrom<StoredRow> for StoredSecret {
-    type Error = OperationError;
-
-    fn try_from(row: StoredRow) -> Result<Self, Self::Error> {
-        Ok(Self {
-            at_rest: AtRest {
-                master_key_id: row.facts.master_key_id.clone(),
-                wrapped_key: row.wrapped_key,
-                value: row.value,
-            },
-            facts: row.facts.try_into()?,
-            latest_version: rows::version(row.latest_version)?,
-        })
-    }
 }
 
 impl Database {
@@ -193,151 +90,6 @@ impl Database {
             })
             .await
     }
-
-    /// Secrets of these nodes, without their values, by node and name.
-    pub(crate) async fn secrets_of(
-        &self,
-        org: &OrgId,
-        line: &[&NodeId],
-    ) -> Result<Vec<SecretFacts>, OperationError> {
-        let ids: Vec<&str> = line.iter().map(|node| node.as_str()).collect();
-        let rows: Vec<FactsRow> = sqlx::query_as(
-            "select org_id, node_id, name, version, audience, master_key_id, updated_at, updated_by \
-             from secrets where org_id = $1 and node_id = any($2) order by node_id, name",
-        )
-        .bind(org.as_str())
-        .bind(ids)
-        .fetch_all(self.store.pool())
-        .await
-        .map_err(OperationError::query("list secrets"))?;
-        rows.into_iter().map(SecretFacts::try_from).collect()
-    }
-
-    /// One secret without its value.
-    pub(crate) async fn secret(
-        &self,
-        org: &OrgId,
-        node: &NodeId,
-        name: &SecretName,
-    ) -> Result<SecretFacts, OperationError> {
-        find(self.store.pool(), org, node, name)
-            .await?
-            .ok_or_else(|| unknown(org, node, name))
-    }
-
-    /// Versions of a secret, newest first, also of one that is gone.
-    pub(crate) async fn secret_history(
-        &self,
-        org: &OrgId,
-        node: &NodeId,
-        name: &SecretName,
-        limit: i64,
-    ) -> Result<Vec<SecretHistoryRow>, OperationError> {
-        sqlx::query_as(
-            "select version, what, audience, changed_by, changed_at from secret_history \
-             where org_id = $1 and node_id = $2 and name = $3 order by version desc limit $4",
-        )
-        .bind(org.as_str())
-        .bind(node.as_str())
-        .bind(name.as_str())
-        .bind(limit)
-        .fetch_all(self.store.pool())
-        .await
-        .map_err(OperationError::query("read the history of a secret"))
-    }
-
-    /// What is to be sealed; `None` when there is no such secret (any more).
-    pub(crate) async fn stored_secret(
-        &self,
-        org: &OrgId,
-        node: &NodeId,
-        name: &SecretName,
-    ) -> Result<Option<StoredSecret>, OperationError> {
-        let row: Option<StoredRow> = sqlx::query_as(
-            "select secrets.*, (select coalesce(max(history.version), 0) from secret_history as history \
-                                where history.org_id = secrets.org_id and history.node_id = secrets.node_id \
-                                  and history.name = secrets.name) as latest_version \
-             from secrets where org_id = $1 and node_id = $2 and name = $3",
-        )
-        .bind(org.as_str())
-        .bind(node.as_str())
-        .bind(name.as_str())
-        .fetch_optional(self.store.pool())
-        .await
-        .map_err(OperationError::query("read a secret to seal it"))?;
-        row.map(StoredSecret::try_from).transpose()
-    }
-
-    /// Every secret, without its value.
-    pub(crate) async fn all_secrets(&self) -> Result<Vec<SecretFacts>, OperationError> {
-        let rows: Vec<FactsRow> = sqlx::query_as(
-            "select org_id, node_id, name, version, audience, master_key_id, updated_at, updated_by \
-             from secrets",
-        )
-        .fetch_all(self.store.pool())
-        .await
-        .map_err(OperationError::query("list all secrets"))?;
-        rows.into_iter().map(SecretFacts::try_from).collect()
-    }
-
-    /// Every name and audience that secrets of a node ever had: what may lie in the bucket.
-    pub(crate) async fn secret_places_of(
-        &self,
-        org: &OrgId,
-        node: &NodeId,
-    ) -> Result<Vec<(SecretName, Audience)>, OperationError> {
-        let rows: Vec<(String, String)> = sqlx::query_as(
-            "select distinct name, audience from secret_history where org_id = $1 and node_id = $2",
-        )
-        .bind(org.as_str())
-        .bind(node.as_str())
-        .fetch_all(self.store.pool())
-        .await
-        .map_err(OperationError::query("list the places of a node's secrets"))?;
-        let corrupt = |why: String| OperationError::corrupt("secret_history", why);
-        rows.into_iter()
-            .map(|(name, audience)| {
-                let name = SecretName::new(name).map_err(|error| corrupt(error.to_string()))?;
-                let audience = audience.parse();
-                Ok((name, audience.map_err(|_| corrupt("audience".to_owned()))?))
-            })
-            .collect()
-    }
-
-    /// Wraps a batch of data keys under the current master key. Called until nothing is left; it may
-    /// stop anywhere, and several may run at once.
-    pub(crate) async fn rewrap_secrets(
-        &self,
-        keys: &MasterKeys,
-    ) -> Result<Rewrapped, OperationError> {
-        let (rewrapped, failed) = self
-            .store
-            .run_tx_with("rewrap_secrets", Isolation::ReadCommitted, |tx| {
-                Box::pin(async move { rewrap(tx, keys).await })
-            })
-            .await?;
-        let remaining: i64 =
-            sqlx::query_scalar("select count(*) from secrets where master_key_id <> $1")
-                .bind(keys.current_id())
-                .fetch_one(self.store.pool())
-                .await
-                .map_err(OperationError::query("count secrets under old master keys"))?;
-        Ok(Rewrapped {
-            rewrapped,
-            remaining: u64::try_from(remaining).unwrap_or_default(),
-            failed,
-        })
-    }
-
-    /// How many secrets are under which master key.
-    pub(crate) async fn secrets_by_master_key(&self) -> Result<Vec<(String, i64)>, OperationError> {
-        sqlx::query_as(
-            "select master_key_id, count(*) from secrets group by master_key_id order by master_key_id",
-        )
-        .fetch_all(self.store.pool())
-        .await
-        .map_err(OperationError::query("count secrets by master key"))
-    }
 }
 
 async fn set(
@@ -360,7 +112,7 @@ async fn set(
     .fetch_one(&mut **tx)
     .await
     .map_err(OperationError::query("read the last version of a secret"))?;
-    let latest = rows::version(latest)?;
+    let latest = super::rows::version(latest)?;
     let actual = if present.is_some() { latest } else { 0 };
     if present.is_none() && count >= MAX_PER_NODE {
         return Err(SecretRefusal::TooMany { node: node.clone() }.into());
@@ -438,46 +190,6 @@ async fn store(
     Ok(())
 }
 
-/// How many, and what could not be: a damaged row does not hold up the others.
-async fn rewrap(tx: &mut Tx<'_>, keys: &MasterKeys) -> Result<(u64, Vec<String>), OperationError> {
-    let rows: Vec<StoredRow> = sqlx::query_as(
-        "select secrets.*, version as latest_version from secrets where master_key_id <> $1 \
-         order by org_id, node_id, name limit $2 for update skip locked",
-    )
-    .bind(keys.current_id())
-    .bind(REWRAP_BATCH)
-    .fetch_all(&mut **tx)
-    .await
-    .map_err(OperationError::query("read secrets under old master keys"))?;
-    let (mut count, mut failed) = (0, Vec::new());
-    for row in rows {
-        let stored = StoredSecret::try_from(row)?;
-        let nonce = random()?;
-        let wrapped = envelope::rewrap(keys, &stored.place(), &stored.at_rest, &nonce);
-        let wrapped = match wrapped {
-            Ok(wrapped) => wrapped,
-            Err(error) => {
-                failed.push(refused(error, &stored.facts).to_string());
-                continue;
-            }
-        };
-        sqlx::query(
-            "update secrets set master_key_id = $4, wrapped_key = $5 \
-             where org_id = $1 and node_id = $2 and name = $3",
-        )
-        .bind(stored.facts.org.as_str())
-        .bind(stored.facts.node.as_str())
-        .bind(stored.facts.name.as_str())
-        .bind(&wrapped.master_key_id)
-        .bind(&wrapped.wrapped_key)
-        .execute(&mut **tx)
-        .await
-        .map_err(OperationError::query("wrap a data key anew"))?;
-        count += 1;
-    }
-    Ok((count, failed))
-}
-
 /// A ciphertext that does not open, as a refusal that names its secret.
 pub(crate) fn refused(error: EnvelopeError, facts: &SecretFacts) -> SecretRefusal {
     match error {
@@ -507,34 +219,6 @@ async fn present(
         .into()),
         _ => Ok(found),
     }
-}
-
-async fn find(
-    executor: impl PgExecutor<'_>,
-    org: &OrgId,
-    node: &NodeId,
-    name: &SecretName,
-) -> Result<Option<SecretFacts>, OperationError> {
-    let row: Option<FactsRow> = sqlx::query_as(
-        "select org_id, node_id, name, version, audience, master_key_id, updated_at, updated_by \
-         from secrets where org_id = $1 and node_id = $2 and name = $3",
-    )
-    .bind(org.as_str())
-    .bind(node.as_str())
-    .bind(name.as_str())
-    .fetch_optional(executor)
-    .await
-    .map_err(OperationError::query("find a secret"))?;
-    row.map(SecretFacts::try_from).transpose()
-}
-
-fn unknown(org: &OrgId, node: &NodeId, name: &SecretName) -> OperationError {
-    SecretRefusal::Unknown {
-        org: org.clone(),
-        node: node.clone(),
-        name: name.clone(),
-    }
-    .into()
 }
 
 async fn record(
@@ -587,11 +271,4 @@ async fn announce(
 
 fn stored_version(version: u64) -> i64 {
     i64::try_from(version).unwrap_or(i64::MAX)
-}
-
-/// Times are only shown.
-impl SecretHistoryRow {
-    pub(crate) fn changed_at(&self) -> Timestamp {
-        self.changed_at.to_jiff()
-    }
 }

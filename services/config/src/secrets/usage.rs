@@ -175,7 +175,10 @@ mod tests {
     use super::*;
 
     fn config(value: Value) -> Config {
-        value.as_object().cloned().expect("object")
+        match value {
+            Value::Object(object) => object,
+            other => panic!("not an object: {other}"),
+        }
     }
 
     fn name(text: &str) -> SecretName {

@@ -4,5 +4,6 @@
 mod bad_input;
 mod bus_trouble;
 mod fixtures;
+mod secrets;
 mod sockets;
 mod stage;

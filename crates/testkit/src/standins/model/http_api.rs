@@ -72,6 +72,7 @@ async fn complete(State(shared): State<Arc<Shared>>, headers: HeaderMap, body: B
     shared.record(Request {
         at,
         body,
+        key: bearer(&headers).unwrap_or_default().to_owned(),
         script,
         turn,
         outcome,
@@ -156,14 +157,14 @@ fn stream_of(chunks: &[Value], failure: Option<&Failure>) -> Response {
     (headers, body).into_response()
 }
 
+fn bearer(headers: &HeaderMap) -> Option<&str> {
+    let header = headers.get("authorization")?.to_str().ok()?;
+    header.strip_prefix("Bearer ")
+}
+
 #[expect(clippy::result_large_err, reason = "a refusal is a response")]
 fn authenticate(shared: &Shared, headers: &HeaderMap) -> Result<(), Response> {
-    let header = headers
-        .get("authorization")
-        .and_then(|value| value.to_str().ok());
-    let key = header
-        .and_then(|value| value.strip_prefix("Bearer "))
-        .unwrap_or_default();
+    let key = bearer(headers).unwrap_or_default();
     let refuse = |problem: &str| {
         let kind = "invalid_request_error";
         Err(error(

@@ -74,6 +74,7 @@ async fn call(
         at,
         method,
         arguments: arguments.0,
+        token: token.unwrap_or_default(),
         outcome,
     });
     shared.announce();

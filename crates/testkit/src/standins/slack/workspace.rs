@@ -25,6 +25,9 @@ pub struct Call {
     pub method: String,
     /// What was sent, without the token; of `blocks`, only how many.
     pub arguments: Map<String, Value>,
+    /// For tests; never shown over HTTP.
+    #[serde(skip)]
+    pub token: String,
     /// `ok`, Slack's error, `429`, or the injected failure.
     pub outcome: String,
 }

@@ -165,7 +165,7 @@ pub(super) async fn must_be_unused(
     if has_another {
         return Ok(());
     }
-    let used_by = uses(&mut **tx, &owner.org, &owner.id, name).await?;
+    let used_by = uses(tx, &owner.org, &owner.id, name).await?;
     if used_by.is_empty() {
         return Ok(());
     }

@@ -6,9 +6,11 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use http::Method;
 use serde_json::{Value, json};
 use sqlx::AssertSqlSafe;
+use tocsin_bus::SecretReader;
 use tocsin_testkit::eventually;
 use tocsin_wire::Service as Room;
 use tocsin_wire::sealed::Audience;
+use tokio::task::JoinHandle;
 
 use super::{
     KeyFile, NEW_KEY, OLD_KEY, boxes, early, open, opens, path, publish, put, reader, set, settings,
@@ -41,6 +43,30 @@ async fn reseal(servers: &Servers) {
     .await;
 }
 
+/// What somebody with the database, and without the master key, could try.
+async fn tamper(servers: &Servers) {
+    for statement in [
+        // Two rows exchange their ciphertexts.
+        "update secrets set wrapped_key = other.wrapped_key, value = other.value from kept as other \
+         where secrets.name = 'swapped-a' and other.name = 'swapped-b'",
+        "update secrets set wrapped_key = other.wrapped_key, value = other.value from kept as other \
+         where secrets.name = 'swapped-b' and other.name = 'swapped-a'",
+        // A row goes to another team, with its history.
+        "update secrets set node_id = 'web' where name = 'moved'",
+        "update secret_history set node_id = 'web' where name = 'moved'",
+        // A worker's secret for the internet-facing room.
+        "update secrets set audience = 'ingress' where name = 'relabelled'",
+        "update secret_history set audience = 'ingress' where name = 'relabelled'",
+        // The first value under the second version; and the whole first row.
+        "update secrets set wrapped_key = kept.wrapped_key, value = kept.value from kept \
+         where secrets.name = 'old' and kept.name = 'old'",
+        "delete from secrets where name = 'put-back'",
+        "insert into secrets select * from kept where name = 'put-back'",
+    ] {
+        execute(servers, statement).await;
+    }
+}
+
 #[tokio::test]
 async fn a_changed_row_never_opens_whoever_changed_it() {
     let servers = Servers::start().await;
@@ -66,26 +92,7 @@ async fn a_changed_row_never_opens_whoever_changed_it() {
     let line = ["acme", "sre"];
     opens(&worker, "acme", &line, "put-back", "second put-back").await;
     opens(&worker, "acme", &line, "relabelled", "first relabelled").await;
-    for statement in [
-        // Two rows exchange their ciphertexts.
-        "update secrets set wrapped_key = other.wrapped_key, value = other.value from kept as other \
-         where secrets.name = 'swapped-a' and other.name = 'swapped-b'",
-        "update secrets set wrapped_key = other.wrapped_key, value = other.value from kept as other \
-         where secrets.name = 'swapped-b' and other.name = 'swapped-a'",
-        // A row goes to another team, with its history.
-        "update secrets set node_id = 'web' where name = 'moved'",
-        "update secret_history set node_id = 'web' where name = 'moved'",
-        // A worker's secret for the internet-facing room.
-        "update secrets set audience = 'ingress' where name = 'relabelled'",
-        "update secret_history set audience = 'ingress' where name = 'relabelled'",
-        // The first value under the second version; and the whole first row.
-        "update secrets set wrapped_key = kept.wrapped_key, value = kept.value from kept \
-         where secrets.name = 'old' and kept.name = 'old'",
-        "delete from secrets where name = 'put-back'",
-        "insert into secrets select * from kept where name = 'put-back'",
-    ] {
-        execute(&servers, statement).await;
-    }
+    tamper(&servers).await;
     reseal(&servers).await;
     // In the order of names: when the last one is done, the others were tried.
     let config = servers.bus.connect(Room::Config).await.expect("connects");
@@ -132,6 +139,35 @@ async fn a_changed_row_never_opens_whoever_changed_it() {
     service.stop().await;
 }
 
+/// Sets a secret, uses it, and uses another, until it is told to stop.
+fn traffic(
+    service: &Arc<Service>,
+    worker: SecretReader,
+    stop: &Arc<AtomicBool>,
+    rounds: &Arc<AtomicUsize>,
+) -> JoinHandle<()> {
+    tokio::spawn({
+        let (service, worker) = (Arc::clone(service), worker);
+        let (stop, rounds) = (Arc::clone(stop), Arc::clone(rounds));
+        async move {
+            while !stop.load(Ordering::SeqCst) {
+                let round = rounds.fetch_add(1, Ordering::SeqCst);
+                let value = format!("round {round}");
+                let answer = put(
+                    &service,
+                    &path("acme", "sre", "busy"),
+                    json!({"value": value}),
+                )
+                .await;
+                assert_eq!(answer.status, 200, "{answer:?}");
+                opens(&worker, "acme", &["sre"], "busy", &value).await;
+                let other = open(&worker, "acme", &["web"], "s7").await;
+                assert_eq!(other.ok().as_deref(), Some("v7"));
+            }
+        }
+    })
+}
+
 #[tokio::test]
 async fn the_master_key_is_replaced_while_secrets_are_set_and_used() {
     let servers = Servers::start().await;
@@ -153,26 +189,7 @@ async fn the_master_key_is_replaced_while_secrets_are_set_and_used() {
         Arc::new(AtomicBool::new(false)),
         Arc::new(AtomicUsize::new(0)),
     );
-    let traffic = tokio::spawn({
-        let (service, worker) = (Arc::clone(&service), worker.clone());
-        let (stop, rounds) = (Arc::clone(&stop), Arc::clone(&rounds));
-        async move {
-            while !stop.load(Ordering::SeqCst) {
-                let round = rounds.fetch_add(1, Ordering::SeqCst);
-                let value = format!("round {round}");
-                let answer = put(
-                    &service,
-                    &path("acme", "sre", "busy"),
-                    json!({"value": value}),
-                )
-                .await;
-                assert_eq!(answer.status, 200, "{answer:?}");
-                opens(&worker, "acme", &["sre"], "busy", &value).await;
-                let other = open(&worker, "acme", &["web"], "s7").await;
-                assert_eq!(other.ok().as_deref(), Some("v7"));
-            }
-        }
-    });
+    let traffic = traffic(&service, worker.clone(), &stop, &rounds);
     let busy = |more: usize| {
         let seen = rounds.load(Ordering::SeqCst);
         let rounds = Arc::clone(&rounds);
@@ -213,9 +230,14 @@ async fn the_master_key_is_replaced_while_secrets_are_set_and_used() {
     traffic.await.expect("no request failed");
     let service = Arc::try_unwrap(service).ok().expect("alone");
     service.stop().await;
-    let service = Service::ready(settings(&servers, &keys)).await;
-    reseal(&servers).await;
-    let fresh = reader(&servers, &Audience::default()).await;
+    without_the_old_key(&servers, &keys).await;
+}
+
+/// After the rotation, and with a key taken away too early.
+async fn without_the_old_key(servers: &Servers, keys: &KeyFile) {
+    let service = Service::ready(settings(servers, keys)).await;
+    reseal(servers).await;
+    let fresh = reader(servers, &Audience::default()).await;
     opens(&fresh, "acme", &["web"], "s249", "v249").await;
     // A key that something is still under must not be taken away: then it says so.
     keys.write(&format!("{OLD_KEY}\n"));
