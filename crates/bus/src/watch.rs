@@ -64,8 +64,9 @@ impl Bucket {
         observe: &mut impl FnMut(Change),
     ) -> Result<(), Cause> {
         let store = self.store().await?;
-        // An empty bucket yields no entry at all, so emptiness must be asked for first.
-        let is_empty = store.status().await?.values() == 0;
+        // An empty bucket yields no entry at all, so emptiness must be asked for first; and of the
+        // server, because `status` only repeats what was true when this handle was opened.
+        let is_empty = store.stream.get_info().await?.state.messages == 0;
         let mut watch: Watch = store.watch_with_history(">").await?;
         let mut unseen: HashMap<String, u64> = told.clone();
         let mut caught_up = false;
