@@ -89,7 +89,7 @@ const ID_PATTERN: &str = "^[a-z0-9][a-z0-9_-]{0,62}$";
 pub(super) struct OrgPath {
     /// The org.
     #[serde(deserialize_with = "org")]
-    #[param(value_type = Id, example = "acme")]
+    #[param(value_type = String, example = "acme")]
     pub(super) org: OrgId,
 }
 
@@ -99,11 +99,11 @@ pub(super) struct OrgPath {
 pub(super) struct NodePath {
     /// The org.
     #[serde(deserialize_with = "org")]
-    #[param(value_type = Id, example = "acme")]
+    #[param(value_type = String, example = "acme")]
     pub(super) org: OrgId,
     /// A node of it: the org itself, a unit or a team.
     #[serde(deserialize_with = "node_id")]
-    #[param(value_type = Id, example = "payments")]
+    #[param(value_type = String, example = "payments")]
     pub(super) node: NodeId,
 }
 
@@ -113,11 +113,11 @@ pub(super) struct NodePath {
 pub(super) struct TeamPath {
     /// The org.
     #[serde(deserialize_with = "org")]
-    #[param(value_type = Id, example = "acme")]
+    #[param(value_type = String, example = "acme")]
     pub(super) org: OrgId,
     /// A team of it.
     #[serde(deserialize_with = "node_id")]
-    #[param(value_type = Id, example = "payments")]
+    #[param(value_type = String, example = "payments")]
     pub(super) team: TeamId,
 }
 
@@ -127,11 +127,11 @@ pub(super) struct TeamPath {
 pub(super) struct TokenPath {
     /// The org.
     #[serde(deserialize_with = "org")]
-    #[param(value_type = Id, example = "acme")]
+    #[param(value_type = String, example = "acme")]
     pub(super) org: OrgId,
     /// A team of it.
     #[serde(deserialize_with = "node_id")]
-    #[param(value_type = Id, example = "payments")]
+    #[param(value_type = String, example = "payments")]
     pub(super) team: TeamId,
     /// The token's id.
     #[param(example = "0195d2f0-0000-7000-8000-000000000000")]

@@ -2,7 +2,7 @@
 
 use serde_json::json;
 use utoipa::openapi::extensions::Extensions;
-use utoipa::openapi::path::Operation;
+use utoipa::openapi::path::{Operation, ParameterIn};
 use utoipa::openapi::response::ResponseBuilder;
 use utoipa::openapi::security::{
     ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder, SecurityRequirement, SecurityScheme,
@@ -163,8 +163,17 @@ fn schemes() -> [(&'static str, SecurityScheme); 5] {
     ]
 }
 
-/// Adds what holds for every operation of that access: how to authenticate, and how it may fail.
+/// Adds what holds for every operation of that access: what its path may name, how to authenticate,
+/// and how it may fail.
 pub(super) fn complete(operation: &mut Operation, access: Access) {
+    for parameter in operation.parameters.iter_mut().flatten() {
+        // By these names paths mean ids, wherever they stand.
+        if parameter.parameter_in == ParameterIn::Path
+            && ["org", "node", "team"].contains(&parameter.name.as_str())
+        {
+            parameter.schema = Some(Ref::from_schema_name(Id::name()).into());
+        }
+    }
     let mut statuses = vec!["400", "404", "422", "500", "503"];
     if access != Access::Public {
         statuses.extend(["401", "403"]);

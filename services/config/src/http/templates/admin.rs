@@ -12,7 +12,7 @@ use tocsin_kit::{Problem, random};
 use utoipa::ToSchema;
 use utoipa_axum::routes;
 
-use super::super::extract::{InPath, InQuery};
+use super::super::extract::{Id, InPath, InQuery};
 use super::super::{Access, App, Caller, Routes, Scope, body};
 use super::{ApplicationView, Applied, Filter, List, TemplatePath, View, apply, no_template};
 use crate::merge::Config;
@@ -246,9 +246,11 @@ async fn delete(
 #[derive(Debug, Deserialize, ToSchema)]
 #[schema(as = TemplateTarget)]
 struct Target {
+    #[schema(value_type = Id)]
     org_id: String,
     /// The org itself, a unit or a team.
     #[serde(alias = "node_id")]
+    #[schema(value_type = Id)]
     team_node_id: String,
     expected_version: Option<u64>,
 }
