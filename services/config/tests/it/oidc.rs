@@ -15,7 +15,7 @@ const NODES: &str = "/api/v1/admin/orgs/acme/nodes";
 const ME: &str = "/api/v1/config/me";
 
 /// Both kinds by OIDC and by tokens.
-fn trusting(servers: &Servers, issuer: &Issuer) -> Settings {
+pub(crate) fn trusting(servers: &Servers, issuer: &Issuer) -> Settings {
     let mut settings =
         servers.settings_with(&["--admin-auth-mode", "both", "--team-auth-mode", "both"]);
     let oidc = &mut settings.identity.oidc;

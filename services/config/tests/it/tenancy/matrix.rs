@@ -7,8 +7,9 @@ use http::Method;
 use serde_json::{Value, json};
 
 use super::table::{For, TABLE};
-use crate::openapi;
+use crate::issuer::Issuer;
 use crate::stage::{ADMIN, Answer, INTERNAL, Request, Servers, Service};
+use crate::{oidc, openapi};
 
 /// A caller, seen from the org `acme` and its team `sre`, which all paths are about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -21,8 +22,14 @@ enum Is {
     OrgAdmin,
     /// Of `umbrella`.
     AdminOfOtherOrg,
+    /// Of `acme`, with one narrow scope where all are asked for.
+    NarrowAdmin,
     /// An admin who looks as `sre`.
     Impersonation,
+    /// Of `sre`, by the identity provider, which lets teams read.
+    PersonOfTeam,
+    /// Signed in, and in no group that counts.
+    PersonOfNothing,
     /// Of `sre`, with all permissions.
     Team,
     /// Of `sre`, with all permissions but one.
@@ -78,16 +85,27 @@ fn expected(route: For, caller: Is) -> Result<(), (u16, &'static str)> {
         }
 
         (_, Is::Impostor) => Err((401, "invalid_token")),
+        (_, Is::PersonOfNothing) => Err((403, "no_org_or_team")),
         (Known, _) => Ok(()),
 
         (GlobalAdmins | Admins, Is::GlobalAdmin) => Ok(()),
         (Admins, Is::OrgAdmin) => Ok(()),
         (Admins, Is::AdminOfOtherOrg) => Err((403, "org_denied")),
-        (GlobalAdmins, Is::OrgAdmin | Is::AdminOfOtherOrg) => Err((403, "global_admin_required")),
+        (Admins, Is::NarrowAdmin) => Err((403, "admin_star_required")),
+        (GlobalAdmins, Is::OrgAdmin | Is::AdminOfOtherOrg | Is::NarrowAdmin) => {
+            Err((403, "global_admin_required"))
+        }
         (GlobalAdmins | Admins, _) => Err((403, "admin_required")),
 
         (Team(_) | TeamOrItsAdmins(_), Is::GlobalAdmin)
-        | (Team(_), Is::OrgAdmin | Is::AdminOfOtherOrg) => Err((403, "team_token_required")),
+        | (Team(_), Is::OrgAdmin | Is::AdminOfOtherOrg | Is::NarrowAdmin) => {
+            Err((403, "team_token_required"))
+        }
+        (TeamOrItsAdmins(_), Is::NarrowAdmin) => Err((403, "admin_star_required")),
+        (Team(needed) | TeamOrItsAdmins(needed), Is::PersonOfTeam) => match needed {
+            "config:read" => Ok(()),
+            _ => Err((403, "permission_denied")),
+        },
         (Team(needed) | TeamOrItsAdmins(needed), Is::Impersonation) => match needed {
             "config:read" => Ok(()),
             "audit:read" | "audit:export" => Err((403, "permission_denied")),
@@ -103,16 +121,47 @@ fn expected(route: For, caller: Is) -> Result<(), (u16, &'static str)> {
     }
 }
 
+fn caller(is: Is, headers: Vec<(&'static str, String)>, sees: &'static [&'static str]) -> Caller {
+    Caller { is, headers, sees }
+}
+
+fn bearer(token: &str) -> Vec<(&'static str, String)> {
+    vec![("authorization", format!("Bearer {token}"))]
+}
+
+/// Those whom the identity provider knows.
+fn people(service: &Service, issuer: &Issuer) -> Vec<Caller> {
+    let now = service.clock.now();
+    let person = |is, claims: Value, sees| caller(is, bearer(&issuer.token(0, now, &claims)), sees);
+    vec![
+        person(Is::GlobalAdmin, json!({"groups": ["admins"]}), &MARKS),
+        person(
+            Is::OrgAdmin,
+            json!({"groups": ["admins"], "org_id": "acme"}),
+            &["mark-of-acme-sre", "mark-of-acme-web"],
+        ),
+        person(
+            Is::AdminOfOtherOrg,
+            json!({"groups": ["admins"], "org_id": "umbrella"}),
+            &["mark-of-umbrella-ops"],
+        ),
+        person(
+            Is::PersonOfTeam,
+            json!({"org_id": "acme", "team_node_id": "sre"}),
+            &["mark-of-acme-sre"],
+        ),
+        person(Is::PersonOfNothing, json!({"groups": ["others"]}), &[]),
+    ]
+}
+
 async fn callers(service: &Service) -> Vec<Caller> {
-    let bearer = |token: &str| vec![("authorization", format!("Bearer {token}"))];
-    let caller = |is, headers, sees| Caller { is, headers, sees };
     let all = || Some(json!({"permissions": PERMISSIONS}));
     let own = service.token("acme", "sre", all()).await.token;
     let neighbour = service.token("acme", "web", all()).await.token;
     let foreign = service.token("umbrella", "ops", all()).await.token;
-    let org_admin = async |org: &str| {
+    let org_admin = async |org: &str, body: Option<Value>| {
         let path = format!("/api/v1/admin/orgs/{org}/admin-tokens");
-        let issued = service.admin(Method::POST, &path, None).await;
+        let issued = service.admin(Method::POST, &path, body).await;
         issued["token"].as_str().expect("token").to_owned()
     };
     let path = "/api/v1/admin/orgs/acme/teams/sre/impersonation-token";
@@ -141,13 +190,18 @@ async fn callers(service: &Service) -> Vec<Caller> {
         ),
         caller(
             Is::OrgAdmin,
-            bearer(&org_admin("acme").await),
+            bearer(&org_admin("acme", None).await),
             &["mark-of-acme-sre", "mark-of-acme-web"],
         ),
         caller(
             Is::AdminOfOtherOrg,
-            bearer(&org_admin("umbrella").await),
+            bearer(&org_admin("umbrella", None).await),
             &["mark-of-umbrella-ops"],
+        ),
+        caller(
+            Is::NarrowAdmin,
+            bearer(&org_admin("acme", Some(json!({"permissions": ["admin:config:read"]}))).await),
+            &["mark-of-acme-sre", "mark-of-acme-web"],
         ),
         caller(
             Is::Impersonation,
@@ -218,8 +272,8 @@ async fn called(service: &Service, method: &Method, path: &str, caller: &Caller)
 
 #[tokio::test]
 async fn every_route_with_every_kind_of_caller() {
-    let servers = Servers::start().await;
-    let service = Service::ready(servers.settings()).await;
+    let (servers, issuer) = (Servers::start().await, Issuer::start().await);
+    let service = Service::ready(oidc::trusting(&servers, &issuer)).await;
     service.seed().await;
     for ((org, team), mark) in [("acme", "sre"), ("acme", "web"), ("umbrella", "ops")]
         .into_iter()
@@ -246,7 +300,8 @@ async fn every_route_with_every_kind_of_caller() {
         "left: routes; right: tests/it/tenancy/table.rs, where each needs a row"
     );
 
-    let callers = callers(&service).await;
+    let mut callers = callers(&service).await;
+    callers.extend(people(&service, &issuer));
     let mut wrong = Vec::new();
     for (method, template, route) in TABLE {
         let method: Method = method.parse().expect("method");
