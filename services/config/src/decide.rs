@@ -7,9 +7,12 @@ use tocsin_wire::{OrgId, TeamId};
 
 use crate::merge::Config;
 use crate::node::{InvalidId, NodeId};
+use crate::policy::PolicyRefusal;
 use crate::routing::{Claim, Identifier, InvalidRouting};
 
-pub(crate) use write::{Action, Author, Effect, Known, WriteRequest, check_heaviest, write};
+pub(crate) use write::{
+    Action, Approval, Author, Effect, Known, WriteRequest, check_heaviest, write,
+};
 
 /// Longest config of one node.
 pub(crate) const MAX_CONFIG_BYTES: usize = 256 * 1024;
@@ -139,6 +142,9 @@ pub(crate) enum Refusal {
     /// A config is over a limit.
     #[error("{0}")]
     TooLarge(String),
+    /// Rules or approvals stand against it.
+    #[error(transparent)]
+    Policy(#[from] PolicyRefusal),
     /// A field of the request is wrong.
     #[error("{0}")]
     Field(String),

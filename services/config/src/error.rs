@@ -7,6 +7,7 @@ use tocsin_store::StoreError;
 
 use crate::decide::Refusal;
 use crate::node::NodeId;
+use crate::policy::PolicyRefusal;
 use crate::schema::SchemaError;
 
 /// Why the master keys cannot be used.
@@ -76,6 +77,12 @@ pub(crate) enum OperationError {
         #[source]
         source: serde_json::Error,
     },
+}
+
+impl From<PolicyRefusal> for OperationError {
+    fn from(refusal: PolicyRefusal) -> Self {
+        Self::Refused(Refusal::Policy(refusal))
+    }
 }
 
 impl OperationError {

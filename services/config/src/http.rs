@@ -2,6 +2,7 @@
 
 mod access;
 mod admin_tokens;
+mod approvals;
 mod auth;
 mod body;
 mod docs;
@@ -12,6 +13,8 @@ mod me;
 mod node_config;
 mod nodes;
 mod openapi;
+mod policy;
+mod policy_problem;
 mod problem;
 mod routes;
 mod secrets;
@@ -20,6 +23,7 @@ mod templates;
 mod token_audit;
 mod tokens;
 mod tokens_of_org;
+mod validation;
 
 use std::sync::Arc;
 
@@ -60,12 +64,14 @@ pub(crate) struct App {
 pub(crate) fn routes() -> Routes {
     Routes::new()
         .add(Access::Public, routes!(health))
+        .merge(approvals::routes())
         .merge(docs::routes())
         .merge(auth::routes())
         .merge(internal::routes())
         .merge(me::routes())
         .merge(node_config::routes())
         .merge(nodes::routes())
+        .merge(policy::routes())
         .merge(templates::routes())
         .merge(secrets::routes())
         .merge(tokens::routes())
@@ -73,6 +79,7 @@ pub(crate) fn routes() -> Routes {
         .merge(token_audit::routes())
         .merge(admin_tokens::routes())
         .merge(sso::routes())
+        .merge(validation::routes())
 }
 
 /// Serves them, with their description.

@@ -50,6 +50,7 @@ use tocsin_bus::{Bus, BusState, follow_state};
 use tocsin_kit::{Check, Context, ErrorChain, http_server};
 use tocsin_store::{Store, outbox};
 use tocsin_wire::Service;
+use tocsin_wire::catalogue::Catalogue;
 use tokio::sync::watch;
 
 pub use error::Error;
@@ -92,13 +93,19 @@ pub async fn run_on(
 ) -> Result<(), Error> {
     let store =
         Store::connect(&settings.store, "config", sqlx::migrate!()).map_err(Error::Database)?;
-    let database = Database::new(store.clone());
     let (identity, notes) =
         identity::Identity::new(settings.identity.clone()).map_err(Error::Client)?;
+    let defaults = defaults::system_defaults().map_err(Error::Defaults)?;
+    let standards = Arc::new(policy::Standards {
+        schema: schema::Schema::shipped().map_err(Error::Schema)?,
+        catalogue: Catalogue::shipped().map_err(Error::Catalogue)?,
+        defaults: defaults.clone(),
+    });
+    let database = Database::new(store.clone(), standards);
     let app = Arc::new(App {
         identity,
         database: database.clone(),
-        defaults: defaults::system_defaults().map_err(Error::Defaults)?,
+        defaults,
         clock: context.clock.clone(),
         admin_tokens: settings.admin_token.clone(),
         peppers: settings.token_pepper.clone(),

@@ -1,8 +1,10 @@
 //! All SQL of this room. Writes are transactions that lock the node, record history and leave an
 //! outbox row; reads are single statements.
 
+mod approvals;
 mod lifecycle;
 mod nodes;
+mod policy;
 mod revocations;
 mod routing;
 mod rows;
@@ -13,9 +15,15 @@ mod token_events;
 mod tokens;
 mod writes;
 
+use std::sync::Arc;
+
 use tocsin_store::Store;
 
+use crate::policy::Standards;
+
+pub(crate) use approvals::{Pending, PendingQuery, Review};
 pub(crate) use lifecycle::Swept;
+pub(crate) use policy::{Expected, RuleVersion, ValidationRow, Versioned};
 pub(crate) use revocations::Revocation;
 pub(crate) use rows::HistoryRow;
 pub(crate) use secrets::{NewSecret, SecretHistoryRow, StoredSecret, refused as secret_refused};
@@ -32,11 +40,18 @@ pub(crate) const MAX_LIST: i64 = 10_000;
 #[derive(Debug, Clone)]
 pub(crate) struct Database {
     store: Store,
+    /// What every write is judged by, besides what the database says.
+    standards: Arc<Standards>,
 }
 
 impl Database {
-    pub(crate) fn new(store: Store) -> Self {
-        Self { store }
+    pub(crate) fn new(store: Store, standards: Arc<Standards>) -> Self {
+        Self { store, standards }
+    }
+
+    /// Schema, catalogue and defaults that every write is judged by.
+    pub(crate) fn standards(&self) -> &Standards {
+        &self.standards
     }
 
     /// For migrations, health and the outbox relay.

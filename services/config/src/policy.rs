@@ -11,6 +11,8 @@ mod field;
 mod names;
 mod path;
 mod readiness;
+mod refusal;
+mod review;
 mod security;
 mod violation;
 
@@ -21,9 +23,11 @@ use serde_json::Value;
 use tocsin_wire::catalogue::Catalogue;
 
 pub(crate) use approval::{ChangeType, Reason};
-pub(crate) use field::{Field, FieldDefinition, InvalidField, Level};
+pub(crate) use field::{Field, FieldDefinition, Level};
 pub(crate) use path::{Path, Pattern};
 pub(crate) use readiness::{Missing, Readiness, readiness};
+pub(crate) use refusal::PolicyRefusal;
+pub(crate) use review::{Reviewer, may_review};
 pub(crate) use security::{InvalidPolicy, Security, SecurityPolicy};
 pub(crate) use violation::{Lock, Rule, Violation};
 
@@ -33,7 +37,7 @@ use crate::schema::Schema;
 
 /// What every config is judged by, whatever the database says.
 #[derive(Debug)]
-pub(crate) struct Shipped {
+pub(crate) struct Standards {
     pub(crate) schema: Schema,
     pub(crate) catalogue: Catalogue,
     pub(crate) defaults: Config,
@@ -42,7 +46,7 @@ pub(crate) struct Shipped {
 /// Everything that one org's configs are judged by.
 #[derive(Debug, Clone)]
 pub(crate) struct Rules {
-    pub(crate) shipped: Arc<Shipped>,
+    pub(crate) standards: Arc<Standards>,
     pub(crate) fields: Vec<Field>,
     pub(crate) security: Security,
     /// Of both, the org's first.
@@ -51,7 +55,7 @@ pub(crate) struct Rules {
 
 impl Rules {
     /// Puts together what the database holds.
-    pub(crate) fn new(shipped: Arc<Shipped>, fields: Vec<Field>, security: Security) -> Self {
+    pub(crate) fn new(standards: Arc<Standards>, fields: Vec<Field>, security: Security) -> Self {
         let of_policy = security.locked.iter().map(|pattern| {
             let lock = Lock {
                 source: "security_policy".to_owned(),
@@ -74,7 +78,7 @@ impl Rules {
         });
         let locks = of_policy.chain(of_fields).collect();
         Self {
-            shipped,
+            standards,
             fields,
             security,
             locks,
@@ -89,8 +93,6 @@ pub(crate) struct Judged<'a> {
     pub(crate) line: &'a Lineage,
     /// What the node itself would set.
     pub(crate) after: &'a Config,
-    /// Whether a secret of this name can be used at the node.
-    pub(crate) secret_exists: &'a dyn Fn(&str) -> bool,
 }
 
 /// The judgement.
@@ -122,7 +124,7 @@ pub(crate) fn judge(rules: &Rules, judged: &Judged<'_>) -> Verdict {
     };
     let above = judged.line.0.iter().rev().skip(1).rev();
     let layers =
-        || std::iter::once(&rules.shipped.defaults).chain(above.clone().map(|node| &node.config));
+        || std::iter::once(&rules.standards.defaults).chain(above.clone().map(|node| &node.config));
     let inherited = merge::effective(layers());
     let effective_before = merge::effective(layers().chain([&node.config]));
     let effective_after = merge::effective(layers().chain([judged.after]));
@@ -138,17 +140,13 @@ pub(crate) fn judge(rules: &Rules, judged: &Judged<'_>) -> Verdict {
     };
     let mut violations = locked(rules, &step, &inherited);
     violations.extend(immutable(&step));
-    violations.extend(news(rules.shipped.schema.check(step.own_after), || {
-        rules.shipped.schema.check(step.own_before)
+    violations.extend(news(rules.standards.schema.check(step.own_after), || {
+        rules.standards.schema.check(step.own_before)
     }));
     violations.extend(values(rules, &step.effective_after, |path| {
         step.touches(path)
     }));
     violations.extend(hanging_together(rules, &step));
-    violations.extend(news(
-        names::secret_faults(step.own_after, judged.secret_exists),
-        || names::secret_faults(step.own_before, judged.secret_exists),
-    ));
     if !violations.is_empty() {
         return Verdict::Refuse(violations);
     }
@@ -159,17 +157,12 @@ pub(crate) fn judge(rules: &Rules, judged: &Judged<'_>) -> Verdict {
 }
 
 /// Everything that is wrong at a node, whoever wrote it, and what it still needs.
-pub(crate) fn validation(
-    rules: &Rules,
-    line: &Lineage,
-    secret_exists: &dyn Fn(&str) -> bool,
-) -> (Readiness, Vec<Violation>) {
-    let effective = line.effective(&rules.shipped.defaults);
+pub(crate) fn validation(rules: &Rules, line: &Lineage) -> (Readiness, Vec<Violation>) {
+    let effective = line.effective(&rules.standards.defaults);
     let own = line.node().map(|node| &node.config);
     let mut violations = Vec::new();
     if let Some(own) = own {
-        violations.extend(rules.shipped.schema.check(own));
-        violations.extend(names::secret_faults(own, secret_exists));
+        violations.extend(rules.standards.schema.check(own));
     }
     violations.extend(values(rules, &effective, |_| true));
     violations.extend(dependency::faults(&effective));
@@ -288,30 +281,36 @@ fn hanging_together(rules: &Rules, step: &Step<'_>) -> Vec<Violation> {
     found.extend(news(names::faults(rules, &step.effective_after), || {
         names::faults(rules, &step.effective_before)
     }));
-    let had = || dependency::has_entrance(&step.effective_before);
-    if found.is_empty()
-        && !dependency::has_entrance(&step.effective_after)
-        && had()
-        && disables_agent(step)
-    {
-        let path = Path::of(["agents"]);
-        found.push(Violation::saying(
-            Rule::DependencyValidationFailed,
-            &path,
-            "at least one enabled agent that calls others and is called by none",
-            "agents would have no enabled entrance agent left: one that has sub-agents and is nobody's sub-agent",
-        ));
+    if found.is_empty() {
+        found.extend(last_entrance(step));
     }
     found
 }
 
-fn disables_agent(step: &Step<'_>) -> bool {
-    step.changed.iter().any(|path| match path.keys() {
-        [agents, _, enabled] if agents == "agents" && enabled == "enabled" => {
-            path.get(&step.effective_after) == Some(&Value::Bool(false))
-        }
-        _ => false,
-    })
+/// Rule 8: who switches the last entrance agent off has to name another agent to get the events.
+fn last_entrance(step: &Step<'_>) -> Option<Violation> {
+    let chosen = Path::of(["entrance_agent"]);
+    if chosen.get(&step.effective_before) != chosen.get(&step.effective_after) {
+        return None;
+    }
+    let before = dependency::entrances(&step.effective_before);
+    if !dependency::entrances(&step.effective_after).is_empty() {
+        return None;
+    }
+    let path = before
+        .into_iter()
+        .map(|agent| Path::of(["agents", agent, "enabled"]))
+        .find(|path| path.get(&step.effective_after) == Some(&Value::Bool(false)))?;
+    let message = format!(
+        "{path} cannot be false: no other enabled agent has sub-agents and is nobody's sub-agent; \
+         name another entrance_agent in the same change"
+    );
+    Some(Violation::saying(
+        Rule::DependencyValidationFailed,
+        &path,
+        "true for the last entrance agent",
+        message,
+    ))
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
 use tocsin_wire::OrgId;
 
 use super::{MAX_DEPTH, MAX_LINE_BYTES, Refusal, check_name, check_storable};
@@ -14,6 +15,7 @@ use crate::diff::{self, Diff};
 use crate::merge::{self, Config};
 use crate::node::{Kind, Lineage, Node, NodeId, Tree};
 use crate::routing;
+use crate::schema::normalised;
 
 /// Names of children that a refusal lists.
 const NAMED_CHILDREN: usize = 20;
@@ -25,8 +27,20 @@ pub(crate) struct Author {
     pub(crate) at: Timestamp,
 }
 
+/// Whether a change that somebody has to approve may be written.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) enum Approval {
+    /// It waits until it is approved.
+    #[default]
+    Needed,
+    /// It was approved.
+    Given,
+    /// The caller wants to do without, where the org's policy lets them.
+    Bypassed,
+}
+
 /// One change that is asked for.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct WriteRequest {
     /// The node that is changed or created.
     pub(crate) node: NodeId,
@@ -36,8 +50,8 @@ pub(crate) struct WriteRequest {
     pub(crate) expected: Option<u64>,
     /// Goes into the history.
     pub(crate) reason: String,
-    /// Nobody has to approve it: it was approved, or the caller may do without.
-    pub(crate) approved: bool,
+    #[serde(skip)]
+    pub(crate) approval: Approval,
 }
 
 impl WriteRequest {
@@ -47,7 +61,7 @@ impl WriteRequest {
             action,
             expected: None,
             reason: String::new(),
-            approved: false,
+            approval: Approval::Needed,
         }
     }
 
@@ -59,13 +73,14 @@ impl WriteRequest {
         Self { reason, ..self }
     }
 
-    pub(crate) fn approved(self, approved: bool) -> Self {
-        Self { approved, ..self }
+    pub(crate) fn approval(self, approval: Approval) -> Self {
+        Self { approval, ..self }
     }
 }
 
 /// What is to happen to a node.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub(crate) enum Action {
     /// A new node; without a parent, the root of a new org.
     Create {
@@ -210,7 +225,7 @@ fn create(
             node: id.clone(),
         });
     }
-    let config = merge::patched(&Config::new(), config);
+    let config = merge::patched(&Config::new(), &normalised(config.clone()));
     check_storable(&config)?;
     let name = if name.is_empty() { id.as_str() } else { name };
     let after = Node {
@@ -275,7 +290,10 @@ fn configure(known: &Known, request: &WriteRequest, author: &Author) -> Result<E
         node: request.node.clone(),
     })?;
     let (config, reason) = match &request.action {
-        Action::Patch(patch) => (merge::patched(&before.config, patch), None),
+        Action::Patch(patch) => {
+            let patch = normalised(patch.clone());
+            (merge::patched(&before.config, &patch), None)
+        }
         Action::Replace(config) => (merge::patched(&Config::new(), config), None),
         Action::Rollback(version) => {
             let past = known.past.get(&(request.node.clone(), *version));
@@ -289,6 +307,8 @@ fn configure(known: &Known, request: &WriteRequest, author: &Author) -> Result<E
             (before.config.clone(), None)
         }
     };
+    // What an older version of the node or a client of the original wrote gets today's shape.
+    let config = normalised(config);
     check_version(before, request.expected, &config)?;
     check_storable(&config)?;
     let reason = match reason {

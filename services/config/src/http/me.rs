@@ -12,6 +12,7 @@ use tocsin_kit::Problem;
 use utoipa::ToSchema;
 use utoipa_axum::routes;
 
+use super::approvals::{PendingApproval, Unwritten};
 use super::{Access, App, Caller, Routes, body, node_config};
 use crate::decide::{Action, WriteRequest};
 use crate::merge::Config;
@@ -91,17 +92,28 @@ pub(super) struct Written {
     updated_by: String,
 }
 
+/// The team's own config after a write, or that somebody else has to approve the write first.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = MyConfigOrPending)]
+#[serde(untagged)]
+pub(super) enum WrittenOrPending {
+    /// It is written.
+    Written(Written),
+    /// It waits.
+    Pending(PendingApproval),
+}
+
 /// Change what my team sets
 #[utoipa::path(patch, path = "/api/v1/config/me", operation_id = "my_config_patch", tag = "me",
     request_body = Patch,
-    responses((status = 200, description = "The team's own config after it; its version is the ETag.",
-        body = Written)))]
+    responses((status = 200, description = "The team's own config after it; its version is the ETag. Or that it waits for approval.",
+        body = WrittenOrPending)))]
 pub(super) async fn patch(
     State(app): State<Arc<App>>,
     caller: Caller,
     headers: HeaderMap,
     body: Bytes,
-) -> Result<impl IntoResponse, Problem> {
+) -> Result<impl IntoResponse, Unwritten> {
     let (org, team) = caller.team()?;
     let request: Patch = body::json(&body)?;
     let request = WriteRequest::new(team, Action::Patch(request.config))
@@ -121,5 +133,9 @@ pub(super) async fn patch(
         updated_at: node.updated_at,
         updated_by: node.updated_by.clone(),
     };
-    Ok((body::etag(node.version), Json(written)))
+    let version = node.version;
+    Ok((
+        body::etag(version),
+        Json(WrittenOrPending::Written(written)),
+    ))
 }

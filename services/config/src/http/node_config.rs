@@ -14,6 +14,7 @@ use tocsin_kit::Problem;
 use utoipa::ToSchema;
 use utoipa_axum::routes;
 
+use super::approvals::{self, PendingApproval, Unwritten};
 use super::extract::{InPath, InQuery, NodePath};
 use super::nodes::NodeView;
 use super::{Access, App, Caller, Routes, Scope, body};
@@ -60,18 +61,19 @@ pub(super) struct Own {
 /// Change what a node sets
 #[utoipa::path(put, path = "/api/v1/admin/orgs/{org}/nodes/{node}/config", operation_id = "node_config_patch", tag = "config",
     params(NodePath), request_body = Patch,
-    responses((status = 200, description = "The node's own config after it; its version is the ETag.", body = Own)))]
+    responses((status = 200, description = "The node's own config after it; its version is the ETag. Or that it waits for approval.", body = OwnOrPending)))]
 pub(super) async fn patch(
     State(app): State<Arc<App>>,
     caller: Caller,
     InPath(NodePath { org, node }): InPath<NodePath>,
     headers: HeaderMap,
     body: Bytes,
-) -> Result<impl IntoResponse, Problem> {
+) -> Result<impl IntoResponse, Unwritten> {
     let request: Patch = body::json(&body)?;
     let request = WriteRequest::new(node, Action::Patch(request.patch))
         .expecting(body::expected_version(&headers, request.expected_version)?)
-        .because(reason(request.reason)?);
+        .because(reason(request.reason)?)
+        .approval(approvals::approval(&headers, &caller)?);
     let written = applied(
         app.database
             .write(&org, &request, &caller.author(&app))
@@ -81,18 +83,26 @@ pub(super) async fn patch(
     let own = Own {
         config: node.config.clone(),
     };
-    Ok((body::etag(node.version), Json(own)))
+    Ok((body::etag(node.version), Json(OwnOrPending::Own(own))))
 }
 
 /// What was written at once.
-pub(super) fn applied(outcome: Outcome) -> Result<Box<Written>, Problem> {
+pub(super) fn applied(outcome: Outcome) -> Result<Box<Written>, Unwritten> {
     match outcome {
         Outcome::Applied(written) => Ok(written),
-        Outcome::Held(held) => Err(Problem::conflict(
-            "pending_approval",
-            format!("this has to be approved first, as {}", held.pending),
-        )),
+        Outcome::Held(held) => Err(Unwritten::Held(held)),
     }
+}
+
+/// A node's own config after a write, or that somebody else has to approve the write first.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = OwnConfigOrPending)]
+#[serde(untagged)]
+pub(super) enum OwnOrPending {
+    /// It is written.
+    Own(Own),
+    /// It waits.
+    Pending(PendingApproval),
 }
 
 /// A reason that can be recorded.

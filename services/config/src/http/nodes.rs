@@ -12,6 +12,7 @@ use tocsin_wire::OrgId;
 use utoipa::ToSchema;
 use utoipa_axum::routes;
 
+use super::approvals::{PendingApproval, Unwritten};
 use super::extract::{Id, InPath, NodePath, OrgPath, TeamPath};
 use super::{Access, App, Caller, Routes, Scope, body, node_config, templates};
 use crate::decide::{Action, WriteRequest};
@@ -59,6 +60,16 @@ impl From<&Node> for NodeView {
     }
 }
 
+/// A new node, or that somebody else has to approve its config first.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(untagged)]
+pub(super) enum NodeOrPending {
+    /// It is there.
+    Node(NodeView),
+    /// It waits.
+    Pending(PendingApproval),
+}
+
 #[derive(Debug, Deserialize, ToSchema)]
 pub(super) struct CreateOrg {
     #[schema(value_type = Id)]
@@ -74,7 +85,7 @@ pub(super) async fn create_org(
     State(app): State<Arc<App>>,
     caller: Caller,
     body: Bytes,
-) -> Result<impl IntoResponse, Problem> {
+) -> Result<impl IntoResponse, Unwritten> {
     let request: CreateOrg = body::json(&body)?;
     let org = body::org(&request.org_id)?;
     let id = body::node_id(&request.org_id)?;
@@ -104,13 +115,13 @@ pub(super) struct CreateNode {
 /// Create a node
 #[utoipa::path(post, path = "/api/v1/admin/orgs/{org}/nodes", operation_id = "node_create", tag = "tree",
     params(OrgPath), request_body = CreateNode,
-    responses((status = 200, description = "The node.", body = NodeView)))]
+    responses((status = 200, description = "The node, or that its config waits for approval.", body = NodeOrPending)))]
 pub(super) async fn create(
     State(app): State<Arc<App>>,
     caller: Caller,
     InPath(OrgPath { org }): InPath<OrgPath>,
     body: Bytes,
-) -> Result<Json<NodeView>, Problem> {
+) -> Result<Json<NodeOrPending>, Unwritten> {
     let request: CreateNode = body::json(&body)?;
     let id = body::node_id(&request.node_id)?;
     let action = Action::Create {
@@ -123,7 +134,8 @@ pub(super) async fn create(
         name: request.name.unwrap_or_default(),
         config: request.config,
     };
-    Ok(Json(create_node(&app, &org, id, action, &caller).await?))
+    let node = create_node(&app, &org, id, action, &caller).await?;
+    Ok(Json(NodeOrPending::Node(node)))
 }
 
 /// Nodes of an org
@@ -165,13 +177,14 @@ pub(super) struct CreateTeam {
 /// Below the org, unless `parent_id` says otherwise; the body may be empty.
 #[utoipa::path(post, path = "/api/v1/admin/orgs/{org}/teams/{team}", operation_id = "team_create", tag = "tree",
     params(TeamPath), request_body = Option<CreateTeam>,
-    responses((status = 201, description = "The node.", body = NodeView)))]
+    responses((status = 201, description = "The node.", body = NodeView),
+        (status = 200, description = "Its config waits for approval.", body = PendingApproval)))]
 pub(super) async fn create_team(
     State(app): State<Arc<App>>,
     caller: Caller,
     InPath(TeamPath { org, team }): InPath<TeamPath>,
     body: Bytes,
-) -> Result<impl IntoResponse, Problem> {
+) -> Result<impl IntoResponse, Unwritten> {
     let request: CreateTeam = body::optional_json(&body)?;
     let parent = request.parent_id.unwrap_or_else(|| org.to_string());
     let action = Action::Create {
@@ -190,7 +203,7 @@ async fn create_node(
     id: NodeId,
     action: Action,
     caller: &Caller,
-) -> Result<NodeView, Problem> {
+) -> Result<NodeView, Unwritten> {
     if let Action::Create {
         kind: Kind::Org, ..
     } = &action
@@ -228,7 +241,7 @@ pub(super) async fn delete_team(
     caller: Caller,
     InPath(TeamPath { org, team }): InPath<TeamPath>,
     headers: HeaderMap,
-) -> Result<Json<Deleted>, Problem> {
+) -> Result<Json<Deleted>, Unwritten> {
     let expected = body::expected_version(&headers, None)?;
     app.database.team(&org, &team).await?;
     let request = WriteRequest::new(team, Action::Delete { recursive: false }).expecting(expected);

@@ -66,6 +66,9 @@ impl From<OperationError> for Problem {
 impl From<Refusal> for Problem {
     fn from(refusal: Refusal) -> Self {
         use StatusCode as Status;
+        if let Refusal::Policy(refusal) = refusal {
+            return super::policy_problem::problem(&refusal);
+        }
         let (status, code) = match &refusal {
             Refusal::NoNode { .. } => (Status::NOT_FOUND, "node_not_found"),
             Refusal::NoOrg { .. } => (Status::NOT_FOUND, "org_not_found"),
@@ -82,6 +85,7 @@ impl From<Refusal> for Problem {
             Refusal::Parent(_) => (Status::BAD_REQUEST, "invalid_parent"),
             Refusal::Routing(_) => (Status::UNPROCESSABLE_ENTITY, "invalid_routing"),
             Refusal::Config(_) => (Status::BAD_REQUEST, "invalid_config"),
+            Refusal::Policy(_) => (Status::BAD_REQUEST, "refused"),
             Refusal::Field(_) => (Status::BAD_REQUEST, "invalid_field"),
         };
         let problem = Self::new(status, code, refusal.to_string());

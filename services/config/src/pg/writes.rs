@@ -5,19 +5,23 @@
 //! after the other, whatever nodes they touch: nothing is lost, what was judged is still true when
 //! it is stored, and two of them never wait for each other.
 
+mod judgement;
 mod known;
 mod rows;
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use tocsin_store::{Isolation, Tx, outbox};
 use tocsin_wire::OrgId;
 
-use super::{Database, routing};
+use super::approvals::{self, Hold};
+use super::{Database, policy, routing};
 use crate::change::Change;
 use crate::decide::{self, Effect, Known, WriteRequest};
 use crate::error::OperationError;
 use crate::node::{Kind, Node, NodeId};
+use crate::policy::Standards;
 use crate::routing::Identifier;
 
 pub(crate) use crate::decide::Author;
@@ -90,10 +94,10 @@ impl Database {
             .run_tx_with(name, ISOLATION, |tx| {
                 Box::pin(async move {
                     if mode == Mode::Apply {
-                        return write(tx, org, requests, author).await;
+                        return write(tx, &self.standards, org, requests, author).await;
                     }
                     execute(tx, "savepoint dry_run").await?;
-                    let written = write(tx, org, requests, author).await?;
+                    let written = write(tx, &self.standards, org, requests, author).await?;
                     execute(tx, "rollback to savepoint dry_run").await?;
                     Ok(written)
                 })
@@ -120,19 +124,39 @@ async fn execute(tx: &mut Tx<'_>, statement: &'static str) -> Result<(), Operati
 /// The one write path: everything that changes a node comes through here.
 pub(super) async fn write(
     tx: &mut Tx<'_>,
+    standards: &Arc<Standards>,
     org: &OrgId,
     requests: &[WriteRequest],
     author: &Author,
 ) -> Result<Outcome, OperationError> {
     let revision = lock_org(tx, org).await?;
     let before = known::load(tx, org, requests).await?;
+    let rules = policy::read_rules(&mut **tx, standards, org).await?;
     let mut known = before.clone();
     let mut effects = Vec::with_capacity(requests.len());
+    let mut reasons = Vec::new();
+    let mut asked = Vec::new();
     for (index, request) in requests.iter().enumerate() {
-        let judged = judge(tx, &known, request, author).await;
+        let judged = judgement::judge(&rules, &known, request, author);
         let done = judged.map_err(|error| at(requests, index, error))?;
-        known.apply(&done);
-        effects.extend(done);
+        super::secrets::check_references(tx, &known, &done.effects)
+            .await
+            .map_err(|error| at(requests, index, error))?;
+        let version = known.tree.get(&request.node).map(|node| node.version);
+        asked.push(request.clone().expecting(version));
+        known.apply(&done.effects);
+        effects.extend(done.effects);
+        reasons.extend(done.reasons);
+    }
+    if !reasons.is_empty() {
+        // All of it waits: half of what somebody asked for is something else.
+        let hold = Hold {
+            org,
+            requests: asked,
+            effects: &effects,
+            reasons: &reasons,
+        };
+        return Ok(Outcome::Held(approvals::hold(tx, hold, author).await?));
     }
     let written = Written {
         revision,
@@ -142,19 +166,6 @@ pub(super) async fn write(
     };
     store(tx, org, &written).await?;
     Ok(Outcome::Applied(Box::new(written)))
-}
-
-/// What one request does, if rules and policy allow it.
-async fn judge(
-    tx: &mut Tx<'_>,
-    known: &Known,
-    request: &WriteRequest,
-    author: &Author,
-) -> Result<Vec<Effect>, OperationError> {
-    let effects = decide::write(known, request, author)?;
-    super::secrets::check_references(tx, known, &effects).await?;
-    // Policy is asked here: each effect has the node before and after, `known.tree` its line.
-    Ok(effects)
 }
 
 /// A batch says which of its requests is refused.

@@ -37,19 +37,6 @@ impl ChangeType {
         }
     }
 
-    /// Undoes [`ChangeType::as_str`].
-    pub(crate) fn parse(text: &str) -> Option<Self> {
-        [
-            Self::Prompt,
-            Self::Tools,
-            Self::Mcp,
-            Self::Config,
-            Self::Knowledge,
-        ]
-        .into_iter()
-        .find(|kind| kind.as_str() == text)
-    }
-
     /// By the keys of a path; the whole path counts, so that no nesting hides it.
     fn of(path: &Path) -> Self {
         let has = |keys: &[&str]| path.keys().iter().any(|key| keys.contains(&key.as_str()));

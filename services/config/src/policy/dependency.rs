@@ -22,8 +22,8 @@ pub(crate) fn faults(effective: &Config) -> Vec<Violation> {
     found
 }
 
-/// Whether an enabled agent starts investigations: it calls others, and none calls it.
-pub(crate) fn has_entrance(effective: &Config) -> bool {
+/// The enabled agents that start investigations: they call others, and none calls them.
+pub(crate) fn entrances(effective: &Config) -> Vec<&str> {
     let agents = Agents::read(effective);
     let called: BTreeSet<&str> = agents
         .enabled()
@@ -31,7 +31,9 @@ pub(crate) fn has_entrance(effective: &Config) -> bool {
         .collect();
     agents
         .enabled()
-        .any(|(id, agent)| on(agent, "sub_agents").next().is_some() && !called.contains(id))
+        .filter(|(id, agent)| on(agent, "sub_agents").next().is_some() && !called.contains(id))
+        .map(|(id, _)| id)
+        .collect()
 }
 
 struct Agents<'a>(BTreeMap<&'a str, &'a Map<String, Value>>);

@@ -1,4 +1,4 @@
-//! Names of models and tools, and references to secrets, checked when they are saved. Pure.
+//! Names of models and tools, checked when they are saved. Pure.
 
 use std::collections::BTreeSet;
 
@@ -7,29 +7,22 @@ use tocsin_wire::catalogue::Catalogue;
 
 use super::Rules;
 use super::dependency::{server_tools, unknown};
-use super::path::{Path, Pattern, leaves};
+use super::path::Pattern;
 use super::violation::{Rule, Violation};
 use crate::merge::Config;
-
-/// How a reference to a secret begins and ends.
-const REFERENCE: &str = "${secret:";
-const END: char = '}';
-
-/// Longest name of a secret.
-const MAX_SECRET_CHARS: usize = 128;
 
 /// Names of an effective config that nobody knows.
 pub(crate) fn faults(rules: &Rules, effective: &Config) -> Vec<Violation> {
     let mut found = Vec::new();
     models(rules, effective, &mut found);
-    tools(&rules.shipped.catalogue, effective, &mut found);
+    tools(&rules.standards.catalogue, effective, &mut found);
     found
 }
 
 /// A model is of the catalogue, of a provider (`openai/…`), or one that the org or the installation
 /// lists in its allowed values.
 fn models(rules: &Rules, effective: &Config, found: &mut Vec<Violation>) {
-    let catalogue = &rules.shipped.catalogue;
+    let catalogue = &rules.standards.catalogue;
     let Ok(pattern) = Pattern::parse("agents.*.model.name") else {
         return;
     };
@@ -102,69 +95,4 @@ fn tools(catalogue: &Catalogue, effective: &Config, found: &mut Vec<Violation>) 
             }
         }
     }
-}
-
-/// Every secret that a config refers to, with where.
-pub(crate) fn secrets(config: &Config) -> Vec<(Path, Result<String, String>)> {
-    let mut found = Vec::new();
-    for (path, value) in leaves(config) {
-        collect(&path, value, &mut found);
-    }
-    found
-}
-
-fn collect(path: &Path, value: &Value, found: &mut Vec<(Path, Result<String, String>)>) {
-    match value {
-        Value::String(text) => {
-            let mut rest = text.as_str();
-            while let Some((_, after)) = rest.split_once(REFERENCE) {
-                found.push((path.clone(), reference(after)));
-                rest = after;
-            }
-        }
-        Value::Array(items) => items.iter().for_each(|item| collect(path, item, found)),
-        // Objects are found as values of lists only.
-        Value::Object(object) => object
-            .values()
-            .for_each(|value| collect(path, value, found)),
-        Value::Null | Value::Bool(_) | Value::Number(_) => {}
-    }
-}
-
-fn reference(after: &str) -> Result<String, String> {
-    let Some((name, _)) = after.split_once(END) else {
-        return Err("it has no closing brace".to_owned());
-    };
-    let letter =
-        |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'.' | b'/');
-    match name.len() {
-        1..=MAX_SECRET_CHARS if name.bytes().all(letter) => Ok(name.to_owned()),
-        _ => Err(format!(
-            "a name has 1 to {MAX_SECRET_CHARS} letters, digits, and _ - . /"
-        )),
-    }
-}
-
-/// References that cannot be followed. `exists` is asked about well-formed ones.
-pub(crate) fn secret_faults(config: &Config, exists: &dyn Fn(&str) -> bool) -> Vec<Violation> {
-    secrets(config)
-        .into_iter()
-        .filter_map(|(path, reference)| match reference {
-            Ok(name) if exists(&name) => None,
-            Ok(name) => Some(Violation::saying(
-                Rule::UnknownSecret,
-                &path,
-                "the name of a secret of this node or of one above it",
-                format!(
-                    "{path}: there is no secret {name:?} at this node or above it; set it first"
-                ),
-            )),
-            Err(why) => Some(Violation::saying(
-                Rule::InvalidSecretReference,
-                &path,
-                "a reference of the form ${secret:name}",
-                format!("{path}: a reference to a secret is written ${{secret:name}}; {why}"),
-            )),
-        })
-        .collect()
 }

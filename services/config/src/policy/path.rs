@@ -3,7 +3,7 @@
 //! A path is a list of keys, so that a key with a dot in it (`a.b`) is never taken for two; such a dot
 //! is written `\.`. In a pattern `*` stands for any one key: `agents.*.prompt`.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::fmt;
 
 use serde_json::{Map, Value};
@@ -198,28 +198,6 @@ fn below<'a>(path: &Path, value: &'a Value, key: &Key) -> Vec<(Path, &'a Value)>
         .filter(|(name, _)| key.is(name))
         .map(|(name, value)| (path.child(name), value))
         .collect()
-}
-
-/// Every leaf by its path. Lists are leaves; objects without leaves do not appear.
-pub(crate) fn leaves(config: &Config) -> BTreeMap<Path, &Value> {
-    let mut found = BTreeMap::new();
-    for (key, value) in config {
-        collect(Path(vec![key.clone()]), value, &mut found);
-    }
-    found
-}
-
-fn collect<'a>(path: Path, value: &'a Value, found: &mut BTreeMap<Path, &'a Value>) {
-    match value {
-        Value::Object(object) => {
-            for (key, value) in object {
-                collect(path.child(key), value, found);
-            }
-        }
-        leaf => {
-            found.insert(path, leaf);
-        }
-    }
 }
 
 /// The leaves that are new, gone or other, and where an object took the place of a value or made room

@@ -5,8 +5,8 @@ use super::*;
 use crate::node::Kind;
 use crate::node::tests::node;
 
-pub(crate) fn shipped() -> Arc<Shipped> {
-    Arc::new(Shipped {
+pub(crate) fn standards() -> Arc<Standards> {
+    Arc::new(Standards {
         schema: Schema::shipped().expect("schema"),
         catalogue: Catalogue::shipped().expect("catalogue"),
         defaults: crate::defaults::system_defaults().expect("defaults"),
@@ -21,7 +21,7 @@ fn field(definition: Value) -> Field {
 fn rules(fields: Vec<Field>, policy: Value) -> Rules {
     let policy = serde_json::from_value(policy).expect("policy");
     let security = Security::new(policy, "bob".to_owned(), jiff::Timestamp::UNIX_EPOCH);
-    Rules::new(shipped(), fields, security.expect("good"))
+    Rules::new(standards(), fields, security.expect("good"))
 }
 
 fn config(value: &Value) -> Config {
@@ -47,7 +47,6 @@ fn written(rules: &Rules, above: [Value; 2], kind: Kind, before: Value, after: &
     let judged = Judged {
         line: &Lineage(line),
         after: &config(after),
-        secret_exists: &|name| name == "known",
     };
     judge(rules, &judged)
 }
@@ -222,7 +221,7 @@ fn values_are_held_to_definitions_and_to_the_policy() {
         (json!({"x_size":"6"}), one(Rule::WrongType, "x_size")),
         (json!({"x_size":null}), vec![]),
         (json!({"x_tier":"tin"}), one(Rule::NotAllowed, "x_tier")),
-        (json!({"x_list":{}}), one(Rule::WrongType, "x_list")),
+        (json!({"x_list":{"a":1}}), one(Rule::WrongType, "x_list")),
         (
             json!({"agents":{"planner":{"max_turns":61}}}),
             one(Rule::ExceedsMaximum, "agents.planner.max_turns"),
@@ -364,12 +363,6 @@ fn nothing_that_is_used_is_switched_off_and_the_users_are_named() {
             vec!["entrance_agent"],
         ),
         (
-            8,
-            json!({"agents":{"planner":{"sub_agents":{"coding":false}},"coding":{"enabled":false}}}),
-            dependency("agents"),
-            vec![],
-        ),
-        (
             0,
             json!({"agents":{"planner":{"sub_agents":{"nobody":true}}}}),
             one(Rule::UnknownAgent, "agents.planner.sub_agents.nobody"),
@@ -410,6 +403,36 @@ fn nothing_that_is_used_is_switched_off_and_the_users_are_named() {
 }
 
 #[test]
+fn rule_8_the_last_entrance_agent_stays_until_another_is_named() {
+    let rules = rules(vec![], json!({}));
+    let base = json!({
+        "entrance_agent":"alone",
+        "agents":{"alone":{},"planner":{"sub_agents":{"coding":true}},"coding":{}}});
+    for (patch, expected) in [
+        (
+            json!({"agents":{"planner":{"enabled":false}}}),
+            one(Rule::DependencyValidationFailed, "agents.planner.enabled"),
+        ),
+        (
+            json!({"entrance_agent":"coding","agents":{"planner":{"enabled":false}}}),
+            vec![],
+        ),
+        (
+            json!({"agents":{"planner":{"enabled":false},"alone":{"sub_agents":{"coding":true}}}}),
+            vec![],
+        ),
+        (json!({"agents":{"alone":{"max_turns":2}}}), vec![]),
+    ] {
+        let after = Value::Object(merge::patched(&config(&base), &config(&patch)));
+        assert_eq!(
+            broken(by_team(&rules, base.clone(), &after)),
+            expected,
+            "{patch}"
+        );
+    }
+}
+
+#[test]
 fn agents_do_not_call_each_other_in_a_ring() {
     let rules = rules(vec![], json!({}));
     let after = json!({"agents":{"planner":{"sub_agents":{"a":true}},"a":{"sub_agents":{"b":true}},"b":{"sub_agents":{"a":true}}}});
@@ -421,39 +444,6 @@ fn agents_do_not_call_each_other_in_a_ring() {
             (Rule::AgentCycle, "agents.b.sub_agents.a".to_owned())
         ]
     );
-}
-
-#[test]
-fn references_to_secrets_are_checked() {
-    let rules = rules(vec![], json!({}));
-    for (text, expected) in [
-        ("${secret:known}", vec![]),
-        ("Bearer ${secret:known}", vec![]),
-        ("${OTHER}", vec![]),
-        (
-            "${secret:unknown}",
-            one(Rule::UnknownSecret, "integrations.slack.bot_token"),
-        ),
-        (
-            "${secret:}",
-            one(Rule::InvalidSecretReference, "integrations.slack.bot_token"),
-        ),
-        (
-            "${secret:known",
-            one(Rule::InvalidSecretReference, "integrations.slack.bot_token"),
-        ),
-        (
-            "${secret:a b}",
-            one(Rule::InvalidSecretReference, "integrations.slack.bot_token"),
-        ),
-    ] {
-        let after = json!({"integrations":{"slack":{"bot_token":text}}});
-        assert_eq!(
-            broken(by_team(&rules, json!({}), &after)),
-            expected,
-            "{text}"
-        );
-    }
 }
 
 #[test]
@@ -635,7 +625,7 @@ proptest! {
         if verdict == Verdict::Apply {
             let holds = |own: &Value| {
                 let layers = [config(&org), config(own)];
-                merge::effective([&rules.shipped.defaults].into_iter().chain(&layers))
+                merge::effective([&rules.standards.defaults].into_iter().chain(&layers))
             };
             let (inherited, before, after) = (holds(&json!({})), holds(&before), holds(&after));
             for path in [Path::of(["agents", "planner", "max_turns"]), Path::of(["knowledge_tree"])] {

@@ -70,10 +70,6 @@ pub(crate) enum Rule {
     AgentCycle,
     /// Something else needs it.
     DependencyValidationFailed,
-    /// Not of the form `${secret:name}`.
-    InvalidSecretReference,
-    /// No secret of this name.
-    UnknownSecret,
 }
 
 impl Rule {
@@ -95,8 +91,6 @@ impl Rule {
             Self::UnknownAgent => "unknown_agent",
             Self::AgentCycle => "agent_cycle",
             Self::DependencyValidationFailed => "dependency_validation_failed",
-            Self::InvalidSecretReference => "invalid_secret_reference",
-            Self::UnknownSecret => "unknown_secret",
         }
     }
 }
@@ -120,7 +114,7 @@ pub(crate) struct Lock {
 }
 
 /// One broken rule at one path.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub(crate) struct Violation {
     /// Dotted; see [`Path`].
     pub(crate) path: String,

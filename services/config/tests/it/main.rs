@@ -5,12 +5,14 @@
     reason = "a test's tasks end with its runtime"
 )]
 
+mod approvals;
 mod fuzz;
 mod identity;
 mod issuer;
 mod oidc;
 mod openapi;
 mod outage;
+mod policy;
 mod publishing;
 mod revocation;
 mod routing;

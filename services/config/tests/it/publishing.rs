@@ -86,7 +86,7 @@ async fn a_write_shows_in_the_buckets_and_is_told() {
     let service = Service::ready(servers.settings()).await;
     let router = servers.bus.connect(Room::Router).await.expect("connects");
     service.seed().await;
-    let channel = json!({"routing":{"slack_channel_ids":["C1"]},"a":{"own":1}});
+    let channel = json!({"routing":{"slack_channel_ids":["C1"]},"x_a":{"own":1}});
     service.patch("acme", "sre", channel.clone()).await;
     service.patch("umbrella", "ops", channel).await;
     eventually("both owners", LIMIT, || async {
@@ -98,15 +98,15 @@ async fn a_write_shows_in_the_buckets_and_is_told() {
     .await;
     // A change at the top reaches every team below, and no other org.
     service
-        .patch("acme", "acme", json!({"a":{"above":2}}))
+        .patch("acme", "acme", json!({"x_a":{"above":2}}))
         .await;
     eventually("the teams below", LIMIT, || async {
-        effective(&router, "acme.web").await["a"] == json!({"above":2})
-            && effective(&router, "acme.sre").await["a"] == json!({"own":1,"above":2})
+        effective(&router, "acme.web").await["x_a"] == json!({"above":2})
+            && effective(&router, "acme.sre").await["x_a"] == json!({"own":1,"above":2})
     })
     .await;
     assert_eq!(
-        effective(&router, "umbrella.ops").await["a"],
+        effective(&router, "umbrella.ops").await["x_a"],
         json!({"own":1})
     );
     let record = team(&router, "acme.sre").await.expect("there");
@@ -174,7 +174,7 @@ async fn a_relay_killed_between_publishing_and_marking_loses_and_doubles_nothing
         waiting(&servers).await == 0
     })
     .await;
-    service.patch("acme", "sre", json!({"last":true})).await;
+    service.patch("acme", "sre", json!({"x_last":true})).await;
     let told = news(&servers, 8).await;
     assert_eq!(
         told["acme/sre"],
@@ -196,13 +196,15 @@ async fn writes_go_on_without_nats_and_are_published_when_it_is_back() {
     service.seed().await;
     servers.bus.server.kill().await.expect("kills");
     for number in 0..3 {
-        let answer = service.patch("acme", "sre", json!({"number":number})).await;
+        let answer = service
+            .patch("acme", "sre", json!({"x_number":number}))
+            .await;
         assert_eq!(answer.status, 200);
     }
     servers.bus.server.restart().await.expect("restarts");
     let router = servers.bus.connect(Room::Router).await.expect("connects");
     eventually("the last write", LIMIT, || async {
-        effective(&router, "acme.sre").await["number"] == json!(2)
+        effective(&router, "acme.sre").await["x_number"] == json!(2)
     })
     .await;
     service.stop().await;
@@ -296,7 +298,11 @@ async fn the_operator_asks_over_nats() {
     let service = Service::ready(servers.settings()).await;
     service.seed().await;
     service
-        .patch("acme", "sre", json!({"a":1,"routing":{"services":["api"]}}))
+        .patch(
+            "acme",
+            "sre",
+            json!({"x_a":1,"routing":{"services":["api"]}}),
+        )
         .await;
     let operator = servers.bus.connect(Room::Operator).await.expect("connects");
     let ask = async |verb: &'static str, question: Value| {
@@ -312,7 +318,7 @@ async fn the_operator_asks_over_nats() {
         .await
         .expect("answers");
     assert_eq!(
-        (&effective["a"], &effective["entrance_agent"]),
+        (&effective["x_a"], &effective["entrance_agent"]),
         (&json!(1), &json!("planner"))
     );
     let found = ask("lookup", json!({"identifiers":{"service":"API"}}))

@@ -39,7 +39,7 @@ async fn a_team_token_sees_its_own_team_whatever_the_request_claims() {
     service.seed().await;
     for (org, team) in [("acme", "sre"), ("acme", "web"), ("umbrella", "ops")] {
         service
-            .patch(org, team, json!({"mark": format!("{org}/{team}")}))
+            .patch(org, team, json!({"x_mark": format!("{org}/{team}")}))
             .await;
     }
     let admin = called(&service, &Method::GET, "/api/v1/config/me", Some(ADMIN)).await;
@@ -61,10 +61,10 @@ async fn a_team_token_sees_its_own_team_whatever_the_request_claims() {
                 .header("x-org-id", "acme")
                 .header("x-team-node-id", "sre");
             let seen = service.call(request).await.body;
-            assert_eq!(seen["effective_config"]["mark"], format!("{org}/{team}"));
+            assert_eq!(seen["effective_config"]["x_mark"], format!("{org}/{team}"));
             assert_eq!(seen["hierarchy"], json!([org, team]));
         }
-        let body = json!({"config":{"written_by": team},"org_id":"acme","team_node_id":"sre","node_id":"acme"});
+        let body = json!({"config":{"x_written_by": team},"org_id":"acme","team_node_id":"sre","node_id":"acme"});
         let request = Request::new(Method::PATCH, "/api/v1/config/me")
             .bearer(&token)
             .json(body);
@@ -75,7 +75,7 @@ async fn a_team_token_sees_its_own_team_whatever_the_request_claims() {
         let own = service.admin(Method::GET, &path, None).await;
         assert_eq!(
             own["config"],
-            json!({"mark": format!("{org}/{team}"), "written_by": team})
+            json!({"x_mark": format!("{org}/{team}"), "x_written_by": team})
         );
     }
     service.stop().await;

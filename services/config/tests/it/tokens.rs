@@ -104,7 +104,7 @@ async fn a_token_allows_what_it_lists_and_nothing_else() {
         .token("acme", "sre", Some(json!({"permissions":["config:write"]})))
         .await;
     let write = |token: &str| {
-        let body = json!({"config":{"a":1},"reason":"test","merge":true});
+        let body = json!({"config":{"x_a":1},"reason":"test","merge":true});
         Request::new(Method::PATCH, ME).bearer(token).json(body)
     };
     assert_eq!(read_with(&service, &reader.token).await, is(200, ""));
@@ -119,7 +119,7 @@ async fn a_token_allows_what_it_lists_and_nothing_else() {
     let written = service.call(write(&writer.token)).await;
     assert_eq!(
         written.body,
-        json!({"node_id":"sre","node_type":"team","config":{"a":1},"version":2,
+        json!({"node_id":"sre","node_type":"team","config":{"x_a":1},"version":2,
             "updated_at":"2026-03-01T12:00:00Z","updated_by":format!("team_token:{}", writer.id)})
     );
     let odd = Request::new(Method::POST, TOKENS)

@@ -16,7 +16,7 @@ async fn parallel_patches_all_survive_with_versions_without_gaps() {
         let service = &service;
         async move {
             let answer = service
-                .patch("acme", "sre", json!({ format!("key_{number}"): number }))
+                .patch("acme", "sre", json!({ format!("x_{number}"): number }))
                 .await;
             assert_eq!(answer.status, 200, "{answer:?}");
             answer.headers["etag"].to_str().expect("text").to_owned()
@@ -50,7 +50,7 @@ async fn a_stale_version_is_a_conflict() {
     let servers = Servers::start().await;
     let service = Service::ready(servers.settings()).await;
     service.seed().await;
-    service.patch("acme", "sre", json!({"a": 1})).await;
+    service.patch("acme", "sre", json!({"x_a": 1})).await;
     let path = config_path("acme", "sre");
     let put = || Request::new(Method::PUT, &path).bearer(ADMIN);
     for (request, expected) in [
@@ -164,8 +164,7 @@ async fn config_is_inherited_from_the_defaults_down() {
     let unit =
         json!({"node_id":"platform","parent_id":"acme","node_type":"group","name":"Platform"});
     service.admin(Method::POST, nodes, Some(unit)).await;
-    let team =
-        json!({"node_id":"db","parent_id":"platform","node_type":"team","config":{"a":{"own":1}}});
+    let team = json!({"node_id":"db","parent_id":"platform","node_type":"team","config":{"x_a":{"own":1}}});
     let node = service.admin(Method::POST, nodes, Some(team)).await;
     assert_eq!(
         node,
@@ -175,22 +174,22 @@ async fn config_is_inherited_from_the_defaults_down() {
         .patch(
             "acme",
             "acme",
-            json!({"a":{"x":1,"y":[1]},"entrance_agent":"planner"}),
+            json!({"x_a":{"x":1,"y":[1]},"entrance_agent":"planner"}),
         )
         .await;
     service
         .patch(
             "acme",
             "platform",
-            json!({"a":{"y":[]},"entrance_agent":"triage"}),
+            json!({"x_a":{"y":[]},"entrance_agent":"triage","agents":{"triage":{}}}),
         )
         .await;
-    service.patch("acme", "db", json!({"a":{"x":null}})).await;
+    service.patch("acme", "db", json!({"x_a":{"x":null}})).await;
     let path = "/api/v1/admin/orgs/acme/nodes/db";
     let effective = service
         .admin(Method::GET, &format!("{path}/effective"), None)
         .await;
-    assert_eq!(effective["a"], json!({"own":1,"x":null,"y":[]}));
+    assert_eq!(effective["x_a"], json!({"own":1,"x":null,"y":[]}));
     assert_eq!(effective["entrance_agent"], "triage");
     assert_eq!(effective["agents"]["planner"]["tools"]["read_event"], true);
     let raw = service
@@ -235,7 +234,7 @@ async fn history_tells_who_changed_what_and_goes_on_after_a_deletion() {
     let request = Request::new(Method::PUT, &path)
         .bearer(ADMIN)
         .header("x-admin-actor", "alice")
-        .json(json!({"patch":{"a":{"b":1}},"reason":"try it"}));
+        .json(json!({"patch":{"x_a":{"b":1}},"reason":"try it"}));
     service.call(request).await;
     let team = "/api/v1/admin/orgs/acme/teams/web";
     service.admin(Method::DELETE, team, None).await;
@@ -266,8 +265,8 @@ async fn history_tells_who_changed_what_and_goes_on_after_a_deletion() {
         told,
         [
             json!([4, "created", "admin_token", "", none, {}]),
-            json!([3, "deleted", "admin_token", "", {"added":{},"removed":{"a.b":1},"changed":{}}, null]),
-            json!([2, "updated", "admin_token:alice", "try it", {"added":{"a.b":1},"removed":{},"changed":{}}, {"a":{"b":1}}]),
+            json!([3, "deleted", "admin_token", "", {"added":{},"removed":{"x_a.b":1},"changed":{}}, null]),
+            json!([2, "updated", "admin_token:alice", "try it", {"added":{"x_a.b":1},"removed":{},"changed":{}}, {"x_a":{"b":1}}]),
             json!([1, "created", "admin_token", "", none, {}]),
         ]
     );

@@ -2,6 +2,7 @@
 //! same transaction it is noted what was replaced.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use jiff::Timestamp;
 use jiff_sqlx::ToSqlx as _;
@@ -16,6 +17,7 @@ use crate::merge::{self, Config};
 use crate::node::{Lineage, Node, NodeId};
 use crate::pg::writes::{self, Held};
 use crate::pg::{Author, Database, Outcome, Written, nodes, rows};
+use crate::policy::Standards;
 use crate::templates::{self, Template};
 
 /// The org's row is locked first, as every write does.
@@ -151,7 +153,7 @@ impl Database {
     ) -> Result<Followed, OperationError> {
         self.store
             .run_tx_with("apply_template", ISOLATION, |tx| {
-                Box::pin(async move { apply(tx, follow, author).await })
+                Box::pin(async move { apply(tx, &self.standards, follow, author).await })
             })
             .await
     }
@@ -165,7 +167,9 @@ impl Database {
     ) -> Result<Left, OperationError> {
         self.store
             .run_tx_with("revert_template", ISOLATION, |tx| {
-                Box::pin(async move { revert(tx, (org, node), expected, author).await })
+                Box::pin(
+                    async move { revert(tx, &self.standards, (org, node), expected, author).await },
+                )
             })
             .await
     }
@@ -190,7 +194,8 @@ impl Database {
             .run_tx_with("create_org", ISOLATION, |tx| {
                 Box::pin(async move {
                     let requests = std::slice::from_ref(request);
-                    let outcome = writes::write(tx, follow.org, requests, author).await?;
+                    let outcome =
+                        writes::write(tx, &self.standards, follow.org, requests, author).await?;
                     if let Outcome::Applied(written) = &outcome {
                         note(tx, follow, &Config::new(), written, author).await?;
                     }
@@ -231,6 +236,7 @@ fn without(active: Option<&Application>, own: Config) -> Config {
 
 async fn apply(
     tx: &mut Tx<'_>,
+    standards: &Arc<Standards>,
     follow: &Follow<'_>,
     author: &Author,
 ) -> Result<Followed, OperationError> {
@@ -250,7 +256,7 @@ async fn apply(
             "Template {} version {} applied",
             template.slug, template.version
         ));
-    match writes::write(tx, org, std::slice::from_ref(&request), author).await? {
+    match writes::write(tx, standards, org, std::slice::from_ref(&request), author).await? {
         Outcome::Held(held) => Ok(Followed::Held(held)),
         Outcome::Applied(written) => {
             end(tx, org, node, "replaced", author).await?;
@@ -265,6 +271,7 @@ async fn apply(
 
 async fn revert(
     tx: &mut Tx<'_>,
+    standards: &Arc<Standards>,
     (org, node): (&OrgId, &NodeId),
     expected: Option<u64>,
     author: &Author,
@@ -281,7 +288,7 @@ async fn revert(
     let request = WriteRequest::new(node.clone(), Action::Replace(reverted.config))
         .expecting(expected)
         .because(format!("Template {} taken back", application.slug));
-    match writes::write(tx, org, std::slice::from_ref(&request), author).await? {
+    match writes::write(tx, standards, org, std::slice::from_ref(&request), author).await? {
         Outcome::Held(held) => Ok(Left::Held(held)),
         Outcome::Applied(written) => {
             end(tx, org, node, "reverted", author).await?;

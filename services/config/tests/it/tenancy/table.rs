@@ -255,4 +255,76 @@ pub(super) const TABLE: &[(&str, &str, For)] = &[
         "/api/v1/config/me/tokens/{token}",
         Team("tokens:revoke"),
     ),
+    ("GET", "/api/v1/config/schema", Everybody),
+    ("GET", "/api/v1/config/field-definitions", Everybody),
+    ("GET", "/api/v1/admin/field-definitions", GlobalAdmins),
+    ("POST", "/api/v1/admin/field-definitions", GlobalAdmins),
+    (
+        "GET",
+        "/api/v1/admin/field-definitions/{path}",
+        GlobalAdmins,
+    ),
+    (
+        "PUT",
+        "/api/v1/admin/field-definitions/{path}",
+        GlobalAdmins,
+    ),
+    (
+        "DELETE",
+        "/api/v1/admin/field-definitions/{path}",
+        GlobalAdmins,
+    ),
+    (
+        "GET",
+        "/api/v1/admin/field-definition-history",
+        GlobalAdmins,
+    ),
+    ("GET", "/api/v1/admin/orgs/{org}/security-policies", Admins),
+    ("PUT", "/api/v1/admin/orgs/{org}/security-policies", Admins),
+    (
+        "GET",
+        "/api/v1/admin/orgs/{org}/security-policies/history",
+        Admins,
+    ),
+    ("GET", "/api/v1/admin/orgs/{org}/readiness", Admins),
+    ("GET", "/api/v1/config/orgs/{org}/validation-status", Admins),
+    (
+        "POST",
+        "/api/v1/config/orgs/{org}/nodes/{node}/validate",
+        Admins,
+    ),
+    (
+        "GET",
+        "/api/v1/config/me/required-fields",
+        Team("config:read"),
+    ),
+    //
+    ("GET", "/api/v1/admin/orgs/{org}/pending-changes", Admins),
+    (
+        "GET",
+        "/api/v1/admin/orgs/{org}/pending-changes/{change}",
+        Admins,
+    ),
+    (
+        "POST",
+        "/api/v1/admin/orgs/{org}/pending-changes/{change}/review",
+        Admins,
+    ),
+    ("GET", "/api/v1/team/pending-changes", Team("config:read")),
+    (
+        "GET",
+        "/api/v1/team/pending-changes/{change}",
+        Team("config:read"),
+    ),
+    (
+        "POST",
+        "/api/v1/team/pending-changes/{change}/approve",
+        Team("config:write"),
+    ),
+    (
+        "POST",
+        "/api/v1/team/pending-changes/{change}/reject",
+        Team("config:write"),
+    ),
+    ("POST", "/api/v1/internal/pending-changes", Services),
 ];

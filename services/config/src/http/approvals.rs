@@ -1,0 +1,565 @@
+//! Changes that wait for approval: for admins, for teams, and proposals of other services.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::body::Bytes;
+use axum::extract::State;
+use axum::response::{IntoResponse, Response};
+use http::HeaderMap;
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+use tocsin_kit::{Problem, random};
+use tocsin_wire::OrgId;
+use utoipa::ToSchema;
+use utoipa_axum::routes;
+
+use super::extract::{self, InPath, InQuery, OrgPath};
+use super::{Access, App, Caller, CallerKind, Routes, Scope, body};
+use crate::decide::{Action, Approval, Refusal, WriteRequest};
+use crate::error::OperationError;
+use crate::node::NodeId;
+use crate::pg::{Author, Held, Pending, PendingQuery, Review};
+use crate::policy::{ChangeType, Pattern, Reviewer};
+use crate::token::Permission;
+
+/// Changes that one answer holds.
+const LIST_DEFAULT: i64 = 50;
+const LIST_MAX: i64 = 200;
+
+/// Longest texts of a review or a proposal.
+const MAX_COMMENT_CHARS: usize = 2_000;
+const MAX_ID_CHARS: usize = 128;
+const MAX_REQUESTER_CHARS: usize = 256;
+
+/// Asks to do without the approval that a change needs. The second is how the original spelled it.
+const BYPASS_HEADERS: [&str; 2] = ["x-bypass-approval", "x_bypass_approval"];
+
+/// The table of this area.
+pub(super) fn routes() -> Routes {
+    let admin = Access::Admin(Scope::Approvals);
+    let (read, write) = (Permission::ConfigRead, Permission::ConfigWrite);
+    Routes::new()
+        .add(admin, routes!(list))
+        .add(admin, routes!(one))
+        .add(admin, routes!(review))
+        .add(Access::Team(read), routes!(list_mine))
+        .add(Access::Team(read), routes!(one_of_mine))
+        .add(Access::Team(write), routes!(approve_mine))
+        .add(Access::Team(write), routes!(reject_mine))
+        .add(Access::Internal, routes!(propose))
+}
+
+/// What a write answers that somebody else has to approve first.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct PendingApproval {
+    /// `pending_approval`
+    status: &'static str,
+    message: String,
+    pending_change_id: String,
+    /// `prompt`, `tools`, …
+    change_types: Vec<String>,
+}
+
+/// Why a write did not take place: it waits, or something is wrong.
+#[derive(Debug)]
+pub(super) enum Unwritten {
+    Held(Held),
+    Problem(Problem),
+}
+
+impl From<Problem> for Unwritten {
+    fn from(problem: Problem) -> Self {
+        Self::Problem(problem)
+    }
+}
+
+impl From<OperationError> for Unwritten {
+    fn from(error: OperationError) -> Self {
+        Self::Problem(error.into())
+    }
+}
+
+impl IntoResponse for Unwritten {
+    fn into_response(self) -> Response {
+        match self {
+            Self::Held(held) => Json(PendingApproval {
+                status: "pending_approval",
+                message: format!(
+                    "Change requires approval ({}); nothing has changed yet",
+                    held.change_types.join(", ")
+                ),
+                pending_change_id: held.pending.to_string(),
+                change_types: held.change_types,
+            })
+            .into_response(),
+            Self::Problem(problem) => problem.into_response(),
+        }
+    }
+}
+
+/// Whether the caller wants to do without approval; only global admins may ask.
+pub(super) fn approval(headers: &HeaderMap, caller: &Caller) -> Result<Approval, Problem> {
+    let asked = BYPASS_HEADERS
+        .iter()
+        .filter_map(|name| headers.get(*name)?.to_str().ok())
+        .any(|value| matches!(value.trim().to_ascii_lowercase().as_str(), "true" | "1"));
+    match (asked, caller.kind) {
+        (false, _) => Ok(Approval::Needed),
+        (true, CallerKind::GlobalAdmin) => Ok(Approval::Bypassed),
+        (true, _) => Err(Problem::forbidden(
+            "approval_bypass_denied",
+            "only a global admin may bypass approvals; send the change without the header",
+        )),
+    }
+}
+
+/// A change that waits or waited.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct PendingChange {
+    id: String,
+    org_id: String,
+    node_id: String,
+    /// `prompt`, `tools`, `mcp`, `config` or `knowledge`: of the first path that needs approval.
+    change_type: String,
+    change_types: Vec<String>,
+    change_path: String,
+    #[schema(value_type = Option<Object>)]
+    proposed_value: Option<Value>,
+    #[schema(value_type = Option<Object>)]
+    previous_value: Option<Value>,
+    /// The whole of it: what is written when it is approved.
+    #[schema(value_type = Vec<Object>)]
+    requests: Vec<WriteRequest>,
+    /// What it does to the node, on dotted paths.
+    #[schema(value_type = Option<Object>)]
+    diff: Option<Value>,
+    /// The same for every node of a batch.
+    #[schema(value_type = Object)]
+    diffs: Map<String, Value>,
+    /// The version of the node that it was made for.
+    base_version: Option<u64>,
+    requested_by: String,
+    #[schema(value_type = String, format = DateTime)]
+    requested_at: Timestamp,
+    reason: String,
+    /// `pending`, `approved` or `rejected`
+    status: String,
+    reviewed_by: Option<String>,
+    #[schema(value_type = Option<String>, format = DateTime)]
+    reviewed_at: Option<Timestamp>,
+    review_comment: Option<String>,
+    /// The version of the node that it became.
+    applied_version: Option<u64>,
+}
+
+impl From<Pending> for PendingChange {
+    fn from(change: Pending) -> Self {
+        let of_node = |request: &&WriteRequest| request.node == change.node;
+        let base_version = change
+            .requests
+            .iter()
+            .find(of_node)
+            .and_then(|own| own.expected);
+        Self {
+            diff: change.diffs.get(change.node.as_str()).cloned(),
+            base_version,
+            id: change.id,
+            org_id: change.org.to_string(),
+            node_id: change.node.to_string(),
+            change_type: change.change_type,
+            change_types: change.change_types,
+            change_path: change.change_path,
+            proposed_value: change.proposed_value,
+            previous_value: change.previous_value,
+            requests: change.requests,
+            diffs: change.diffs,
+            requested_by: change.requested_by,
+            requested_at: change.requested_at,
+            reason: change.reason,
+            status: change.status,
+            reviewed_by: change.reviewed_by,
+            reviewed_at: change.reviewed_at,
+            review_comment: change.review_comment,
+            applied_version: change.applied_version,
+        }
+    }
+}
+
+/// Changes, newest first.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct PendingChanges {
+    items: Vec<PendingChange>,
+    /// Without limit and offset.
+    total: i64,
+}
+
+/// What became of a change.
+#[derive(Debug, Clone, Copy, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum ChangeStatus {
+    Pending,
+    Approved,
+    Rejected,
+}
+
+impl ChangeStatus {
+    fn stored(self) -> String {
+        let text = match self {
+            Self::Pending => "pending",
+            Self::Approved => "approved",
+            Self::Rejected => "rejected",
+        };
+        text.to_owned()
+    }
+}
+
+#[derive(Debug, Deserialize, utoipa::IntoParams)]
+#[into_params(parameter_in = Query)]
+pub(super) struct ListQuery {
+    /// Only of this node.
+    node_id: Option<String>,
+    #[param(inline)]
+    status: Option<ChangeStatus>,
+    #[param(inline)]
+    change_type: Option<ChangeType>,
+    #[param(minimum = 1, maximum = 200)]
+    limit: Option<i64>,
+    #[param(minimum = 0)]
+    offset: Option<i64>,
+}
+
+impl ListQuery {
+    fn checked(self) -> Result<PendingQuery, Problem> {
+        let node = self.node_id.as_deref().map(body::node_id).transpose()?;
+        let (limit, offset) = (self.limit.unwrap_or(LIST_DEFAULT), self.offset.unwrap_or(0));
+        if !(1..=LIST_MAX).contains(&limit) || offset < 0 {
+            return Err(Refusal::Field(format!(
+                "limit must be 1 to {LIST_MAX}, and offset at least 0"
+            ))
+            .into());
+        }
+        Ok(PendingQuery {
+            node,
+            status: self.status.map(ChangeStatus::stored),
+            change_type: self.change_type.map(|kind| kind.as_str().to_owned()),
+            limit,
+            offset,
+        })
+    }
+}
+
+/// `…/orgs/{org}/pending-changes/{change}`
+#[derive(Debug, Deserialize, utoipa::IntoParams)]
+#[into_params(parameter_in = Path)]
+pub(super) struct ChangePath {
+    /// The org.
+    #[serde(deserialize_with = "extract::org")]
+    #[param(value_type = String, example = "acme")]
+    org: OrgId,
+    /// Its id.
+    change: String,
+}
+
+/// `…/pending-changes/{change}`
+#[derive(Debug, Deserialize, utoipa::IntoParams)]
+#[into_params(parameter_in = Path)]
+pub(super) struct MyChangePath {
+    /// Its id.
+    change: String,
+}
+
+async fn listed(
+    app: &App,
+    org: &OrgId,
+    query: &PendingQuery,
+) -> Result<Json<PendingChanges>, Problem> {
+    let (changes, total) = app.database.pending_changes(org, query).await?;
+    Ok(Json(PendingChanges {
+        items: changes.into_iter().map(PendingChange::from).collect(),
+        total,
+    }))
+}
+
+/// Changes of an org that wait or waited
+#[utoipa::path(get, path = "/api/v1/admin/orgs/{org}/pending-changes", operation_id = "pending_changes", tag = "approvals",
+    params(OrgPath, ListQuery),
+    responses((status = 200, description = "Newest first.", body = PendingChanges)))]
+pub(super) async fn list(
+    State(app): State<Arc<App>>,
+    InPath(OrgPath { org }): InPath<OrgPath>,
+    InQuery(query): InQuery<ListQuery>,
+) -> Result<Json<PendingChanges>, Problem> {
+    listed(&app, &org, &query.checked()?).await
+}
+
+/// A change that waits or waited
+#[utoipa::path(get, path = "/api/v1/admin/orgs/{org}/pending-changes/{change}", operation_id = "pending_change", tag = "approvals",
+    params(ChangePath),
+    responses((status = 200, description = "The change.", body = PendingChange)))]
+pub(super) async fn one(
+    State(app): State<Arc<App>>,
+    InPath(ChangePath { org, change }): InPath<ChangePath>,
+) -> Result<Json<PendingChange>, Problem> {
+    let change = app.database.pending_change(&org, &change, None).await?;
+    Ok(Json(change.into()))
+}
+
+/// What the reviewer decided.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum ReviewAction {
+    Approve,
+    Reject,
+}
+
+#[derive(Debug, Deserialize, ToSchema)]
+#[schema(as = ChangeReview)]
+pub(super) struct ReviewBody {
+    action: ReviewAction,
+    /// For who asked.
+    comment: Option<String>,
+}
+
+#[derive(Debug, Default, Deserialize, ToSchema)]
+#[schema(as = ReviewComment)]
+pub(super) struct CommentBody {
+    /// For who asked.
+    comment: Option<String>,
+}
+
+/// Approve or refuse a change
+///
+/// Who asked for it cannot. An approved change is written at once, as a whole, if the node is still at
+/// the version that it was made for; else 409 `stale_version`.
+#[utoipa::path(post, path = "/api/v1/admin/orgs/{org}/pending-changes/{change}/review", operation_id = "pending_change_review", tag = "approvals",
+    params(ChangePath), request_body = ReviewBody,
+    responses((status = 200, description = "The change after it.", body = PendingChange)))]
+pub(super) async fn review(
+    State(app): State<Arc<App>>,
+    caller: Caller,
+    InPath(ChangePath { org, change }): InPath<ChangePath>,
+    body: Bytes,
+) -> Result<Json<PendingChange>, Problem> {
+    let request = review_body(&body)?;
+    decided(&app, &caller, (&org, &change), request).await
+}
+
+/// The action is told apart from other faults: 400, as clients know it.
+fn review_body(body: &Bytes) -> Result<ReviewBody, Problem> {
+    let request: Value = body::json(body)?;
+    match request.get("action").map(|action| action.as_str()) {
+        Some(Some("approve" | "reject")) => body::json(body),
+        _ => Err(Problem::bad_request(
+            "invalid_action",
+            "action must be \"approve\" or \"reject\"",
+        )),
+    }
+}
+
+async fn decided(
+    app: &App,
+    caller: &Caller,
+    (org, id): (&OrgId, &str),
+    request: ReviewBody,
+) -> Result<Json<PendingChange>, Problem> {
+    let comment = request.comment.filter(|comment| !comment.is_empty());
+    if let Some(comment) = &comment {
+        short("comment", comment, MAX_COMMENT_CHARS)?;
+    }
+    let review = Review {
+        approve: request.action == ReviewAction::Approve,
+        comment,
+        reviewer: reviewer(caller),
+    };
+    let author = caller.author(app);
+    let change = app
+        .database
+        .review_change(org, id, &review, &author)
+        .await?;
+    Ok(Json(change.into()))
+}
+
+pub(super) fn reviewer(caller: &Caller) -> Reviewer {
+    let team = match caller.kind {
+        CallerKind::Team | CallerKind::Impersonation => caller.team().ok(),
+        CallerKind::GlobalAdmin | CallerKind::OrgAdmin | CallerKind::Internal => None,
+    };
+    Reviewer {
+        subject: caller.subject.clone(),
+        team,
+    }
+}
+
+pub(super) fn short(name: &str, text: &str, most: usize) -> Result<(), Problem> {
+    if text.chars().count() > most || text.contains('\0') {
+        let refusal = Refusal::Field(format!(
+            "{name} must be at most {most} characters, without U+0000"
+        ));
+        return Err(refusal.into());
+    }
+    Ok(())
+}
+
+/// Changes of my team that wait or waited
+#[utoipa::path(get, path = "/api/v1/team/pending-changes", operation_id = "my_pending_changes", tag = "approvals",
+    params(ListQuery),
+    responses((status = 200, description = "Newest first.", body = PendingChanges)))]
+pub(super) async fn list_mine(
+    State(app): State<Arc<App>>,
+    caller: Caller,
+    InQuery(query): InQuery<ListQuery>,
+) -> Result<Json<PendingChanges>, Problem> {
+    let (org, team) = caller.team()?;
+    let query = PendingQuery {
+        node: Some(team),
+        ..query.checked()?
+    };
+    listed(&app, &org, &query).await
+}
+
+/// A change of my team that waits or waited
+#[utoipa::path(get, path = "/api/v1/team/pending-changes/{change}", operation_id = "my_pending_change", tag = "approvals",
+    params(MyChangePath),
+    responses((status = 200, description = "The change.", body = PendingChange)))]
+pub(super) async fn one_of_mine(
+    State(app): State<Arc<App>>,
+    caller: Caller,
+    InPath(MyChangePath { change }): InPath<MyChangePath>,
+) -> Result<Json<PendingChange>, Problem> {
+    let (org, team) = caller.team()?;
+    let change = app
+        .database
+        .pending_change(&org, &change, Some(&team))
+        .await?;
+    Ok(Json(change.into()))
+}
+
+/// Approve a change of my team that somebody else asked for
+#[utoipa::path(post, path = "/api/v1/team/pending-changes/{change}/approve", operation_id = "my_pending_change_approve", tag = "approvals",
+    params(MyChangePath), request_body = Option<CommentBody>,
+    responses((status = 200, description = "The change after it.", body = PendingChange)))]
+pub(super) async fn approve_mine(
+    State(app): State<Arc<App>>,
+    caller: Caller,
+    InPath(MyChangePath { change }): InPath<MyChangePath>,
+    body: Bytes,
+) -> Result<Json<PendingChange>, Problem> {
+    decide_mine(&app, &caller, &change, (ReviewAction::Approve, &body)).await
+}
+
+/// Refuse a change of my team that somebody else asked for
+#[utoipa::path(post, path = "/api/v1/team/pending-changes/{change}/reject", operation_id = "my_pending_change_reject", tag = "approvals",
+    params(MyChangePath), request_body = Option<CommentBody>,
+    responses((status = 200, description = "The change after it.", body = PendingChange)))]
+pub(super) async fn reject_mine(
+    State(app): State<Arc<App>>,
+    caller: Caller,
+    InPath(MyChangePath { change }): InPath<MyChangePath>,
+    body: Bytes,
+) -> Result<Json<PendingChange>, Problem> {
+    decide_mine(&app, &caller, &change, (ReviewAction::Reject, &body)).await
+}
+
+async fn decide_mine(
+    app: &App,
+    caller: &Caller,
+    id: &str,
+    (action, body): (ReviewAction, &Bytes),
+) -> Result<Json<PendingChange>, Problem> {
+    let (org, _) = caller.team()?;
+    let CommentBody { comment } = body::optional_json(body)?;
+    decided(app, caller, (&org, id), ReviewBody { action, comment }).await
+}
+
+/// A change that a service proposes.
+#[derive(Debug, Deserialize, ToSchema)]
+#[schema(as = ChangeProposal)]
+pub(super) struct Proposal {
+    /// Chosen by the caller, so that sending it again does no harm.
+    id: Option<String>,
+    #[serde(deserialize_with = "extract::org")]
+    #[schema(value_type = String)]
+    org_id: OrgId,
+    #[serde(deserialize_with = "extract::node_id", alias = "team_node_id")]
+    #[schema(value_type = String)]
+    node_id: NodeId,
+    #[schema(inline)]
+    change_type: ChangeType,
+    /// Where `proposed_value` is to stand. Knowledge without one is only recorded.
+    change_path: Option<String>,
+    #[schema(value_type = Object)]
+    proposed_value: Value,
+    requested_by: Option<String>,
+    reason: Option<String>,
+}
+
+/// Propose a change
+///
+/// The same id with the same content is the same change, however often it is sent.
+#[utoipa::path(post, path = "/api/v1/internal/pending-changes", operation_id = "pending_change_propose", tag = "internal",
+    request_body = Proposal,
+    responses((status = 200, description = "The change.", body = PendingChange)))]
+pub(super) async fn propose(
+    State(app): State<Arc<App>>,
+    caller: Caller,
+    body: Bytes,
+) -> Result<Json<PendingChange>, Problem> {
+    let proposal: Proposal = body::json(&body)?;
+    let mut author = caller.author(&app);
+    if let Some(requester) = proposal
+        .requested_by
+        .as_deref()
+        .filter(|name| !name.is_empty())
+    {
+        short("requested_by", requester, MAX_REQUESTER_CHARS)?;
+        author = Author {
+            by: format!("{}:{requester}", author.by),
+            at: author.at,
+        };
+    }
+    let id = proposal
+        .id
+        .unwrap_or_else(|| random::time_ordered_id(author.at).to_string());
+    if id.is_empty() {
+        return Err(Refusal::Field("id must not be empty".to_owned()).into());
+    }
+    short("id", &id, MAX_ID_CHARS)?;
+    let reason = proposal.reason.unwrap_or_default();
+    short("reason", &reason, MAX_COMMENT_CHARS)?;
+    let path = proposal.change_path.unwrap_or_default();
+    let requests = requests(
+        (&proposal.node_id, proposal.change_type),
+        &path,
+        &proposal.proposed_value,
+    )?;
+    let requests = requests
+        .into_iter()
+        .map(|request| request.because(reason.clone()))
+        .collect();
+    let named = (id, proposal.org_id, proposal.node_id);
+    let mut pending = Pending::proposed(named, (proposal.change_type, path), requests, author);
+    pending.proposed_value = Some(proposal.proposed_value);
+    pending.reason = reason;
+    let change = app.database.propose_change(&pending).await?;
+    Ok(Json(change.into()))
+}
+
+/// What an approval of it would write.
+fn requests(
+    (node, change_type): (&NodeId, ChangeType),
+    path: &str,
+    value: &Value,
+) -> Result<Vec<WriteRequest>, Problem> {
+    if change_type == ChangeType::Knowledge {
+        return Ok(Vec::new());
+    }
+    let invalid = |why: String| Problem::bad_request("invalid_change_path", why);
+    let pattern = Pattern::parse(path).map_err(|error| invalid(error.to_string()))?;
+    let patch = pattern
+        .literal()
+        .and_then(|path| path.config_with(value.clone()))
+        .ok_or_else(|| invalid("change_path names one path, without *".to_owned()))?;
+    Ok(vec![WriteRequest::new(node.clone(), Action::Patch(patch))])
+}
