@@ -23,16 +23,19 @@
 //! missing header is an empty value. `crates/wire/vectors/signature.json` holds examples, and
 //! `crates/wire/vectors/verify.py` checks them without any of this code.
 
+mod signer;
+
 use std::fmt;
 use std::str::FromStr;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
-use ed25519_dalek::{Signer as _, Verifier as _, VerifyingKey};
+use ed25519_dalek::{Verifier as _, VerifyingKey};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use sha2::{Digest, Sha256};
 
 use crate::service::Service;
+use signer::Signer;
 
 /// Version of the text and of the header.
 pub const SIGNATURE_VERSION: &str = "v1";
@@ -194,7 +197,7 @@ pub struct SigningKey {
     service: Service,
     public: PublicKey,
     id: KeyId,
-    pair: ed25519_dalek::SigningKey,
+    signer: Signer,
 }
 
 /// The JSON of a signing key file.
@@ -208,13 +211,13 @@ struct KeyFile {
 impl SigningKey {
     /// From 32 random bytes.
     pub fn from_seed(service: Service, seed: [u8; 32]) -> Self {
-        let pair = ed25519_dalek::SigningKey::from_bytes(&seed);
-        let public = PublicKey(pair.verifying_key());
+        let signer = Signer::new(&seed);
+        let public = PublicKey(signer.verifying_key());
         Self {
             service,
             id: public.id(),
             public,
-            pair,
+            signer,
         }
     }
 
@@ -235,11 +238,8 @@ impl SigningKey {
 
     /// The text of a signing key file. Secret: write it with mode 0600.
     pub fn to_file(&self) -> String {
-        let (service, public, private) = (
-            self.service,
-            self.public,
-            BASE64.encode(self.pair.to_bytes()),
-        );
+        let (service, public, private) =
+            (self.service, self.public, BASE64.encode(self.signer.seed()));
         format!(
             "{{\n  \"service\": \"{service}\",\n  \"public_key\": \"{public}\",\n  \"private_key\": \"{private}\"\n}}\n"
         )
@@ -262,13 +262,13 @@ impl SigningKey {
 
     /// 64 bytes over any text.
     pub fn sign_text(&self, text: &[u8]) -> Vec<u8> {
-        self.pair.sign(text).to_vec()
+        self.signer.sign(text).to_vec()
     }
 
     /// The value of `Tocsin-Signature`.
     pub fn sign(&self, attributes: &Attributes, subject: &str, body: &[u8]) -> String {
         let text = signed_text(attributes, subject, body);
-        let signature = BASE64.encode(self.pair.sign(text.as_bytes()).to_bytes());
+        let signature = BASE64.encode(self.signer.sign(text.as_bytes()));
         format!("{SIGNATURE_VERSION};k={};s={signature}", self.id)
     }
 }
