@@ -301,7 +301,8 @@ async fn start() -> anyhow::Result<Installation> {
         ("OPENAI_BASE_URL", format!("http://{model}/v1")),
         ("PROMETHEUS_URL", format!("http://{prometheus}")),
         ("WORKER_NAME", "worker-1".to_owned()),
-        ("WORKER_SLOTS", "20".to_owned()),
+        // A run waits for the model and for Slack most of its time; the slots bound memory, not CPU.
+        ("WORKER_SLOTS", "64".to_owned()),
     ];
     let mut services = Vec::new();
     for name in ["config", "router", "audit", "agent-worker", "ingress"] {
