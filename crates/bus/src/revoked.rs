@@ -78,24 +78,43 @@ impl Revoked {
         drop(state.wait_for(|is_caught_up| *is_caught_up).await);
     }
 
-    /// Follows the bucket until `stop` completes.
+    /// Follows the bucket until `stop` completes. After a lost connection it is read anew, and not
+    /// live before that is done: what was revoked meanwhile must not be missing.
     pub async fn follow(&self, bus: &Bus, stop: impl Future<Output = ()>) {
-        *self.0.state.write().unwrap_or_else(PoisonError::into_inner) = Some(bus.watch_state());
+        let mut state = bus.watch_state();
+        *self.0.state.write().unwrap_or_else(PoisonError::into_inner) = Some(state.clone());
         let bucket = bus.bucket("revoked");
-        bucket
-            .watch(stop, |change| match change {
-                // The key is signed together with the value, and says it all.
-                Change::Put { key, entry } => match u128::from_str_radix(&key, 16) {
-                    Ok(token) => self.insert(token, entry.written_at),
-                    Err(error) => {
-                        tracing::error!(key, %error, "a key of the bucket revoked is no token id");
-                    }
-                },
-                // Its time in the bucket is over; nobody keeps a token that long.
-                Change::Removed { .. } => {}
-                Change::CaughtUp => drop(self.0.is_caught_up.send_replace(true)),
-            })
-            .await;
+        let following = async {
+            loop {
+                let is_there = state.wait_for(|state| !matches!(state, BusState::Disconnected(_)));
+                if is_there.await.is_err() {
+                    // The client is gone for good.
+                    return std::future::pending().await;
+                }
+                let changed = async { drop(state.changed().await) };
+                bucket.watch(changed, |change| self.note(change)).await;
+                self.0.is_caught_up.send_replace(false);
+            }
+        };
+        tokio::select! {
+            () = stop => {}
+            () = following => {}
+        }
+    }
+
+    fn note(&self, change: Change) {
+        match change {
+            // The key is signed together with the value, and says it all.
+            Change::Put { key, entry } => match u128::from_str_radix(&key, 16) {
+                Ok(token) => self.insert(token, entry.written_at),
+                Err(error) => {
+                    tracing::error!(key, %error, "a key of the bucket revoked is no token id");
+                }
+            },
+            // Its time in the bucket is over; nobody keeps a token that long.
+            Change::Removed { .. } => {}
+            Change::CaughtUp => drop(self.0.is_caught_up.send_replace(true)),
+        }
     }
 }
 

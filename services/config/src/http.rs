@@ -8,6 +8,7 @@ mod body;
 mod docs;
 mod edges;
 mod extract;
+mod impersonation;
 mod internal;
 mod me;
 mod node_config;
@@ -15,6 +16,7 @@ mod nodes;
 mod openapi;
 mod policy;
 mod policy_problem;
+mod own_tokens;
 mod problem;
 mod routes;
 mod secrets;
@@ -75,6 +77,8 @@ pub(crate) fn routes() -> Routes {
         .merge(templates::routes())
         .merge(secrets::routes())
         .merge(tokens::routes())
+        .merge(own_tokens::routes())
+        .merge(impersonation::routes())
         .merge(tokens_of_org::routes())
         .merge(token_audit::routes())
         .merge(admin_tokens::routes())

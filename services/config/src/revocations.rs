@@ -50,9 +50,9 @@ pub(crate) fn spawn(bus: &Bus, app: &Arc<App>, context: &Context) {
 
 async fn keep_telling(bus: &Bus, app: &App) {
     app.identity.revoked.caught_up().await;
-    until_done(|| heal(app)).await;
+    until_done(|| Box::pin(heal(app))).await;
     loop {
-        until_done(|| tell(bus, &app.database)).await;
+        until_done(|| Box::pin(tell(bus, &app.database))).await;
         app.identity.revoked_here.notified().await;
     }
 }

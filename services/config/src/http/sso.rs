@@ -23,6 +23,8 @@ use crate::identity::claims::Claims;
 use crate::identity::discovery;
 use crate::identity::sso::{self, Exchange, ExchangeError, ProviderType, SsoConfig};
 use crate::pg::{Author, By, StoredSso};
+use crate::secrets::SecretRefusal;
+use crate::secrets::envelope::AtRest;
 use crate::token::{Holder, Permission};
 
 /// A provider that restarts is back within seconds.
@@ -165,8 +167,8 @@ pub(super) async fn write(
         None | Some(Value::Null) => known_secret,
         Some(Value::String(text)) if text.is_empty() => None,
         Some(Value::String(text)) if text.chars().count() <= MAX_SECRET_CHARS => {
-            let sealed = sso::seal_client_secret(&app.peppers, &org, &text);
-            Some(sealed.ok_or_else(super::auth::pepper_missing)?)
+            let keys = app.vault.keys().map_err(SecretRefusal::from)?;
+            Some(sso::seal_client_secret(&keys, &org, &text)?)
         }
         Some(_) => {
             return Err(Refusal::Field(format!(
@@ -178,7 +180,7 @@ pub(super) async fn write(
     let author = caller.author(&app);
     let written = app
         .database
-        .put_sso_config(&org, &config, client_secret.as_deref(), &author);
+        .put_sso_config(&org, &config, client_secret.as_ref(), &author);
     written.await?;
     let stored = StoredSso {
         config,
@@ -372,7 +374,7 @@ pub(super) async fn exchange(
     config
         .check_redirect(&request.redirect_uri)
         .map_err(|bad| Problem::bad_request("invalid_redirect_uri", bad.to_string()))?;
-    let client_secret = opened_secret(&app, &org, stored.client_secret.as_deref())?;
+    let client_secret = opened_secret(&app, &org, stored.client_secret.as_ref())?;
     let what = Exchange {
         code: &request.code,
         redirect_uri: &request.redirect_uri,
@@ -383,7 +385,7 @@ pub(super) async fn exchange(
     let http = &app.http;
     let claims = sso::exchange(http, config, &what, now)
         .await
-        .map_err(exchange_problem)?;
+        .map_err(|error| exchange_problem(&error))?;
     session(&app, org, config, &claims, (now, &peer)).await
 }
 
@@ -391,14 +393,15 @@ pub(super) async fn exchange(
 fn opened_secret(
     app: &App,
     org: &OrgId,
-    sealed: Option<&[u8]>,
+    stored: Option<&AtRest>,
 ) -> Result<Option<zeroize::Zeroizing<String>>, Problem> {
-    let Some(sealed) = sealed else {
+    let Some(stored) = stored else {
         return Ok(None);
     };
-    let opened = sso::open_client_secret(&app.peppers, org, sealed);
-    opened.map(Some).ok_or_else(|| {
-        tracing::error!(%org, "the client secret of single sign-on was sealed under another TOKEN_PEPPER");
+    let keys = app.vault.keys().map_err(SecretRefusal::from)?;
+    let opened = sso::open_client_secret(&keys, org, stored);
+    opened.map(Some).map_err(|error| {
+        tracing::error!(%org, error = %ErrorChain(&error), "the client secret of single sign-on does not open");
         Problem::new(
             http::StatusCode::SERVICE_UNAVAILABLE,
             "sso_secret_unreadable",
@@ -407,16 +410,16 @@ fn opened_secret(
     })
 }
 
-fn exchange_problem(error: ExchangeError) -> Problem {
-    match &error {
+fn exchange_problem(error: &ExchangeError) -> Problem {
+    match error {
         ExchangeError::Setup(_) => Problem::bad_request("sso_not_enabled", error.to_string()),
         ExchangeError::Code(_) => Problem::unauthorized("sso_code_refused", error.to_string()),
         ExchangeError::Token(_) => {
-            tracing::warn!(error = %ErrorChain(&error), "a provider's token was refused");
-            Problem::unauthorized("sso_token_refused", ErrorChain(&error).to_string())
+            tracing::warn!(error = %ErrorChain(error), "a provider's token was refused");
+            Problem::unauthorized("sso_token_refused", ErrorChain(error).to_string())
         }
         ExchangeError::Provider(_) => {
-            tracing::warn!(error = %ErrorChain(&error), "an identity provider does not answer");
+            tracing::warn!(error = %ErrorChain(error), "an identity provider does not answer");
             Problem::unavailable(
                 "identity_provider_unavailable",
                 "the identity provider does not answer as it should; try again later",

@@ -1,4 +1,4 @@
-//! Tokens of one team, for admins and for the team itself.
+//! Tokens of one team, for admins.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -17,9 +17,8 @@ use uuid::Uuid;
 
 use super::auth::{self, Peer};
 use super::extract::{InPath, TeamPath, TokenPath};
-use super::{Access, App, Caller, CallerKind, Routes, Scope, body};
+use super::{Access, App, Caller, Routes, Scope, body};
 use crate::decide::Refusal;
-use crate::identity::impersonation::{self, Impersonation};
 use crate::identity::lifecycle;
 use crate::pg::{Among, By, Ended, Extension, NewToken};
 use crate::token::{self, Holder, Permission, Token};
@@ -34,8 +33,6 @@ const EXTENSION_DAYS: u32 = 90;
 /// The table of this area.
 pub(super) fn routes() -> Routes {
     let access = Access::Admin(Scope::Tokens);
-    let issues = Access::Team(Permission::TokensIssue);
-    let revokes = Access::Team(Permission::TokensRevoke);
     Routes::new()
         .add(access, routes!(issue))
         .add(access, routes!(list))
@@ -46,10 +43,6 @@ pub(super) fn routes() -> Routes {
         .add(access, routes!(delete))
         .add(access, routes!(revoke))
         .add(access, routes!(extend))
-        .add(access, routes!(impersonate))
-        .add(issues, routes!(issue_own))
-        .add(revokes, routes!(list_own))
-        .add(revokes, routes!(delete_own))
 }
 
 /// What a new token shall be. Everything may be left out, the body too.
@@ -57,12 +50,12 @@ pub(super) fn routes() -> Routes {
 #[schema(as = TokenIssue)]
 pub(super) struct Issue {
     /// For people.
-    label: Option<String>,
+    pub(super) label: Option<String>,
     /// What it allows: config:read, config:write and agent:invoke unless said otherwise.
-    permissions: Option<BTreeSet<Permission>>,
+    pub(super) permissions: Option<BTreeSet<Permission>>,
     /// When it ends by itself: as the org's policy says, unless said otherwise.
     #[schema(value_type = Option<String>, format = DateTime)]
-    expires_at: Option<Timestamp>,
+    pub(super) expires_at: Option<Timestamp>,
 }
 
 /// A new token: the only time that its text is shown.
@@ -98,66 +91,7 @@ pub(super) async fn issue(
     issue_to(&app, holder, request.label, request.expires_at, &by).await
 }
 
-/// Issue a token of the own team
-///
-/// It may allow no more than the token with which it is asked for, and lives no longer.
-#[utoipa::path(post, path = "/api/v1/config/me/tokens", operation_id = "own_token_issue", tag = "tokens",
-    request_body = Option<Issue>,
-    responses((status = 200, description = "The only time that its text is shown.", body = Issued)))]
-pub(super) async fn issue_own(
-    State(app): State<Arc<App>>,
-    caller: Caller,
-    peer: Peer,
-    body: Bytes,
-) -> Result<Json<Issued>, Problem> {
-    let request: Issue = body::optional_json(&body)?;
-    let (org, team) = caller.team()?;
-    let holder = match &request.permissions {
-        Some(_) => team_holder(org.clone(), team, &request),
-        // The default, as far as the issuer has it.
-        None => Holder::Team {
-            org: org.clone(),
-            team,
-            permissions: Permission::DEFAULT
-                .into_iter()
-                .filter(|known| caller.has(*known))
-                .collect(),
-        },
-    };
-    if let Holder::Team { permissions, .. } = &holder {
-        let beyond: Vec<&str> = permissions
-            .difference(&caller.permissions)
-            .map(|known| known.as_str())
-            .collect();
-        if !beyond.is_empty() {
-            return Err(Problem::forbidden(
-                "permissions_exceed_issuer",
-                format!(
-                    "a token may allow no more than the one that issues it, which lacks {}",
-                    beyond.join(", ")
-                ),
-            ));
-        }
-    }
-    let issuer = match caller.token {
-        Some(id) => app.database.token_of(&org, Among::Org, id).await?,
-        None => None,
-    };
-    let last = issuer.and_then(|issuer| issuer.expires_at);
-    let end = match (request.expires_at, last) {
-        (Some(wanted), Some(last)) if wanted > last => {
-            return Err(Problem::forbidden(
-                "expiry_exceeds_issuer",
-                format!("a token may live no longer than the one that issues it: until {last}"),
-            ));
-        }
-        (wanted, last) => wanted.or(last),
-    };
-    let by = peer.by(&caller, &app);
-    issue_to(&app, holder, request.label, end, &by).await
-}
-
-fn team_holder(org: OrgId, team: TeamId, request: &Issue) -> Holder {
+pub(super) fn team_holder(org: OrgId, team: TeamId, request: &Issue) -> Holder {
     let permissions = request.permissions.clone();
     Holder::Team {
         org,
@@ -298,18 +232,6 @@ pub(super) async fn list(
     Ok(Json(views(tokens, &app)))
 }
 
-/// Tokens of the own team
-#[utoipa::path(get, path = "/api/v1/config/me/tokens", operation_id = "own_token_list", tag = "tokens",
-    responses((status = 200, description = "Newest first, without their text.", body = [TokenView])))]
-pub(super) async fn list_own(
-    State(app): State<Arc<App>>,
-    caller: Caller,
-) -> Result<Json<Vec<TokenView>>, Problem> {
-    let (org, team) = caller.team()?;
-    let tokens = app.database.tokens(&org, Among::Team(&team)).await?;
-    Ok(Json(views(tokens, &app)))
-}
-
 /// A token
 #[utoipa::path(get, path = "/api/v1/admin/orgs/{org}/teams/{team}/tokens/{token}", operation_id = "token_read", tag = "tokens",
     params(TokenPath),
@@ -436,30 +358,6 @@ pub(super) async fn delete(
     peer: Peer,
     InPath(TokenPath { org, team, token }): InPath<TokenPath>,
 ) -> Result<Json<Revoked>, Problem> {
-    let by = peer.by(&caller, &app);
-    revoke_known(&app, &org, Among::Team(&team), &token, &by).await
-}
-
-/// `…/tokens/{token}`
-#[derive(Debug, Deserialize, utoipa::IntoParams)]
-#[into_params(parameter_in = Path)]
-pub(super) struct OwnTokenPath {
-    /// The token's id.
-    #[param(example = "0195d2f0-0000-7000-8000-000000000000")]
-    token: String,
-}
-
-/// End a token of the own team
-#[utoipa::path(delete, path = "/api/v1/config/me/tokens/{token}",
-    operation_id = "own_token_delete", tag = "tokens", params(OwnTokenPath),
-    responses((status = 200, description = "It is worth nothing from now on.", body = Revoked)))]
-pub(super) async fn delete_own(
-    State(app): State<Arc<App>>,
-    caller: Caller,
-    peer: Peer,
-    InPath(OwnTokenPath { token }): InPath<OwnTokenPath>,
-) -> Result<Json<Revoked>, Problem> {
-    let (org, team) = caller.team()?;
     let by = peer.by(&caller, &app);
     revoke_known(&app, &org, Among::Team(&team), &token, &by).await
 }
@@ -608,72 +506,4 @@ pub(super) async fn extend(
 ) -> Result<Json<TokenView>, Problem> {
     let by = peer.by(&caller, &app);
     extend_among(&app, &org, Among::Team(&team), &token, &body, &by).await
-}
-
-/// To look as a team.
-#[derive(Serialize, ToSchema)]
-pub(super) struct ImpersonationToken {
-    token: String,
-    #[schema(value_type = String, format = DateTime)]
-    expires_at: Timestamp,
-}
-
-/// Impersonate a team
-///
-/// A short-lived token that reads what the team reads, and changes nothing. There is no body.
-#[utoipa::path(post, path = "/api/v1/admin/orgs/{org}/teams/{team}/impersonation-token",
-    operation_id = "token_impersonate", tag = "tokens", params(TeamPath),
-    responses((status = 200, description = "The only time that it is shown.", body = ImpersonationToken)))]
-pub(super) async fn impersonate(
-    State(app): State<Arc<App>>,
-    caller: Caller,
-    InPath(TeamPath { org, team }): InPath<TeamPath>,
-) -> Result<Json<ImpersonationToken>, Problem> {
-    let settings = &app.identity.settings;
-    let Some(secret) = settings.impersonation_secret.first() else {
-        return Err(Problem::new(
-            http::StatusCode::SERVICE_UNAVAILABLE,
-            "impersonation_not_configured",
-            "this server cannot issue impersonation tokens; set IMPERSONATION_JWT_SECRET",
-        ));
-    };
-    app.database.team(&org, &team).await?;
-    let now = app.clock.now();
-    // Whole seconds are what the token says.
-    let end = now
-        .as_second()
-        .saturating_add_unsigned(settings.impersonation_seconds.0);
-    let end = Timestamp::from_second(end).unwrap_or(Timestamp::MAX);
-    let who = Impersonation {
-        subject: impersonating_subject(&caller),
-        email: caller.email,
-        org,
-        team,
-        jti: random::time_ordered_id(now),
-    };
-    if settings.impersonation_log || settings.impersonation_require_log {
-        app.database.log_impersonation(&who, (now, end)).await?;
-    }
-    let token = impersonation::mint(&who, &settings.impersonation_audience, secret, (now, end));
-    let token = token.ok_or_else(|| {
-        tracing::error!("an impersonation token cannot be signed");
-        Problem::internal()
-    })?;
-    Ok(Json(ImpersonationToken {
-        token,
-        expires_at: end,
-    }))
-}
-
-/// As the original names them in `sub`.
-fn impersonating_subject(caller: &Caller) -> String {
-    match (caller.kind, &caller.org, caller.token) {
-        (CallerKind::GlobalAdmin, ..) if caller.subject == "admin_token" => {
-            "super_admin".to_owned()
-        }
-        (CallerKind::OrgAdmin, Some(org), Some(_)) if caller.email.is_none() => {
-            format!("org_admin:{org}")
-        }
-        _ => caller.subject.clone(),
-    }
 }

@@ -125,7 +125,7 @@ mod tests {
 
     use super::*;
 
-    fn claims(value: Value) -> Claims {
+    fn claims(value: &Value) -> Claims {
         value.as_object().expect("object").clone()
     }
 
@@ -157,11 +157,11 @@ mod tests {
             (json!({"aud":[]}), Err(BadClaims::Audience)),
             (json!({"aud":null}), Err(BadClaims::Audience)),
         ] {
-            let mut given = claims(good.clone());
-            given.extend(claims(change.clone()));
+            let mut given = claims(&good);
+            given.extend(claims(&change));
             assert_eq!(check(&given, &expected, now), outcome, "{change}");
         }
-        let without = claims(json!({"iss":"us","aud":"here"}));
+        let without = claims(&json!({"iss":"us","aud":"here"}));
         assert_eq!(
             check(&without, &expected, now),
             Err(BadClaims::Missing("exp"))
@@ -170,8 +170,9 @@ mod tests {
 
     #[test]
     fn a_claim_is_found_by_name_or_by_path() {
-        let given =
-            claims(json!({"a":{"b":["x",1,"y"]},"https://x.example/team":"sre","one":"z","e":" "}));
+        let given = claims(
+            &json!({"a":{"b":["x",1,"y"]},"https://x.example/team":"sre","one":"z","e":" "}),
+        );
         assert_eq!(texts(&given, "a.b"), ["x", "y"]);
         assert_eq!(texts(&given, "one"), ["z"]);
         assert!(texts(&given, "a.c").is_empty() && texts(&given, "a").is_empty());

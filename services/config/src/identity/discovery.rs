@@ -46,27 +46,27 @@ pub(crate) enum ProviderError {
     Address(String),
     #[error("{url} may not be asked")]
     Refused {
-        url: Url,
+        url: String,
         #[source]
         source: GuardError,
     },
     #[error("{url} does not answer")]
     Unreachable {
-        url: Url,
+        url: String,
         #[source]
         source: reqwest::Error,
     },
     #[error("the answer of {url} cannot be read")]
     Unreadable {
-        url: Url,
+        url: String,
         #[source]
         source: ReadError,
     },
     #[error("{url} answered with status {status}")]
-    Status { url: Url, status: u16 },
+    Status { url: String, status: u16 },
     #[error("{url} does not answer with the JSON that was expected")]
     Shape {
-        url: Url,
+        url: String,
         #[source]
         source: serde_json::Error,
     },
@@ -109,7 +109,7 @@ pub(crate) async fn get<T: DeserializeOwned>(
     bearer: Option<&str>,
 ) -> Result<T, ProviderError> {
     let request = http.get(url).map_err(|source| ProviderError::Refused {
-        url: url.clone(),
+        url: url.to_string(),
         source,
     })?;
     let request = match bearer {
@@ -119,7 +119,7 @@ pub(crate) async fn get<T: DeserializeOwned>(
     let (status, body) = send(request, url).await?;
     if !(200..300).contains(&status) {
         return Err(ProviderError::Status {
-            url: url.clone(),
+            url: url.to_string(),
             status,
         });
     }
@@ -138,7 +138,7 @@ pub(crate) async fn send(
         .send()
         .await
         .map_err(|source| ProviderError::Unreachable {
-            url: url.clone(),
+            url: url.to_string(),
             source: source.without_url(),
         })?;
     let status = response.status().as_u16();
@@ -146,7 +146,7 @@ pub(crate) async fn send(
         read_capped(response, MAX_BYTES)
             .await
             .map_err(|source| ProviderError::Unreadable {
-                url: url.clone(),
+                url: url.to_string(),
                 source,
             })?;
     Ok((status, body.into()))
@@ -154,7 +154,7 @@ pub(crate) async fn send(
 
 pub(crate) fn parse<T: DeserializeOwned>(url: &Url, body: &[u8]) -> Result<T, ProviderError> {
     serde_json::from_slice(body).map_err(|source| ProviderError::Shape {
-        url: url.clone(),
+        url: url.to_string(),
         source,
     })
 }

@@ -152,7 +152,7 @@ mod tests {
         Timestamp::from_second(second).expect("time")
     }
 
-    fn signed(change: Value, algorithm: Algorithm, secret: &str) -> String {
+    fn signed(change: &Value, algorithm: Algorithm, secret: &str) -> String {
         let mut claims = json!({"iss":ISSUER,"aud":AUDIENCE,"sub":"super_admin","org_id":"acme","team_node_id":"sre",
             "ifx_kind":KIND,"scope":["team:read"],"iat":1000,"exp":1900,"jti":Uuid::from_u128(9).simple().to_string()});
         for (name, value) in change.as_object().expect("object") {
@@ -190,7 +190,7 @@ mod tests {
             verify(text, &secrets, (AUDIENCE, legacy), at(1500)).map(|found| found.subject)
         };
         let missing = |name| Err(BadImpersonation::Claims(BadClaims::Missing(name)));
-        let good = signed(json!({}), Algorithm::HS256, "key");
+        let good = signed(&json!({}), Algorithm::HS256, "key");
         assert_eq!(check(&good, false), Ok("super_admin".to_owned()));
         for (change, outcome) in [
             (json!({"exp":null}), missing("exp")),
@@ -213,12 +213,12 @@ mod tests {
                 Err(BadClaims::Audience.into()),
             ),
         ] {
-            let text = signed(change.clone(), Algorithm::HS256, "key");
+            let text = signed(&change, Algorithm::HS256, "key");
             assert_eq!(check(&text, false), outcome, "{change}");
         }
-        let legacy = signed(json!({"aud":LEGACY_AUDIENCE}), Algorithm::HS256, "key");
+        let legacy = signed(&json!({"aud":LEGACY_AUDIENCE}), Algorithm::HS256, "key");
         assert_eq!(check(&legacy, true), Ok("super_admin".to_owned()));
-        let stronger = signed(json!({}), Algorithm::HS512, "key");
+        let stronger = signed(&json!({}), Algorithm::HS512, "key");
         assert_eq!(check(&stronger, false), Err(BadImpersonation::Signature));
         // {"alg":"none","typ":"JWT"}, the same body, no signature.
         let body = good.split('.').nth(1).expect("body");

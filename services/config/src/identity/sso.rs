@@ -13,7 +13,7 @@ use super::claims::{self, BadClaims, Claims, Expected};
 use super::oidc::LEEWAY_SECONDS;
 
 pub(crate) use exchange::{Exchange, ExchangeError, exchange};
-pub(crate) use sealing::{open_client_secret, seal_client_secret};
+pub(crate) use sealing::{open_client_secret, rewrap_client_secret, seal_client_secret};
 
 /// Longest text of one field.
 const MAX_FIELD_CHARS: usize = 2_048;

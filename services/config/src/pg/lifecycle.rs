@@ -33,20 +33,10 @@ pub(crate) struct Swept {
 impl Database {
     /// What an org's security policy says about tokens; the default where there is none.
     pub(crate) async fn token_policy(&self, org: &OrgId) -> Result<TokenPolicy, OperationError> {
-        // The table belongs to policies, and may not be there yet.
-        let is_there: bool =
-            sqlx::query_scalar("select to_regclass('security_policies') is not null")
-                .fetch_one(self.store.pool())
-                .await
-                .map_err(OperationError::query("look for security policies"))?;
-        if !is_there {
-            return Ok(TokenPolicy::default());
-        }
         let row: Option<(Option<i32>, Option<i32>, Option<i32>)> = sqlx::query_as(
-            "select (to_jsonb(policy) ->> 'token_expiry_days')::int, \
-                    (to_jsonb(policy) ->> 'token_warn_before_days')::int, \
-                    (to_jsonb(policy) ->> 'token_revoke_inactive_days')::int \
-             from security_policies as policy where org_id = $1",
+            "select (policy ->> 'token_expiry_days')::int, (policy ->> 'token_warn_before_days')::int, \
+                    (policy ->> 'token_revoke_inactive_days')::int \
+             from security_policies where org_id = $1",
         )
         .bind(org.as_str())
         .fetch_optional(self.store.pool())

@@ -23,6 +23,7 @@ fn text(value: &Value, name: &str) -> String {
 }
 
 #[tokio::test]
+#[expect(clippy::too_many_lines, reason = "one story, told in order")]
 async fn auth_me_tells_every_kind_what_it_is() {
     let servers = Servers::start().await;
     let service = Service::ready(servers.settings()).await;

@@ -31,6 +31,7 @@ fn team() -> Value {
 }
 
 #[tokio::test]
+#[expect(clippy::too_many_lines, reason = "one story, told in order")]
 async fn people_are_admins_or_teams_as_their_claims_say() {
     let (servers, issuer) = (Servers::start().await, Issuer::start().await);
     let mut settings = trusting(&servers, &issuer);

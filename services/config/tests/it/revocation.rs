@@ -198,3 +198,32 @@ async fn a_lost_bucket_is_told_again_and_many_end_at_once() {
     assert!(stays.is_err(), "what is revoked stays revoked");
     service.stop().await;
 }
+
+#[tokio::test]
+async fn without_the_broker_postgres_is_asked_about_each_token() {
+    let servers = Servers::start().await;
+    let one = Service::ready(servers.settings()).await;
+    let other = Service::ready(servers.settings()).await;
+    one.seed().await;
+    let token = one.token("acme", "sre", None).await;
+    assert_eq!(status(&other, &token.token).await, is(200, ""));
+    servers.bus.server.kill().await.expect("kills");
+    eventually("both to notice", LIMIT, || async {
+        [&one, &other]
+            .into_iter()
+            .all(|service| !service.context.health.snapshot().checks["nats"].ready)
+    })
+    .await;
+    assert_eq!(status(&other, &token.token).await, is(200, ""));
+    let end = format!("/api/v1/admin/orgs/acme/tokens/{}", token.id);
+    one.admin(Method::DELETE, &end, None).await;
+    assert_eq!(status(&other, &token.token).await, is(401, "token_revoked"));
+
+    // And without both, nobody is let in on memory alone.
+    let good = one.token("acme", "sre", None).await.token;
+    assert_eq!(status(&other, &good).await, is(200, ""));
+    servers.postgres.kill().await.expect("kills");
+    assert_eq!(status(&other, &good).await, is(503, "database_unavailable"));
+    one.kill().await;
+    other.kill().await;
+}

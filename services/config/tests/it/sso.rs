@@ -30,6 +30,7 @@ fn whole(issuer: &Issuer) -> Value {
 }
 
 #[tokio::test]
+#[expect(clippy::too_many_lines, reason = "one story, told in order")]
 async fn bug_the_session_of_a_sign_in_is_a_token_that_works() {
     let (servers, issuer) = (Servers::start().await, Issuer::start().await);
     let service = Service::ready(servers.settings()).await;
@@ -175,6 +176,21 @@ async fn bug_the_client_secret_is_sealed_and_never_shown() {
         !row.contains(SECRET) && !row.contains("Y2xpZW50LXNlY3JldC1vZi1hY21l"),
         "{row}"
     );
+
+    // Its master key is rotated with those of other secrets.
+    sqlx::query("update sso_configs set master_key_id = 'gone'")
+        .execute(&mut database)
+        .await
+        .expect("changes");
+    let rotate = "/api/v1/admin/secrets/rotate-master";
+    let rotated = service.admin(Method::POST, rotate, None).await;
+    assert_eq!(rotated["remaining"], 1, "{rotated}");
+    assert!(rotated["failed"][0].as_str().expect("why").contains("acme"));
+    issuer.set_person(json!({"email":"a@acme.example","groups":["admins"]}));
+    let answer = sign_in(&service, "good", REDIRECT).await;
+    assert_eq!(answer.problem(), (503, "sso_secret_unreadable"));
+    set_up(&service, whole(&issuer)).await;
+    assert_eq!(sign_in(&service, "good", REDIRECT).await.status, 200);
 
     // What is left out stays; an empty secret removes it; what a client read it may send back.
     let kept = set_up(&service, json!({"provider_name":"New name"}))

@@ -240,6 +240,7 @@ async fn only_a_global_admin_issues_tokens_of_admins() {
 }
 
 #[tokio::test]
+#[expect(clippy::too_many_lines, reason = "one story, told in order")]
 async fn tokens_are_extended_and_everything_is_on_record() {
     let servers = Servers::start().await;
     let service = Service::ready(servers.settings()).await;

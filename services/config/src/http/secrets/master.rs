@@ -90,10 +90,11 @@ pub(super) struct Rotation {
 pub(super) async fn rotate(State(app): State<Arc<App>>) -> Result<Json<Rotation>, Problem> {
     let keys = master_keys(&app)?;
     let progress = app.database.rewrap_secrets(&keys).await?;
+    let (moved, left, broken) = app.database.rewrap_client_secrets(&keys).await?;
     Ok(Json(Rotation {
         current: keys.current_id().to_owned(),
-        rewrapped: progress.rewrapped,
-        remaining: progress.remaining,
-        failed: progress.failed,
+        rewrapped: progress.rewrapped + moved,
+        remaining: progress.remaining + left,
+        failed: progress.failed.into_iter().chain(broken).collect(),
     }))
 }

@@ -107,7 +107,7 @@ async fn redeem(
             .map(|verifier| ("code_verifier", verifier)),
     );
     let request = http.post(url).map_err(|source| ProviderError::Refused {
-        url: url.clone(),
+        url: url.to_string(),
         source,
     })?;
     let (status, body) = discovery::send(request.form(&form), url).await?;
@@ -115,7 +115,7 @@ async fn redeem(
         return Err(ExchangeError::Code(word(&body)));
     }
     if !(200..300).contains(&status) {
-        let url = url.clone();
+        let url = url.to_string();
         return Err(ProviderError::Status { url, status }.into());
     }
     Ok(discovery::parse(url, &body)?)

@@ -1,88 +1,95 @@
-//! The client secret at rest. Both ways are one function each, so that it can move to the store of
-//! secrets without a change elsewhere.
+//! The client secret at rest: as other secrets are, at a place that none of them can have.
 
-use chacha20poly1305::aead::{Aead as _, Payload};
-use chacha20poly1305::{KeyInit as _, XChaCha20Poly1305, XNonce};
-use ring::hmac;
-use ring::rand::{SecureRandom as _, SystemRandom};
-use tocsin_kit::{Secret, SecretList};
-use tocsin_wire::OrgId;
-use zeroize::Zeroizing;
+use tocsin_wire::sealed::{Audience, Place, Zeroizing};
+use tocsin_wire::{OrgId, SecretName, TeamId};
 
-/// Of XChaCha20: long enough to be random.
-const NONCE_BYTES: usize = 24;
-/// Separates this use of the pepper from its use for hashes.
-const KEY_LABEL: &[u8] = b"tocsin config: client secrets of single sign-on, v1";
+use crate::secrets::envelope::{self, AtRest, EnvelopeError, Randomness};
+use crate::secrets::master::MasterKeys;
+use crate::secrets::{SecretRefusal, random};
 
-/// `None` without a pepper or without random bytes.
+/// Secrets begin with version 1: no row of theirs opens here, and this one nowhere else.
+const VERSION: u64 = 0;
+const NAME: &str = "sso_client_secret";
+
+/// Encrypts it under the current master key.
 pub(crate) fn seal_client_secret(
-    peppers: &SecretList,
+    keys: &MasterKeys,
     org: &OrgId,
     client_secret: &str,
-) -> Option<Vec<u8>> {
-    let cipher = cipher(peppers.first()?)?;
-    let mut nonce = [0; NONCE_BYTES];
-    SystemRandom::new().fill(&mut nonce).ok()?;
-    let owner = owner(org);
-    let payload = Payload {
-        msg: client_secret.as_bytes(),
-        aad: owner.as_bytes(),
+) -> Result<AtRest, SecretRefusal> {
+    let random = Randomness {
+        data_key: random()?,
+        value_nonce: random()?,
+        key_nonce: random()?,
     };
-    let sealed = cipher.encrypt(&XNonce::from(nonce), payload).ok()?;
-    Some([nonce.as_slice(), &sealed].concat())
+    let place = place(org).ok_or(SecretRefusal::Value)?;
+    envelope::encrypt(keys, &place, client_secret.as_bytes(), &random).map_err(
+        |error| match error {
+            EnvelopeError::Master(error) => error.into(),
+            EnvelopeError::Broken => SecretRefusal::Value,
+        },
+    )
 }
 
-/// `None` when no pepper opens it for this org.
+/// Undoes it, for the same org only.
 pub(crate) fn open_client_secret(
-    peppers: &SecretList,
+    keys: &MasterKeys,
     org: &OrgId,
-    sealed: &[u8],
-) -> Option<Zeroizing<String>> {
-    let (nonce, sealed) = sealed.split_first_chunk::<NONCE_BYTES>()?;
-    let owner = owner(org);
-    peppers.iter().find_map(|pepper| {
-        let payload = Payload {
-            msg: sealed,
-            aad: owner.as_bytes(),
-        };
-        let opened = cipher(pepper)?
-            .decrypt(&XNonce::from(*nonce), payload)
-            .ok()?;
-        String::from_utf8(opened).ok().map(Zeroizing::new)
+    stored: &AtRest,
+) -> Result<Zeroizing<String>, EnvelopeError> {
+    let place = place(org).ok_or(EnvelopeError::Broken)?;
+    let opened = envelope::decrypt(keys, &place, stored)?;
+    let text = std::str::from_utf8(&opened).map_err(|_| EnvelopeError::Broken)?;
+    Ok(Zeroizing::new(text.to_owned()))
+}
+
+/// The same under the current master key.
+pub(crate) fn rewrap_client_secret(
+    keys: &MasterKeys,
+    org: &OrgId,
+    stored: &AtRest,
+) -> Result<AtRest, EnvelopeError> {
+    let place = place(org).ok_or(EnvelopeError::Broken)?;
+    let nonce = random().map_err(|_| EnvelopeError::Broken)?;
+    envelope::rewrap(keys, &place, stored, &nonce)
+}
+
+/// `None` never happens: an org's id can name its node, and the name is a good one.
+fn place(org: &OrgId) -> Option<Place> {
+    Some(Place {
+        org: org.clone(),
+        node: TeamId::new(org.as_str()).ok()?,
+        name: SecretName::new(NAME).ok()?,
+        version: VERSION,
+        audience: Audience::Ingress,
     })
-}
-
-fn cipher(pepper: &Secret) -> Option<XChaCha20Poly1305> {
-    let key = hmac::Key::new(hmac::HMAC_SHA256, pepper.expose().as_bytes());
-    let derived = hmac::sign(&key, KEY_LABEL);
-    XChaCha20Poly1305::new_from_slice(derived.as_ref()).ok()
-}
-
-/// What a row of another org cannot be taken for.
-fn owner(org: &OrgId) -> String {
-    format!("sso/{org}/client_secret")
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    const OLD: &str = "old:AQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQE=";
+    const NEW: &str = "new:AgICAgICAgICAgICAgICAgICAgICAgICAgICAgICAgI=";
+
     #[test]
-    fn a_sealed_secret_opens_for_its_org_and_under_its_pepper_only() {
+    fn a_sealed_secret_opens_for_its_org_and_moves_to_a_new_master_key() {
         let org = |id: &str| OrgId::new(id).expect("id");
-        let peppers = |list: &str| list.parse::<SecretList>().expect("list");
-        let sealed = seal_client_secret(&peppers("old"), &org("acme"), "hush").expect("seals");
-        assert!(!sealed.windows(4).any(|window| window == b"hush"));
-        let open = |list: &str, id: &str, sealed: &[u8]| {
-            open_client_secret(&peppers(list), &org(id), sealed).map(|text| text.to_string())
+        let keys = |list: &str| MasterKeys::parse(list).expect("keys");
+        let (old, both, new) = (keys(OLD), keys(&format!("{NEW}\n{OLD}")), keys(NEW));
+        let sealed = seal_client_secret(&old, &org("acme"), "hush").expect("seals");
+        assert!(!sealed.value.windows(4).any(|window| window == b"hush"));
+        let open = |keys: &MasterKeys, id: &str, sealed: &AtRest| {
+            open_client_secret(keys, &org(id), sealed)
+                .ok()
+                .map(|text| text.to_string())
         };
-        assert_eq!(open("new,old", "acme", &sealed), Some("hush".to_owned()));
-        assert_eq!(open("new", "acme", &sealed), None);
-        assert_eq!(open("old", "umbrella", &sealed), None);
-        assert_eq!(open("old", "acme", sealed.split_at(30).0), None);
-        assert_eq!(open("old", "acme", &[]), None);
-        let again = seal_client_secret(&peppers("old"), &org("acme"), "hush");
-        assert_ne!(again, Some(sealed));
-        assert_eq!(seal_client_secret(&peppers(""), &org("acme"), "hush"), None);
+        let hush = || Some("hush".to_owned());
+        assert_eq!(open(&both, "acme", &sealed), hush());
+        assert_eq!(open(&new, "acme", &sealed), None);
+        assert_eq!(open(&old, "umbrella", &sealed), None);
+        let moved = rewrap_client_secret(&both, &org("acme"), &sealed).expect("moves");
+        assert_eq!(open(&new, "acme", &moved), hush());
+        assert_eq!(open(&old, "acme", &moved), None);
     }
 }

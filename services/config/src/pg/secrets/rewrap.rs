@@ -54,7 +54,10 @@ impl Database {
     /// How many secrets are under which master key.
     pub(crate) async fn secrets_by_master_key(&self) -> Result<Vec<(String, i64)>, OperationError> {
         sqlx::query_as(
-            "select master_key_id, count(*) from secrets group by master_key_id order by master_key_id",
+            "select master_key_id, count(*) from ( \
+                 select master_key_id from secrets union all \
+                 select master_key_id from sso_configs where master_key_id is not null) as everything \
+             group by master_key_id order by master_key_id",
         )
         .fetch_all(self.store.pool())
         .await
