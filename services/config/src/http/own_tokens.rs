@@ -120,4 +120,3 @@ pub(super) async fn delete_own(
     let by = peer.by(&caller, &app);
     tokens::revoke_known(&app, &org, Among::Team(&team), &token, &by).await
 }
-
