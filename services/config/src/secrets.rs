@@ -22,7 +22,8 @@ use tocsin_wire::sealed::{Audience, MAX_VALUE_BYTES, Zeroizing};
 use tocsin_wire::{OrgId, SecretName};
 
 use crate::node::NodeId;
-use master::MasterKeyError;
+use crate::pg::{StoredSecret, secret_refused};
+use master::{MasterKeyError, Vault};
 
 /// Secrets that one node may own: more are a mistake of a script.
 pub(crate) const MAX_PER_NODE: i64 = 500;
@@ -112,6 +113,25 @@ pub(crate) struct SecretFacts {
     pub(crate) master_key_id: String,
     pub(crate) updated_at: Timestamp,
     pub(crate) updated_by: String,
+}
+
+/// The value of a row, for sealing it or for a call on its owner's behalf; wiped when it is dropped.
+/// A row that is older than its history says does not open either.
+pub(crate) fn open(
+    vault: &Vault,
+    stored: &StoredSecret,
+) -> Result<Zeroizing<Vec<u8>>, SecretRefusal> {
+    let facts = &stored.facts;
+    if stored.latest_version != facts.version {
+        return Err(SecretRefusal::Tampered {
+            org: facts.org.clone(),
+            node: facts.node.clone(),
+            name: facts.name.clone(),
+        });
+    }
+    let keys = vault.keys()?;
+    envelope::decrypt(&keys, &stored.place(), &stored.at_rest)
+        .map_err(|error| secret_refused(error, facts))
 }
 
 /// Random bytes from the system, wiped when they are dropped.

@@ -20,13 +20,12 @@ use tocsin_wire::{OrgId, SecretName, Service};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-use super::envelope;
 use super::master::Vault;
-use super::{SecretRefusal, random};
+use super::{SecretRefusal, open, random};
 use crate::change::{Change, What};
 use crate::error::OperationError;
 use crate::node::NodeId;
-use crate::pg::{Database, StoredSecret, secret_refused};
+use crate::pg::{Database, StoredSecret};
 
 /// Keys refreshed at once.
 const CONCURRENT_KEYS: usize = 4;
@@ -363,18 +362,8 @@ impl SecretPublisher {
         live: &[SealingPublicKey],
     ) -> Result<SecretRecord, SealingError> {
         let facts = &stored.facts;
-        if stored.latest_version != facts.version {
-            return Err(SecretRefusal::Tampered {
-                org: facts.org.clone(),
-                node: facts.node.clone(),
-                name: facts.name.clone(),
-            }
-            .into());
-        }
-        let keys = self.vault.keys().map_err(SecretRefusal::Master)?;
         let place = stored.place();
-        let value = envelope::decrypt(&keys, &place, &stored.at_rest)
-            .map_err(|error| secret_refused(error, facts))?;
+        let value = open(&self.vault, stored)?;
         let mut boxes = Vec::with_capacity(live.len());
         for key in live {
             boxes.push(sealed::seal(key, &place, &value, *random()?)?);
