@@ -88,14 +88,14 @@ struct Secret {
 
 fn table(secrets: &[Secret]) -> String {
     let mut text = format!(
-        "{:<32}  {:<20}  {:>7}  {:<16}  {:<20}  {}\n",
+        "{:<32}  {:<20}  {:>7}  {:<16}  {:<27}  {}\n",
         "NAME", "NODE", "VERSION", "AUDIENCE", "SET AT", "SET BY"
     );
     for secret in secrets {
         // Writing to a String cannot fail.
         let _infallible = writeln!(
             text,
-            "{:<32}  {:<20}  {:>7}  {:<16}  {:<20}  {}",
+            "{:<32}  {:<20}  {:>7}  {:<16}  {:<27}  {}",
             secret.name,
             secret.node_id,
             secret.version,

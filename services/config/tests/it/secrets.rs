@@ -226,6 +226,12 @@ async fn bad_requests_say_what_is_wrong_and_never_repeat_a_value() {
             (422, "invalid_body"),
         ),
         (good.clone(), json!(canary), (422, "invalid_body")),
+        (good.clone(), json!([canary]), (422, "invalid_body")),
+        (
+            good.clone(),
+            json!({"value": canary, "expected_version": 1.5}),
+            (422, "invalid_body"),
+        ),
         (
             good.clone(),
             json!({"value": canary, "expected_version": 7}),

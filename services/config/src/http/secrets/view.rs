@@ -45,7 +45,8 @@ pub(super) struct Write {
     #[schema(value_type = Option<String>, pattern = "^(ingress|worker\\.[a-z0-9][a-z0-9_-]{0,62})$", example = "worker.default")]
     audience: Option<Audience>,
     /// The version that the caller has seen; 0 for none.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "whole")]
+    #[schema(value_type = Option<u64>, maximum = 9_007_199_254_740_991_i64)]
     expected_version: Option<u64>,
 }
 
@@ -67,6 +68,21 @@ fn audience<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Audienc
     let text: Option<String> = Option::deserialize(deserializer)?;
     text.map(|text| text.parse().map_err(D::Error::custom))
         .transpose()
+}
+
+/// To JSON Schema 7.0 is a whole number; answers here do not say what was wrong with which text, so
+/// it is one here, too.
+fn whole<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u64>, D::Error> {
+    let number: Option<serde_json::Number> = Option::deserialize(deserializer)?;
+    let Some(number) = number else {
+        return Ok(None);
+    };
+    let float = || number.as_f64().filter(|float| float.fract() == 0.0);
+    number
+        .as_u64()
+        .or_else(|| format!("{:.0}", float()?).parse().ok())
+        .map(Some)
+        .ok_or_else(|| D::Error::custom("a version is a whole number"))
 }
 
 /// A secret without its value.
@@ -167,13 +183,20 @@ pub(super) struct Details {
 
 /// As other bodies, but what was sent is not repeated in the answer: it may be the secret.
 pub(super) fn parse(body: &Bytes) -> Result<Write, Problem> {
-    serde_json::from_slice(body).map_err(|error| match error.classify() {
-        Category::Data => Problem::new(
+    let wrong_shape = || {
+        Problem::new(
             StatusCode::UNPROCESSABLE_ENTITY,
             "invalid_body",
             "the body must be {\"value\": text, \"audience\"?: \"ingress\" or \"worker.<pool>\", \
              \"expected_version\"?: number} and nothing else; what was sent is not repeated here",
-        ),
+        )
+    };
+    // Derived readers of structs take a list of their fields for one.
+    if body.trim_ascii_start().starts_with(b"[") {
+        return Err(wrong_shape());
+    }
+    serde_json::from_slice(body).map_err(|error| match error.classify() {
+        Category::Data => wrong_shape(),
         Category::Syntax | Category::Eof | Category::Io => Problem::bad_request(
             "invalid_json",
             "the body is not JSON; what was sent is not repeated here",
