@@ -250,6 +250,5 @@ pub(super) async fn delete_team(
             .write(&org, &request, &caller.author(&app))
             .await?,
     )?;
-    app.identity.tokens_may_have_ended();
     Ok(Json(Deleted { status: "deleted" }))
 }

@@ -185,7 +185,7 @@ async fn bug_impersonation_reads_and_never_writes() {
     assert_eq!(read.status, 200);
     let write = Request::new(Method::PATCH, ME)
         .bearer(&token)
-        .json(json!({"config":{"a":1}}));
+        .json(json!({"config":{"x_a":1}}));
     assert_eq!(
         service.call(write).await.problem(),
         (403, "impersonation_is_read_only")
@@ -251,7 +251,7 @@ async fn bug_headers_that_name_a_team_are_no_credential() {
         let request = Request::new(method, ME)
             .header("x-org-id", "acme")
             .header("x-team-node-id", "sre")
-            .json(json!({"config":{"a":1}}));
+            .json(json!({"config":{"x_a":1}}));
         assert_eq!(
             service.call(request).await.problem(),
             (401, "missing_token")

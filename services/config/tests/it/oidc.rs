@@ -96,7 +96,7 @@ async fn people_are_admins_or_teams_as_their_claims_say() {
     let write = |token: &str| {
         Request::new(Method::PATCH, ME)
             .bearer(token)
-            .json(json!({"config":{"a":1}}))
+            .json(json!({"config":{"x_a":1}}))
     };
     assert_eq!(
         service.call(write(&of_team)).await.problem(),

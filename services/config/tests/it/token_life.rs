@@ -82,7 +82,7 @@ async fn bug_permissions_are_enforced_and_denials_are_on_record() {
     let write = || {
         Request::new(Method::PATCH, "/api/v1/config/me")
             .bearer(&reader.token)
-            .json(json!({"config":{"a":1}}))
+            .json(json!({"config":{"x_a":1}}))
     };
     for _ in 0..3 {
         assert_eq!(
@@ -436,4 +436,61 @@ async fn who_ends_soon_is_warned_once_a_day_and_the_daily_sweep_does_it_alone() 
     );
     one.stop().await;
     other.stop().await;
+}
+
+#[tokio::test]
+async fn the_orgs_policy_ends_tokens_and_unused_ones_are_revoked() {
+    let servers = Servers::start().await;
+    let service = Service::ready(servers.settings()).await;
+    service.seed().await;
+    let policy =
+        json!({"token_expiry_days":30,"token_warn_before_days":2,"token_revoke_inactive_days":10});
+    let path = format!("{ORG}/security-policies");
+    service.admin(Method::PUT, &path, Some(policy)).await;
+    let issued = service.admin(Method::POST, TOKENS, None).await;
+    assert_eq!(issued["expires_at"], "2026-03-31T12:00:00Z");
+    let unused = issued["token"].as_str().expect("token").to_owned();
+    let used = service.token("acme", "sre", None).await;
+    let foreign = service.token("umbrella", "ops", None).await;
+    days_pass(&service, 9).await;
+    assert_eq!(
+        as_bearer(&service, Method::GET, WHO, &used.token)
+            .await
+            .status,
+        200
+    );
+    eventually("the use to be noted", LIMIT, || async {
+        let one = format!("{TOKENS}/{}", used.id);
+        !service.admin(Method::GET, &one, None).await["last_used_at"].is_null()
+    })
+    .await;
+    days_pass(&service, 2).await;
+    let run = format!("{ORG}/token-lifecycle/run");
+    let report = service.admin(Method::POST, &run, None).await;
+    assert_eq!(
+        report["tokens_revoked"][0]["token_id"], issued["token_id"],
+        "{report}"
+    );
+    assert_eq!(report["tokens_revoked"].as_array().map(Vec::len), Some(1));
+    for (token, expected) in [
+        (&unused, (401, "token_revoked")),
+        (&used.token, (200, "")),
+        (&foreign.token, (200, "")),
+    ] {
+        let answer = as_bearer(&service, Method::GET, WHO, token).await;
+        assert_eq!(answer.problem(), expected);
+    }
+    let events = events(&service, "event_type=auto_revoked_inactive").await;
+    assert_eq!(events.len(), 1);
+    assert_eq!(events[0]["details"], json!({"inactive_days": 10}));
+    // By default there is neither.
+    let lasting = service.token("umbrella", "ops", None).await;
+    days_pass(&service, 400).await;
+    assert_eq!(
+        as_bearer(&service, Method::GET, WHO, &lasting.token)
+            .await
+            .status,
+        200
+    );
+    service.stop().await;
 }

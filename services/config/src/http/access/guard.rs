@@ -5,7 +5,7 @@ use std::sync::Arc;
 use axum::extract::{RawPathParams, Request, State};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
-use http::StatusCode;
+use http::{Method, StatusCode};
 use tocsin_kit::Problem;
 
 use super::{Access, judge};
@@ -34,7 +34,13 @@ pub(in crate::http) async fn guard(
     {
         return problem.into_response();
     }
-    next.run(request).await
+    let deletes = request.method() == Method::DELETE;
+    let response = next.run(request).await;
+    if deletes && response.status().is_success() {
+        // Tokens may have gone with it.
+        guard.app.identity.tokens_may_have_ended();
+    }
+    response
 }
 
 async fn admit(
