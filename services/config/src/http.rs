@@ -5,6 +5,7 @@ mod admin_tokens;
 mod approvals;
 mod auth;
 mod body;
+mod catalogue;
 mod docs;
 mod edges;
 mod extract;
@@ -21,6 +22,7 @@ mod problem;
 mod routes;
 mod secrets;
 mod sso;
+mod settings;
 mod templates;
 mod token_audit;
 mod tokens;
@@ -69,11 +71,13 @@ pub(crate) fn routes() -> Routes {
         .merge(approvals::routes())
         .merge(docs::routes())
         .merge(auth::routes())
+        .merge(catalogue::routes())
         .merge(internal::routes())
         .merge(me::routes())
         .merge(node_config::routes())
         .merge(nodes::routes())
         .merge(policy::routes())
+        .merge(settings::routes())
         .merge(templates::routes())
         .merge(secrets::routes())
         .merge(tokens::routes())

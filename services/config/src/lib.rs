@@ -38,6 +38,7 @@ mod revocations;
 mod routing;
 mod schema;
 mod secrets;
+mod section;
 mod settings;
 mod shipped;
 mod templates;

@@ -10,6 +10,7 @@ mod routing;
 mod rows;
 mod secrets;
 mod sso;
+mod settings;
 mod templates;
 mod token_events;
 mod tokens;

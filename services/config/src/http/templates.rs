@@ -17,7 +17,7 @@ use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::routes;
 use uuid::Uuid;
 
-use super::extract::{InPath, InQuery, NodePath};
+use super::extract::{Id, InPath, InQuery, NodePath};
 use super::{Access, App, Caller, Routes, Scope, body};
 use crate::decide::{Action, WriteRequest};
 use crate::diff::{self, Diff};
@@ -64,11 +64,11 @@ struct TemplatePath {
 struct NodeTemplatePath {
     /// The org.
     #[serde(deserialize_with = "super::extract::org")]
-    #[param(value_type = String, example = "acme")]
+    #[param(value_type = Id, example = "acme")]
     org: OrgId,
     /// A node of it: the org itself, a unit or a team.
     #[serde(deserialize_with = "super::extract::node_id")]
-    #[param(value_type = String, example = "payments")]
+    #[param(value_type = Id, example = "payments")]
     node: NodeId,
     /// Its id or slug.
     #[param(example = "slack-incident-triage")]

@@ -11,7 +11,7 @@ use sqlx::types::{Json, Uuid};
 use super::{Author, Database, MAX_LIST};
 use crate::error::OperationError;
 use crate::merge::Config;
-use crate::templates::Template;
+use crate::templates::{self, Template};
 
 pub(crate) use follow::{Application, Chosen, Follow, Followed, Left};
 
@@ -91,6 +91,10 @@ impl Database {
 
     /// By id or slug.
     pub(crate) async fn template(&self, id: &str) -> Result<Option<Stored>, OperationError> {
+        // Ids are slugs, too. Anything else may hold what Postgres takes in no text.
+        if templates::check_slug(id).is_err() {
+            return Ok(None);
+        }
         let row: Option<Row> = sqlx::query_as(
             "select template_id, slug, name, description, category, template, required_mcps, required_tools, \
                     version, created_at, created_by, updated_at, updated_by \
