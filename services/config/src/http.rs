@@ -10,6 +10,7 @@ mod docs;
 mod edges;
 mod extract;
 mod impersonation;
+mod integrations;
 mod internal;
 mod me;
 mod node_config;
@@ -72,6 +73,7 @@ pub(crate) fn routes() -> Routes {
         .merge(docs::routes())
         .merge(auth::routes())
         .merge(catalogue::routes())
+        .merge(integrations::routes())
         .merge(internal::routes())
         .merge(me::routes())
         .merge(node_config::routes())

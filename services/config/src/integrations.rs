@@ -4,6 +4,7 @@
 //! Values stand in configs under `integrations.<id>`, secrets among them as `${secret:name}`. Some
 //! configs nest the values under `config` or `config_values`; both are read.
 
+mod live;
 mod probe;
 
 use std::collections::BTreeMap;
@@ -14,6 +15,7 @@ use utoipa::ToSchema;
 
 use crate::merge::Config;
 
+pub(crate) use live::{Opened, send, sendable};
 pub(crate) use probe::{Probe, Unready, Verdict};
 
 /// Reviewed as a data file, shipped inside the binary.
@@ -72,6 +74,10 @@ pub(crate) struct Field {
     #[serde(default)]
     #[schema(value_type = Option<Object>)]
     pub(crate) default_value: Option<Value>,
+    /// Who opens a secret, when that is not the worker.
+    #[serde(default, skip_serializing)]
+    #[schema(ignore)]
+    pub(crate) audience: Option<String>,
     /// One of these, where there are some.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) allowed_values: Vec<String>,
@@ -96,7 +102,7 @@ pub(crate) struct Integration {
     pub(crate) level: Level,
     pub(crate) fields: Vec<Field>,
     /// How it is tested; `null`: only by using it.
-    #[schema(value_type = Option<Object>)]
+    #[schema(ignore)]
     #[serde(skip_serializing)]
     pub(crate) test: Option<Probe>,
 }

@@ -29,6 +29,7 @@ pub(crate) use revocations::Revocation;
 pub(crate) use rows::HistoryRow;
 pub(crate) use secrets::{NewSecret, SecretHistoryRow, StoredSecret, refused as secret_refused};
 pub(crate) use sso::StoredSso;
+pub(crate) use settings::TestResult;
 pub(crate) use templates::{Application, Chosen, Follow, Followed, Left, Stored, Usage};
 pub(crate) use token_events::{EventFilter, EventKind, TokenEvent, TokenEventRow};
 pub(crate) use tokens::{Among, By, Ended, Extension, NewToken};

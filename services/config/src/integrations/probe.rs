@@ -191,15 +191,30 @@ impl Integration {
         Some(filled)
     }
 
+    /// Fields that decide where the test call goes.
+    pub(crate) fn address_fields(&self) -> Vec<&str> {
+        let url = self.test.as_ref().map(|probe| probe.url.as_str());
+        let mut fields: Vec<&str> = names(url.unwrap_or_default()).collect();
+        // Those that a default names in turn.
+        for nested in 0..fields.len() {
+            let default = fields.get(nested).and_then(|name| self.field(name));
+            let default = default.and_then(|field| field.default_value.as_ref()?.as_str());
+            fields.extend(names(default.unwrap_or_default()));
+        }
+        fields
+    }
+
     fn named_in(&self, template: &str) -> Vec<String> {
-        let names = template
-            .split('{')
-            .skip(1)
-            .filter_map(|part| part.split_once('}'));
-        names
-            .map(|(name, _)| format!("integrations.{}.{name}", self.id))
+        names(template)
+            .map(|name| format!("integrations.{}.{name}", self.id))
             .collect()
     }
+}
+
+/// The fields that a template names.
+fn names(template: &str) -> impl Iterator<Item = &str> {
+    let parts = template.split('{').skip(1);
+    parts.filter_map(|part| Some(part.split_once('}')?.0))
 }
 
 fn part(body: &Value, pointer: &str) -> Option<Value> {

@@ -19,6 +19,7 @@ mod routing;
 mod schema;
 mod secrets;
 mod sso;
+mod settings;
 mod stage;
 mod templates;
 mod tenancy;

@@ -19,7 +19,7 @@ pub(super) enum For {
     TeamOrItsAdmins(&'static str),
 }
 
-use For::{Admins, Everybody, GlobalAdmins, Known, Services, Team};
+use For::{Admins, Everybody, GlobalAdmins, Known, Services, Team, TeamOrItsAdmins};
 
 pub(super) const TABLE: &[(&str, &str, For)] = &[
     ("GET", "/health", Everybody),
@@ -34,6 +34,79 @@ pub(super) const TABLE: &[(&str, &str, For)] = &[
     ("GET", "/api/v1/config/me", Team("config:read")),
     ("GET", "/api/v1/config/me/effective", Team("config:read")),
     ("PATCH", "/api/v1/config/me", Team("config:write")),
+    //
+    ("GET", "/api/v1/tools/metadata", Everybody),
+    ("GET", "/api/v1/agents/metadata", Everybody),
+    ("GET", "/api/v1/integrations/schemas", Everybody),
+    (
+        "GET",
+        "/api/v1/integrations/schemas/{integration}",
+        Everybody,
+    ),
+    ("GET", "/api/v1/team/tools/catalog", Team("config:read")),
+    (
+        "GET",
+        "/api/v1/team/integrations/health",
+        Team("config:read"),
+    ),
+    (
+        "GET",
+        "/api/v1/config/me/effective-trees",
+        Team("config:read"),
+    ),
+    ("GET", "/api/v1/team/output-config", Team("config:read")),
+    ("PUT", "/api/v1/team/output-config", Team("config:write")),
+    ("GET", "/api/v1/team/notifications", Team("config:read")),
+    ("PUT", "/api/v1/team/notifications", Team("config:write")),
+    (
+        "GET",
+        "/api/v1/config/me/org-settings",
+        TeamOrItsAdmins("config:read"),
+    ),
+    (
+        "PUT",
+        "/api/v1/config/me/org-settings",
+        TeamOrItsAdmins("config:write"),
+    ),
+    ("GET", "/api/v1/admin/orgs/{org}/settings", Admins),
+    ("PUT", "/api/v1/admin/orgs/{org}/settings", Admins),
+    (
+        "GET",
+        "/api/v1/admin/orgs/{org}/nodes/{node}/output-config",
+        Admins,
+    ),
+    (
+        "PUT",
+        "/api/v1/admin/orgs/{org}/nodes/{node}/output-config",
+        Admins,
+    ),
+    (
+        "GET",
+        "/api/v1/admin/orgs/{org}/nodes/{node}/notifications",
+        Admins,
+    ),
+    (
+        "PUT",
+        "/api/v1/admin/orgs/{org}/nodes/{node}/notifications",
+        Admins,
+    ),
+    ("GET", "/api/v1/admin/orgs/{org}/integrations", Admins),
+    ("PUT", "/api/v1/admin/orgs/{org}/integrations", Admins),
+    (
+        "GET",
+        "/api/v1/admin/orgs/{org}/integrations/{integration}",
+        Admins,
+    ),
+    (
+        "PUT",
+        "/api/v1/admin/orgs/{org}/integrations/{integration}",
+        Admins,
+    ),
+    (
+        "POST",
+        "/api/v1/admin/orgs/{org}/integrations/{integration}/test",
+        Admins,
+    ),
     //
     ("GET", "/api/v1/templates", Known),
     ("GET", "/api/v1/templates/{template}", Known),
