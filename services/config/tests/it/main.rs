@@ -6,6 +6,8 @@
 )]
 
 mod approvals;
+mod clients;
+mod features;
 mod fuzz;
 mod identity;
 mod issuer;
