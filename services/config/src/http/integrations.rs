@@ -16,6 +16,7 @@ use tocsin_wire::{OrgId, SecretName};
 use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::routes;
 
+use super::approvals::{PendingApproval, Unwritten};
 use super::extract::{Id, InPath, InQuery, OrgPath};
 use super::{Access, App, Caller, Routes, Scope, body, node_config};
 use crate::decide::{Action, WriteRequest};
@@ -241,6 +242,28 @@ async fn read(
     one_view(&app, (&org, &at.of(&org)?), &integration).await
 }
 
+/// An integration, or that somebody else has to approve the change first.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(untagged)]
+enum IntegrationOrPending {
+    /// It is set.
+    Set(Box<View>),
+    /// It waits.
+    #[expect(dead_code, reason = "described here, answered by `Unwritten`")]
+    Pending(PendingApproval),
+}
+
+/// Integrations, or that somebody else has to approve the change first.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(untagged)]
+enum IntegrationsOrPending {
+    /// They are set.
+    Set(List),
+    /// It waits.
+    #[expect(dead_code, reason = "described here, answered by `Unwritten`")]
+    Pending(PendingApproval),
+}
+
 /// Values of an integration.
 #[derive(Deserialize, ToSchema)]
 #[schema(as = IntegrationValues)]
@@ -254,20 +277,21 @@ struct Values {
 /// Connect something
 #[utoipa::path(put, path = "/api/v1/admin/orgs/{org}/integrations/{integration}", operation_id = "integration_set", tag = "integrations",
     params(IntegrationPath, AtNode), request_body = Values,
-    responses((status = 200, description = "As it is now.", body = View)))]
+    responses((status = 200, description = "As it is now.", body = IntegrationOrPending)))]
 async fn set(
     State(app): State<Arc<App>>,
     caller: Caller,
     InPath(IntegrationPath { org, integration }): InPath<IntegrationPath>,
     InQuery(at): InQuery<AtNode>,
     body: Bytes,
-) -> Result<Json<View>, Problem> {
+) -> Result<Json<IntegrationOrPending>, Unwritten> {
     let node = at.of(&org)?;
     known(&app, &integration)?;
     let values: Values = body::json(&body)?;
     let wanted = [(integration.clone(), values.config)].into_iter().collect();
     write(&app, &caller, (&org, &node), wanted).await?;
-    one_view(&app, (&org, &node), &integration).await
+    let Json(view) = one_view(&app, (&org, &node), &integration).await?;
+    Ok(Json(IntegrationOrPending::Set(Box::new(view))))
 }
 
 /// Values of several integrations.
@@ -282,22 +306,22 @@ struct AllValues {
 /// Connect several at once
 #[utoipa::path(put, path = "/api/v1/admin/orgs/{org}/integrations", operation_id = "integration_set_all", tag = "integrations",
     params(OrgPath, AtNode), request_body = AllValues,
-    responses((status = 200, description = "All integrations as they are now.", body = List)))]
+    responses((status = 200, description = "All integrations as they are now.", body = IntegrationsOrPending)))]
 async fn set_all(
     State(app): State<Arc<App>>,
     caller: Caller,
     InPath(OrgPath { org }): InPath<OrgPath>,
     InQuery(at): InQuery<AtNode>,
     body: Bytes,
-) -> Result<Json<List>, Problem> {
+) -> Result<Json<IntegrationsOrPending>, Unwritten> {
     let node = at.of(&org)?;
     let values: AllValues = body::json(&body)?;
     write(&app, &caller, (&org, &node), values.integrations).await?;
     let integrations = views(&app, &org, &node).await?;
-    Ok(Json(List {
+    Ok(Json(IntegrationsOrPending::Set(List {
         total: integrations.len(),
         integrations,
-    }))
+    })))
 }
 
 fn invalid(error: &InvalidValue) -> Problem {
@@ -319,7 +343,7 @@ async fn write(
     caller: &Caller,
     (org, node): (&OrgId, &NodeId),
     wanted: BTreeMap<String, Config>,
-) -> Result<(), Problem> {
+) -> Result<(), Unwritten> {
     for (id, values) in &wanted {
         let mut set = values.clone();
         set.retain(|_, value| value.as_str() != Some(integrations::SET));

@@ -16,6 +16,7 @@ use tocsin_wire::OrgId;
 use utoipa::ToSchema;
 use utoipa_axum::routes;
 
+use super::approvals::{PendingApproval, Unwritten};
 use super::extract::{InPath, NodePath, OrgPath};
 use super::{Access, App, Caller, Routes, Scope, body, node_config};
 use crate::decide::{Action, WriteRequest};
@@ -97,6 +98,17 @@ struct Output {
     trigger_overrides: BTreeMap<String, Override>,
 }
 
+/// Where results go, or that somebody else has to approve the change first.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(untagged)]
+enum OutputOrPending {
+    /// It is set.
+    Set(Output),
+    /// It waits.
+    #[expect(dead_code, reason = "described here, answered by `Unwritten`")]
+    Pending(PendingApproval),
+}
+
 const OUTPUT: &str = "output_config";
 const NOTIFICATIONS: &str = "notifications";
 
@@ -118,7 +130,7 @@ async fn set_section(
     (org, id): (&OrgId, &NodeId),
     (name, wanted): (&str, Config),
     expected: Option<u64>,
-) -> Result<Node, Problem> {
+) -> Result<Node, Unwritten> {
     let node = app.database.node(org, id).await?;
     let patch = section::replacing(node.config.get(name), wanted);
     let patch = [(name.to_owned(), Value::Object(patch))]
@@ -145,7 +157,7 @@ async fn write_output(
     (org, node): (&OrgId, &NodeId),
     headers: &HeaderMap,
     body: &Bytes,
-) -> Result<impl IntoResponse + use<>, Problem> {
+) -> Result<impl IntoResponse + use<>, Unwritten> {
     let output: Output = body::json(body)?;
     let wanted = serde_json::to_value(&output)
         .ok()
@@ -156,7 +168,7 @@ async fn write_output(
     let wanted = wanted.ok_or_else(Problem::internal)?;
     let expected = body::expected_version(headers, None)?;
     let node = set_section(app, caller, (org, node), (OUTPUT, wanted), expected).await?;
-    Ok((body::etag(node.version), Json(output)))
+    Ok((body::etag(node.version), Json(OutputOrPending::Set(output))))
 }
 
 /// Where my team's results go
@@ -170,13 +182,13 @@ async fn my_output(State(app): State<Arc<App>>, caller: Caller) -> Result<Json<O
 /// Say where my team's results go
 #[utoipa::path(put, path = "/api/v1/team/output-config", operation_id = "my_output_config_set", tag = "settings",
     request_body = Output,
-    responses((status = 200, description = "As it was sent; the team's version is the ETag.", body = Output)))]
+    responses((status = 200, description = "As it was sent; the team's version is the ETag.", body = OutputOrPending)))]
 async fn set_my_output(
     State(app): State<Arc<App>>,
     caller: Caller,
     headers: HeaderMap,
     body: Bytes,
-) -> Result<impl IntoResponse, Problem> {
+) -> Result<impl IntoResponse, Unwritten> {
     let (org, team) = caller.team()?;
     write_output(&app, &caller, (&org, &team), &headers, &body).await
 }
@@ -195,14 +207,14 @@ async fn output(
 /// Say where a node's results go
 #[utoipa::path(put, path = "/api/v1/admin/orgs/{org}/nodes/{node}/output-config", operation_id = "node_output_config_set", tag = "settings",
     params(NodePath), request_body = Output,
-    responses((status = 200, description = "As it was sent; the node's version is the ETag.", body = Output)))]
+    responses((status = 200, description = "As it was sent; the node's version is the ETag.", body = OutputOrPending)))]
 async fn set_output(
     State(app): State<Arc<App>>,
     caller: Caller,
     InPath(NodePath { org, node }): InPath<NodePath>,
     headers: HeaderMap,
     body: Bytes,
-) -> Result<impl IntoResponse, Problem> {
+) -> Result<impl IntoResponse, Unwritten> {
     write_output(&app, &caller, (&org, &node), &headers, &body).await
 }
 
@@ -234,6 +246,17 @@ struct Notifications {
     incidentio_output: Option<ProviderOutput>,
 }
 
+/// Where messages go, or that somebody else has to approve the change first.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(untagged)]
+enum NotificationsOrPending {
+    /// It is set.
+    Set(Notifications),
+    /// It waits.
+    #[expect(dead_code, reason = "described here, answered by `Unwritten`")]
+    Pending(PendingApproval),
+}
+
 async fn read_notifications(
     app: &App,
     org: &OrgId,
@@ -249,15 +272,18 @@ async fn write_notifications(
     (org, node): (&OrgId, &NodeId),
     headers: &HeaderMap,
     body: &Bytes,
-) -> Result<impl IntoResponse + use<>, Problem> {
+) -> Result<impl IntoResponse + use<>, Unwritten> {
     let wanted: Notifications = body::json(body)?;
     let section = match serde_json::to_value(&wanted) {
         Ok(Value::Object(section)) => section,
-        _ => return Err(Problem::internal()),
+        _ => return Err(Problem::internal().into()),
     };
     let expected = body::expected_version(headers, None)?;
     let node = set_section(app, caller, (org, node), (NOTIFICATIONS, section), expected).await?;
-    Ok((body::etag(node.version), Json(wanted)))
+    Ok((
+        body::etag(node.version),
+        Json(NotificationsOrPending::Set(wanted)),
+    ))
 }
 
 /// Where my team's messages go
@@ -274,13 +300,13 @@ async fn my_notifications(
 /// Say where my team's messages go
 #[utoipa::path(put, path = "/api/v1/team/notifications", operation_id = "my_notifications_set", tag = "settings",
     request_body = Notifications,
-    responses((status = 200, description = "As it was sent; the team's version is the ETag.", body = Notifications)))]
+    responses((status = 200, description = "As it was sent; the team's version is the ETag.", body = NotificationsOrPending)))]
 async fn set_my_notifications(
     State(app): State<Arc<App>>,
     caller: Caller,
     headers: HeaderMap,
     body: Bytes,
-) -> Result<impl IntoResponse, Problem> {
+) -> Result<impl IntoResponse, Unwritten> {
     let (org, team) = caller.team()?;
     write_notifications(&app, &caller, (&org, &team), &headers, &body).await
 }
@@ -299,14 +325,14 @@ async fn notifications(
 /// Say where a node's messages go
 #[utoipa::path(put, path = "/api/v1/admin/orgs/{org}/nodes/{node}/notifications", operation_id = "node_notifications_set", tag = "settings",
     params(NodePath), request_body = Notifications,
-    responses((status = 200, description = "As it was sent; the node's version is the ETag.", body = Notifications)))]
+    responses((status = 200, description = "As it was sent; the node's version is the ETag.", body = NotificationsOrPending)))]
 async fn set_notifications(
     State(app): State<Arc<App>>,
     caller: Caller,
     InPath(NodePath { org, node }): InPath<NodePath>,
     headers: HeaderMap,
     body: Bytes,
-) -> Result<impl IntoResponse, Problem> {
+) -> Result<impl IntoResponse, Unwritten> {
     write_notifications(&app, &caller, (&org, &node), &headers, &body).await
 }
 
@@ -321,6 +347,17 @@ struct OrgSettings {
     #[schema(value_type = String, format = DateTime)]
     updated_at: Timestamp,
     updated_by: String,
+}
+
+/// Settings of an org, or that somebody else has to approve the change first.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(untagged)]
+enum OrgSettingsOrPending {
+    /// It is set.
+    Set(OrgSettings),
+    /// It waits.
+    #[expect(dead_code, reason = "described here, answered by `Unwritten`")]
+    Pending(PendingApproval),
 }
 
 #[derive(Debug, Deserialize, ToSchema)]
@@ -360,11 +397,11 @@ async fn write_org(
     caller: &Caller,
     org: &OrgId,
     body: &Bytes,
-) -> Result<Json<OrgSettings>, Problem> {
+) -> Result<Json<OrgSettingsOrPending>, Unwritten> {
     let change: OrgSettingsChange = body::json(body)?;
     let patch = json!({ ORG_SETTINGS: { TELEMETRY: change.telemetry_enabled } });
     let Value::Object(patch) = patch else {
-        return Err(Problem::internal());
+        return Err(Problem::internal().into());
     };
     let root = body::node_id(org.as_str())?;
     let request = WriteRequest::new(root, Action::Patch(patch));
@@ -373,7 +410,8 @@ async fn write_org(
         .write(org, &request, &caller.author(app))
         .await?;
     node_config::applied(outcome)?;
-    read_org(app, org).await
+    let Json(settings) = read_org(app, org).await?;
+    Ok(Json(OrgSettingsOrPending::Set(settings)))
 }
 
 /// The only org that the caller has to do with.
@@ -399,12 +437,12 @@ async fn my_org_settings(
 /// Change settings of my org
 #[utoipa::path(put, path = "/api/v1/config/me/org-settings", operation_id = "my_org_settings_set", tag = "settings",
     request_body = OrgSettingsChange,
-    responses((status = 200, description = "They hold for all teams of the org.", body = OrgSettings)))]
+    responses((status = 200, description = "They hold for all teams of the org.", body = OrgSettingsOrPending)))]
 async fn set_my_org_settings(
     State(app): State<Arc<App>>,
     caller: Caller,
     body: Bytes,
-) -> Result<Json<OrgSettings>, Problem> {
+) -> Result<Json<OrgSettingsOrPending>, Unwritten> {
     write_org(&app, &caller, &own_org(&caller)?, &body).await
 }
 
@@ -422,12 +460,12 @@ async fn org_settings(
 /// Change settings of an org
 #[utoipa::path(put, path = "/api/v1/admin/orgs/{org}/settings", operation_id = "org_settings_set", tag = "settings",
     params(OrgPath), request_body = OrgSettingsChange,
-    responses((status = 200, description = "They hold for all its teams.", body = OrgSettings)))]
+    responses((status = 200, description = "They hold for all its teams.", body = OrgSettingsOrPending)))]
 async fn set_org_settings(
     State(app): State<Arc<App>>,
     caller: Caller,
     InPath(OrgPath { org }): InPath<OrgPath>,
     body: Bytes,
-) -> Result<Json<OrgSettings>, Problem> {
+) -> Result<Json<OrgSettingsOrPending>, Unwritten> {
     write_org(&app, &caller, &org, &body).await
 }

@@ -119,6 +119,57 @@ async fn client_3_patches_carry_other_keys_and_reads_are_enveloped() {
     service.stop().await;
 }
 
+/// 4: the agent's reader takes only what it expects.
+#[tokio::test]
+async fn client_4_the_effective_config_holds_the_types_that_the_agent_reads() {
+    let (_servers, service) = stage().await;
+    let token = service.token("acme", "sre", None).await.token;
+    // Legacy shapes and nulls: each is refused or brought into shape, none gets through.
+    for config in [
+        json!({"tools": {"enabled": ["read_event"], "disabled": ["http_get"]}}),
+        json!({"agent": null}),
+        json!({"integrations": null}),
+        json!({"agents": {"planner": {"model": {"temperature": null, "max_tokens": null}}}}),
+        json!({"agents": {"planner": {"model": "gpt-4o", "prompt": "You help."}}}),
+    ] {
+        send(
+            &service,
+            Method::PATCH,
+            ME,
+            &token,
+            json!({"config": config}),
+        )
+        .await;
+        let read = service
+            .call(Request::new(Method::GET, ME).bearer(&token))
+            .await
+            .body;
+        let effective = &read["effective_config"];
+        let tools = effective["tools"].as_object().expect("a map of tools");
+        assert!(tools.values().all(Value::is_boolean), "{config}: {tools:?}");
+        assert!(effective["integrations"].is_object(), "{config}");
+        assert!(
+            effective.get("agent").is_none_or(Value::is_object),
+            "{config}"
+        );
+        for agent in effective["agents"].as_object().expect("agents").values() {
+            for number in ["temperature", "max_tokens"] {
+                let value = agent["model"].get(number);
+                assert!(value.is_none_or(Value::is_number), "{config}: {number}");
+            }
+            assert!(
+                agent["model"].is_object() && agent["prompt"].is_object(),
+                "{config}: {agent}"
+            );
+            for map in ["tools", "sub_agents", "mcps"] {
+                let switches = agent[map].as_object().expect("a map");
+                assert!(switches.values().all(Value::is_boolean), "{config}");
+            }
+        }
+    }
+    service.stop().await;
+}
+
 /// 5: a miss is an answer, also for kinds of identifiers that are not known.
 #[tokio::test]
 async fn client_5_a_routing_miss_is_200() {
