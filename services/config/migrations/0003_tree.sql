@@ -39,4 +39,5 @@ update node_history set kind = 'team', parent_id = org_id where kind is null;
 alter table node_history alter column kind set not null;
 alter table node_history drop constraint node_history_what_check;
 alter table node_history add check (what in ('created', 'updated', 'moved', 'renamed', 'deleted'));
+create index node_history_of_revision on node_history (org_id, revision);
 create index node_history_of_org on node_history (org_id, changed_at desc, node_id, version);

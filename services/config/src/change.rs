@@ -17,8 +17,9 @@ use crate::node::{Kind, NodeId};
 use crate::routing::Identifier;
 
 /// What happened to a node.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "snake_case")]
+#[schema(as = WhatHappened)]
 pub(crate) enum What {
     Created,
     Updated,

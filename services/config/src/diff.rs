@@ -2,25 +2,29 @@
 
 use std::collections::BTreeMap;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::merge::Config;
 
 /// The difference between two configs: leaves by their dotted path. Arrays are leaves; objects
 /// without leaves do not appear.
-#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
+#[schema(as = ConfigDiff)]
 pub(crate) struct Diff {
     /// Paths that are new.
+    #[schema(value_type = Object)]
     pub(crate) added: BTreeMap<String, Value>,
     /// Paths that are gone, with what they held.
+    #[schema(value_type = Object)]
     pub(crate) removed: BTreeMap<String, Value>,
     /// Paths whose value is another.
+    #[schema(value_type = Object)]
     pub(crate) changed: BTreeMap<String, Change>,
 }
 
 /// One value and its successor.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Change {
     /// What it was.
     pub(crate) old: Value,
@@ -51,7 +55,17 @@ pub(crate) fn between(old: &Config, new: &Config) -> Diff {
     diff
 }
 
-fn flattened(config: &Config) -> BTreeMap<String, Value> {
+/// A dot inside a key is written `\.`, so that no two leaves have one path.
+pub(crate) fn joined(prefix: &str, key: &str) -> String {
+    let key = key.replace('.', "\\.");
+    if prefix.is_empty() {
+        key
+    } else {
+        format!("{prefix}.{key}")
+    }
+}
+
+pub(crate) fn flattened(config: &Config) -> BTreeMap<String, Value> {
     let mut leaves = BTreeMap::new();
     flatten("", config, &mut leaves);
     leaves
@@ -59,11 +73,7 @@ fn flattened(config: &Config) -> BTreeMap<String, Value> {
 
 fn flatten(prefix: &str, config: &Config, leaves: &mut BTreeMap<String, Value>) {
     for (key, value) in config {
-        let path = if prefix.is_empty() {
-            key.clone()
-        } else {
-            format!("{prefix}.{key}")
-        };
+        let path = joined(prefix, key);
         match value {
             Value::Object(object) => flatten(&path, object, leaves),
             leaf => {
@@ -96,5 +106,10 @@ mod tests {
             })
         );
         assert_eq!(between(new, new), Diff::default());
+        let dotted = json!({"a.b":1,"a":{"b":2}});
+        let paths: Vec<String> = flattened(dotted.as_object().expect("object"))
+            .into_keys()
+            .collect();
+        assert_eq!(paths, ["a.b", "a\\.b"]);
     }
 }

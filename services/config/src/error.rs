@@ -42,6 +42,9 @@ pub enum Error {
     /// MASTER_KEY_FILE or MASTER_KEYS is wrong.
     #[error("read the master keys")]
     MasterKeys(#[source] MasterKeysError),
+    /// The database or the bus failed in the middle.
+    #[error("rebuild the snapshots; those that were written are good, the command can be repeated")]
+    Rebuild(#[source] Box<dyn std::error::Error + Send + Sync>),
     /// Identity, streams or buckets are missing.
     #[error("join the bus")]
     Bus(#[source] BusError),

@@ -37,6 +37,7 @@ use axum::{Extension, Router};
 use tocsin_kit::{Clock, HttpClient, SecretList};
 use utoipa_axum::routes;
 
+use crate::cache::Cache;
 use crate::identity::Identity;
 use crate::merge::Config;
 use crate::pg::Database;
@@ -51,6 +52,7 @@ pub(crate) use routes::Routes;
 pub(crate) struct App {
     pub(crate) database: Database,
     pub(crate) defaults: Config,
+    pub(crate) cache: Cache,
     pub(crate) clock: Clock,
     pub(crate) admin_tokens: SecretList,
     pub(crate) peppers: SecretList,

@@ -19,12 +19,14 @@
 //! while NATS is down, writes go on and wait in the outbox.
 
 mod answers;
+mod cache;
 mod change;
 mod decide;
 mod defaults;
 mod depth;
 mod diff;
 mod error;
+mod explain;
 mod http;
 mod identity;
 mod integrations;
@@ -34,6 +36,8 @@ mod node;
 mod pg;
 mod policy;
 mod publish;
+mod reading;
+mod rebuild;
 mod revocations;
 mod routing;
 mod schema;
@@ -55,6 +59,7 @@ use tocsin_wire::catalogue::Catalogue;
 use tokio::sync::watch;
 
 pub use error::Error;
+pub use rebuild::{Rebuilt, rebuild};
 pub use schema::SchemaError;
 pub use secrets::SecretSettings;
 pub use settings::Settings;
@@ -97,15 +102,11 @@ pub async fn run_on(
     let (identity, notes) =
         identity::Identity::new(settings.identity.clone()).map_err(Error::Client)?;
     let defaults = defaults::system_defaults().map_err(Error::Defaults)?;
-    let standards = Arc::new(policy::Standards {
-        schema: schema::Schema::shipped().map_err(Error::Schema)?,
-        catalogue: Catalogue::shipped().map_err(Error::Catalogue)?,
-        defaults: defaults.clone(),
-    });
-    let database = Database::new(store.clone(), standards);
+    let database = Database::new(store.clone(), standards(&defaults)?);
     let app = Arc::new(App {
         identity,
         database: database.clone(),
+        cache: settings.cache.cache(database.changes(), &defaults),
         defaults,
         clock: context.clock.clone(),
         admin_tokens: settings.admin_token.clone(),
@@ -125,6 +126,8 @@ pub async fn run_on(
     context.tasks.spawn("http", async move {
         http_server::serve(listener, router, limits, &serving).await
     });
+    let following = reading::follow(database, context.clone());
+    context.tasks.spawn("changes", following);
     let check = context.health.register("postgres");
     context.tasks.spawn(
         "postgres",
@@ -145,6 +148,15 @@ pub async fn run_on(
         .spawn("publish", Box::pin(publish(settings, app, context.clone())));
     context.stop.soft().await;
     Ok(())
+}
+
+/// What every write is judged by, whatever the database says.
+fn standards(defaults: &merge::Config) -> Result<Arc<policy::Standards>, Error> {
+    Ok(Arc::new(policy::Standards {
+        schema: schema::Schema::shipped().map_err(Error::Schema)?,
+        catalogue: Catalogue::shipped().map_err(Error::Catalogue)?,
+        defaults: defaults.clone(),
+    }))
 }
 
 /// Wrong master keys end the service; without any, it only stores no secrets.
@@ -220,8 +232,9 @@ async fn publish(settings: Settings, app: Arc<App>, context: Context) -> Result<
     answers::spawn(&bus, &app, &context);
     revocations::spawn(&bus, &app, &context);
     let secrets = SecretPublisher::new(bus.clone(), app.database.clone(), app.vault.clone());
+    app.cache.read_snapshots(bus.bucket("teams"));
     let publisher = Publisher::new(bus, app.database.clone(), app.defaults.clone());
-    let rebuilding = Box::pin(rebuild(&publisher, &secrets, &snapshots));
+    let rebuilding = Box::pin(heal(&publisher, &secrets, &snapshots));
     if context.stop.until_soft(rebuilding).await.is_none() {
         return Ok(());
     }
@@ -242,7 +255,7 @@ async fn publish(settings: Settings, app: Arc<App>, context: Context) -> Result<
 }
 
 /// Until it succeeds: without it, a bucket that was lost would stay empty.
-async fn rebuild(publisher: &Publisher, secrets: &SecretPublisher, check: &Check) {
+async fn heal(publisher: &Publisher, secrets: &SecretPublisher, check: &Check) {
     loop {
         let rebuilt = async {
             let sealed = secrets.rebuild().await?;

@@ -20,8 +20,9 @@ pub(crate) const INHERIT: &str = "__INHERIT__";
 /// changes nothing either, as long as no key is an object in one layer and something else in
 /// another: `{k:{x}}, {k:5}, {k:{y}}` depends on the order, which is from the top down.
 pub(crate) fn effective<'a>(layers: impl IntoIterator<Item = &'a Config>) -> Config {
-    layers.into_iter().fold(Config::new(), |upper, lower| {
-        overlay(&upper, &without_markers(lower))
+    layers.into_iter().fold(Config::new(), |mut upper, lower| {
+        overlay(&mut upper, lower);
+        upper
     })
 }
 
@@ -57,18 +58,17 @@ fn apply(target: &mut Config, key: &str, change: &Value) {
     }
 }
 
-fn overlay(upper: &Config, lower: &Config) -> Config {
-    let mut result = upper.clone();
+fn overlay(upper: &mut Config, lower: &Config) {
     for (key, value) in lower {
-        let merged = match (result.get(key), value) {
-            (Some(Value::Object(upper)), Value::Object(lower)) => {
-                Value::Object(overlay(upper, lower))
+        match (upper.get_mut(key), value) {
+            (Some(Value::Object(upper)), Value::Object(lower)) => overlay(upper, lower),
+            _ => {
+                if let Some(value) = cleaned(value) {
+                    upper.insert(key.clone(), value);
+                }
             }
-            _ => value.clone(),
-        };
-        result.insert(key.clone(), merged);
+        }
     }
-    result
 }
 
 fn is_marker(value: &Value) -> bool {

@@ -5,11 +5,13 @@
 //! repeat, and two processes may publish at once: a value that is older than what a key holds is
 //! never written over it.
 
+mod covered;
+mod keys;
 mod rebuild;
 
-use std::future::Future;
+use std::collections::BTreeSet;
+use std::sync::Arc;
 
-use futures::{TryStreamExt as _, stream};
 use prost::Message as _;
 use tocsin_bus::{Bucket, Bus, KeyValueError, Outgoing, PublishError};
 use tocsin_store::outbox::Row;
@@ -26,10 +28,8 @@ use crate::pg::Database;
 use crate::revocations;
 use crate::routing::{Identifier, Owner};
 
-/// Keys refreshed at once: enough to hide the round trips, few enough for the pool of connections.
-const CONCURRENT_KEYS: usize = 4;
-/// Another process that writes the same key at the same time is done after one or two rounds.
-const CONFLICT_ROUNDS: usize = 10;
+use covered::Covered;
+use keys::Target;
 
 /// A change is not on the bus (yet).
 #[derive(Debug, thiserror::Error)]
@@ -69,6 +69,7 @@ pub(crate) struct Publisher {
     defaults: Config,
     routing: Bucket,
     teams: Bucket,
+    covered: Arc<Covered>,
 }
 
 impl Publisher {
@@ -76,6 +77,7 @@ impl Publisher {
         Self {
             routing: bus.bucket("routing"),
             teams: bus.bucket("teams"),
+            covered: Arc::default(),
             bus,
             database,
             defaults,
@@ -93,9 +95,7 @@ impl Publisher {
                 .map_err(PublishingError::Revoke)?;
         }
         if change.what.touches_snapshots() {
-            self.refresh_identifiers(change.identifiers.iter().cloned())
-                .await?;
-            self.refresh_teams_of(&change).await?;
+            self.refresh_for(row.id, &change).await?;
         }
         let outgoing = Outgoing::new(change.subject(), news(&change));
         self.bus
@@ -105,119 +105,46 @@ impl Publisher {
         Ok(())
     }
 
-    async fn refresh_teams_of(&self, change: &Change) -> Result<(), PublishingError> {
-        let below = self
-            .database
-            .teams_at_or_below(&change.org, &change.node)
-            .await
-            .map_err(PublishingError::Read)?;
-        let gone = (change.kind == Kind::Team && !below.contains(&change.node))
-            .then(|| change.node.clone());
-        let teams = below
-            .into_iter()
-            .chain(gone)
-            .map(|team| (change.org.clone(), team));
-        self.refresh_teams(teams).await
-    }
-
-    async fn refresh_identifiers(
-        &self,
-        identifiers: impl IntoIterator<Item = Identifier>,
-    ) -> Result<(), PublishingError> {
-        stream::iter(identifiers.into_iter().map(Ok))
-            .try_for_each_concurrent(CONCURRENT_KEYS, |identifier| async move {
-                let read = || async {
-                    let owners = self.database.owners([&identifier], None).await;
-                    let owners = owners.map_err(PublishingError::Read)?.remove(&identifier);
-                    Ok(owners
-                        .map(|owners| Body::RoutingRecord(routing_record(&identifier, &owners))))
-                };
-                self.refresh(&self.routing, "routing", &identifier.key(), read)
-                    .await
-            })
-            .await
-    }
-
-    async fn refresh_teams(
-        &self,
-        teams: impl IntoIterator<Item = (OrgId, TeamId)>,
-    ) -> Result<(), PublishingError> {
-        stream::iter(teams.into_iter().map(Ok))
-            .try_for_each_concurrent(CONCURRENT_KEYS, |(org, team)| async move {
-                let read = || async {
-                    let line = self.database.find_lineage(&org, &team).await;
-                    match line.map_err(PublishingError::Read)? {
-                        Some(line) => team_record(&line, &self.defaults),
-                        None => Ok(None),
-                    }
-                };
-                let read = || async { Ok(read().await?.map(Body::TeamRecord)) };
-                self.refresh(&self.teams, "teams", &team_key(&org, &team), read)
-                    .await
-            })
-            .await
-    }
-
-    /// Makes `key` say what `read` returns: compare, then write what was read after the comparison.
-    async fn refresh<F>(
-        &self,
-        bucket: &Bucket,
-        name: &'static str,
-        key: &str,
-        read: impl Fn() -> F + Send,
-    ) -> Result<(), PublishingError>
-    where
-        F: Future<Output = Result<Option<Body>, PublishingError>> + Send,
-    {
-        for _ in 0..CONFLICT_ROUNDS {
-            let present = match bucket.get(key).await {
-                Ok(Some(entry)) => Present::Value(entry.revision, Box::new(entry.envelope.body)),
-                Ok(None) => Present::Nothing,
-                // Ours to mend: nobody else may write here.
-                Err(KeyValueError::Untrusted { .. }) => Present::Untrusted,
-                Err(error) => return Err(PublishingError::Write(error)),
-            };
-            let written = match (present, read().await?) {
-                (Present::Nothing, None) => Ok(()),
-                (_, None) => bucket.delete(key).await,
-                (Present::Value(revision, known), Some(wanted)) => {
-                    if known.as_ref().as_ref() == Some(&wanted) {
-                        return Ok(());
-                    }
-                    let value = self.value(name, key, wanted);
-                    bucket.update(key, &value, revision).await.map(drop)
-                }
-                (Present::Nothing, Some(wanted)) => {
-                    let value = self.value(name, key, wanted);
-                    bucket.create(key, &value).await.map(drop)
-                }
-                (Present::Untrusted, Some(wanted)) => {
-                    let value = self.value(name, key, wanted);
-                    bucket.put(key, &value).await.map(drop)
-                }
-            };
-            match written {
-                Ok(()) => return Ok(()),
-                Err(KeyValueError::Conflict { .. } | KeyValueError::Exists { .. }) => {}
-                Err(error) => return Err(PublishingError::Write(error)),
+    /// Refreshes what a change touched, unless that was done from a state that held the change.
+    ///
+    /// What is written is always the present state, so one refresh does for every row that was
+    /// committed before it began: of a hundred writes to one node that wait, one costs something. The
+    /// nodes of one transaction are refreshed together.
+    async fn refresh_for(&self, row: i64, change: &Change) -> Result<(), PublishingError> {
+        let mut targets: BTreeSet<Target> = change
+            .identifiers
+            .iter()
+            .cloned()
+            .map(Target::Identifier)
+            .collect();
+        let node = (change.org.clone(), change.node.clone());
+        let horizon = if self.covered.holds(&node, row) {
+            row
+        } else {
+            let read = PublishingError::Read;
+            let horizon = self.database.last_outbox_id().await.map_err(read)?;
+            let org = &change.org;
+            let mut nodes = vec![change.node.clone()];
+            if change.batch > 1 {
+                let changed = self.database.changed_in(org, change.revision).await;
+                nodes.extend(changed.map_err(read)?);
             }
-        }
-        Err(PublishingError::Contended {
-            key: key.to_owned(),
-        })
+            let teams = self.database.teams_at_or_below_any(org, &nodes).await;
+            // What is no team or gone has no record; a record of it is removed.
+            let teams = teams.map_err(read)?.into_iter().chain(nodes);
+            targets.extend(teams.map(|team| Target::Team(org.clone(), team)));
+            horizon.max(row)
+        };
+        targets.retain(|target| !self.covered.holds_target(target, row));
+        self.refresh(targets.iter().cloned().collect()).await?;
+        self.covered.note(node, targets, horizon, row);
+        Ok(())
     }
 
     fn value(&self, bucket: &'static str, key: &str, body: Body) -> Envelope {
         let id = MessageId::key_value(bucket, key, &fingerprint(&body));
         envelope(id, self.bus.now(), body)
     }
-}
-
-/// What a key holds.
-enum Present {
-    Nothing,
-    Untrusted,
-    Value(u64, Box<Option<Body>>),
 }
 
 /// A change of configuration follows from no event: it is its own correlation.
@@ -235,6 +162,8 @@ fn news(change: &Change) -> Envelope {
         version: if gone { 0 } else { change.version },
         what: change.what.as_str().to_owned(),
         changed_by: change.by.clone(),
+        revision: change.revision,
+        batch: change.batch,
     });
     let envelope = envelope(change.message_id(), change.at, body);
     match change.kind {
@@ -263,7 +192,11 @@ fn routing_record(identifier: &Identifier, owners: &[Owner]) -> RoutingRecord {
 }
 
 /// `None` when the line does not end in a team.
-fn team_record(line: &Lineage, defaults: &Config) -> Result<Option<TeamRecord>, PublishingError> {
+fn team_record(
+    line: &Lineage,
+    defaults: &Config,
+    revision: u64,
+) -> Result<Option<TeamRecord>, PublishingError> {
     let Some(team) = line.node().filter(|node| node.kind == Kind::Team) else {
         return Ok(None);
     };
@@ -281,14 +214,20 @@ fn team_record(line: &Lineage, defaults: &Config) -> Result<Option<TeamRecord>, 
         version: line.version(),
         effective_config: effective_config.into(),
         lineage: line.ids().iter().map(ToString::to_string).collect(),
+        revision,
     }))
 }
 
-/// Tells contents apart.
+/// Tells contents apart. The revision is none: it rises with every write in the org, and says only
+/// from which state of it a record was made.
 fn fingerprint(body: &Body) -> String {
     let bytes = match body {
         Body::RoutingRecord(record) => record.encode_to_vec(),
-        Body::TeamRecord(record) => record.encode_to_vec(),
+        Body::TeamRecord(record) => {
+            let mut record = record.clone();
+            record.revision = 0;
+            record.encode_to_vec()
+        }
         // Nothing else lies in our buckets.
         _ => Vec::new(),
     };

@@ -6,6 +6,7 @@ use tocsin_kit::http_server::HttpLimitSettings;
 use tocsin_kit::settings::HttpListen;
 use tocsin_store::StoreSettings;
 
+use crate::cache::CacheSettings;
 use crate::http::AccessSettings;
 use crate::identity::IdentitySettings;
 use crate::secrets::SecretSettings;
@@ -43,6 +44,9 @@ pub struct Settings {
 
     #[command(flatten)]
     pub secrets: SecretSettings,
+
+    #[command(flatten)]
+    pub cache: CacheSettings,
 
     /// Token of the global admin; several, comma-separated, while one is replaced. Without it the
     /// admin API refuses everybody.

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, CommandFactory as _, Parser, Subcommand};
+use clap::{ArgMatches, Args, CommandFactory as _, FromArgMatches, Parser, Subcommand, ValueEnum};
 use tocsin_bus::BusSettings;
 use tocsin_kit::{ProcessSettings, Secret, SecretList};
 use tocsin_wire::sealed::Audience;
@@ -32,7 +32,7 @@ pub enum Command {
     /// Decide whose an event is, and why.
     Router(Box<One<tocsin_router::Settings>>),
     /// Own tenants and configuration.
-    Config(Box<One<tocsin_config::Settings>>),
+    Config(Config),
     /// Run agents.
     AgentWorker(Box<One<tocsin_agent_worker::Settings>>),
     /// Keep the record.
@@ -247,6 +247,109 @@ pub enum Keys {
         #[command(flatten)]
         bus: Box<BusSettings>,
     },
+}
+
+/// `tocsin config`: the service, or a question to it.
+#[derive(Debug)]
+pub enum Config {
+    /// Run it.
+    Serve(Box<One<tocsin_config::Settings>>),
+    /// Ask it.
+    Ask(ConfigCommand),
+}
+
+impl FromArgMatches for Config {
+    fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
+        match matches.subcommand_name() {
+            Some(_) => ConfigCommand::from_arg_matches(matches).map(Self::Ask),
+            None => One::from_arg_matches(matches).map(|one| Self::Serve(Box::new(one))),
+        }
+    }
+
+    fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
+        *self = Self::from_arg_matches(matches)?;
+        Ok(())
+    }
+}
+
+impl Args for Config {
+    fn augment_args(command: clap::Command) -> clap::Command {
+        let service = One::<tocsin_config::Settings>::augment_args(command);
+        ConfigCommand::augment_subcommands(service)
+            .subcommand_required(false)
+            .arg_required_else_help(false)
+            .subcommand_negates_reqs(true)
+            .args_conflicts_with_subcommands(true)
+    }
+
+    fn augment_args_for_update(command: clap::Command) -> clap::Command {
+        Self::augment_args(command)
+    }
+}
+
+/// `tocsin config …`
+#[derive(Debug, Subcommand)]
+pub enum ConfigCommand {
+    /// Write an org's tree as YAML: units and teams with what each sets. Secrets are references.
+    Export {
+        /// Org.
+        #[arg(long)]
+        org: OrgId,
+        /// Into this file [default: stdout].
+        #[arg(long, value_name = "FILE")]
+        out: Option<PathBuf>,
+        /// Config.
+        #[command(flatten)]
+        config: ConfigAccess,
+    },
+    /// Show what `apply` would change; the status is 2 when there is something.
+    Plan {
+        /// What is wanted.
+        #[command(flatten)]
+        file: ConfigFile,
+        /// Colour the difference.
+        #[arg(long, value_enum, default_value_t)]
+        colour: Colour,
+    },
+    /// Make an org as a file says: as a whole, or not at all when somebody wrote meanwhile.
+    Apply {
+        /// What is wanted.
+        #[command(flatten)]
+        file: ConfigFile,
+        /// For the history of each node.
+        #[arg(long, default_value = "tocsin config apply")]
+        reason: String,
+        /// Colour the difference.
+        #[arg(long, value_enum, default_value_t)]
+        colour: Colour,
+    },
+    /// Write all snapshots on the bus afresh from the database; with the settings of the service.
+    Rebuild(Box<tocsin_config::Settings>),
+}
+
+/// What an org should be.
+#[derive(Debug, Args)]
+pub struct ConfigFile {
+    /// As `export` writes it; `-` for stdin.
+    pub file: PathBuf,
+    /// Delete the nodes that are not in the file.
+    #[arg(long)]
+    pub prune: bool,
+    /// Config.
+    #[command(flatten)]
+    pub config: ConfigAccess,
+}
+
+/// When to colour.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+pub enum Colour {
+    /// On a terminal.
+    #[default]
+    Auto,
+    /// Always.
+    Always,
+    /// Never.
+    Never,
 }
 
 /// Config's HTTP API.

@@ -46,6 +46,9 @@ pub(crate) enum CommandError {
     /// Key files.
     #[error("cannot use the keys")]
     Keys(#[from] tocsin_bus::KeyDirectoryError),
+    /// Config's snapshots cannot be rebuilt.
+    #[error("cannot rebuild")]
+    Rebuild(#[source] Box<tocsin_config::Error>),
     /// Outbound HTTP cannot be set up.
     #[error("cannot set up HTTP")]
     Http(#[source] Box<dyn std::error::Error + Send + Sync>),

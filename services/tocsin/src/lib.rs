@@ -4,6 +4,7 @@
 //! It holds no logic of the services: it parses, starts them or asks them, and prints.
 
 pub mod cli;
+mod config;
 mod decode;
 mod demo;
 mod error;

@@ -12,9 +12,9 @@ use tocsin_kit::{Clock, http_client};
 use tocsin_wire::Service;
 use tocsin_wire::permissions::accounts_conf;
 
-use crate::cli::{BusCommand, Cli, Command, Demo};
+use crate::cli::{self, BusCommand, Cli, Command, Demo};
 use crate::error::CommandError;
-use crate::{decode, demo, events, keys, secrets, send, services, sign, table};
+use crate::{config, decode, demo, events, keys, secrets, send, services, sign, table};
 
 /// Runs the command; what it prints goes to stdout, why it failed to stderr.
 pub fn run(cli: Cli) -> ExitCode {
@@ -22,10 +22,20 @@ pub fn run(cli: Cli) -> ExitCode {
         Command::Up(up) => services::up(&up),
         Command::Ingress(one) => services::ingress(*one),
         Command::Router(one) => services::router(*one),
-        Command::Config(one) => services::config(*one),
+        Command::Config(cli::Config::Serve(one)) => services::config(*one),
+        Command::Config(cli::Config::Ask(command)) => finish_with(ask_config(command)),
         Command::AgentWorker(one) => services::agent_worker(*one),
         Command::Audit(one) => services::audit(*one),
         other => finish(operator(other)),
+    }
+}
+
+fn ask_config(command: cli::ConfigCommand) -> Result<ExitCode, CommandError> {
+    match command {
+        cli::ConfigCommand::Rebuild(settings) => {
+            block_on(config::rebuild(*settings)).map(|()| ExitCode::SUCCESS)
+        }
+        command => block_on(config::run(command)),
     }
 }
 
@@ -60,7 +70,7 @@ async fn declare_streams(settings: BusSettings) -> Result<(), CommandError> {
 }
 
 /// A small runtime: operators' commands ask and wait.
-fn block_on(work: impl Future<Output = Result<(), CommandError>>) -> Result<(), CommandError> {
+fn block_on<T>(work: impl Future<Output = Result<T, CommandError>>) -> Result<T, CommandError> {
     http_client::install_crypto_provider();
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -72,13 +82,17 @@ fn block_on(work: impl Future<Output = Result<(), CommandError>>) -> Result<(), 
     runtime.block_on(Box::pin(work))
 }
 
+fn finish(result: Result<(), CommandError>) -> ExitCode {
+    finish_with(result.map(|()| ExitCode::SUCCESS))
+}
+
 #[expect(
     clippy::print_stderr,
     reason = "a command line tool says why it failed"
 )]
-fn finish(result: Result<(), CommandError>) -> ExitCode {
+fn finish_with(result: Result<ExitCode, CommandError>) -> ExitCode {
     match result {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(error) => {
             eprintln!("tocsin: {}", ErrorChain(&error));
             ExitCode::FAILURE

@@ -217,7 +217,7 @@ fn set_echo(on: bool) -> bool {
     status.is_ok_and(|status| status.success())
 }
 
-async fn call(
+pub(crate) async fn call(
     config: &ConfigAccess,
     method: Method,
     path: &str,

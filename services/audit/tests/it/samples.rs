@@ -321,6 +321,7 @@ pub(crate) fn config_changed() -> Envelope {
         version: 3,
         what: "updated".to_owned(),
         changed_by: "rosa".to_owned(),
+        ..ConfigChanged::default()
     };
     let id = MessageId::config_changed("acme", "pay", 3, "updated");
     let correlation = EventId::from(id.as_uuid());

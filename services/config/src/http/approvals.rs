@@ -81,19 +81,24 @@ impl From<OperationError> for Unwritten {
     }
 }
 
+impl From<Held> for PendingApproval {
+    fn from(held: Held) -> Self {
+        Self {
+            status: "pending_approval",
+            message: format!(
+                "Change requires approval ({}); nothing has changed yet",
+                held.change_types.join(", ")
+            ),
+            pending_change_id: held.pending.to_string(),
+            change_types: held.change_types,
+        }
+    }
+}
+
 impl IntoResponse for Unwritten {
     fn into_response(self) -> Response {
         match self {
-            Self::Held(held) => Json(PendingApproval {
-                status: "pending_approval",
-                message: format!(
-                    "Change requires approval ({}); nothing has changed yet",
-                    held.change_types.join(", ")
-                ),
-                pending_change_id: held.pending.to_string(),
-                change_types: held.change_types,
-            })
-            .into_response(),
+            Self::Held(held) => Json(PendingApproval::from(held)).into_response(),
             Self::Problem(problem) => problem.into_response(),
         }
     }

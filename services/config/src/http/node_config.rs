@@ -1,30 +1,37 @@
 //! The config of one node, for admins.
 
+mod answer;
+mod bulk;
+mod compare;
+mod history;
+mod v2;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use axum::Json;
 use axum::body::Bytes;
 use axum::extract::State;
-use axum::{Json, response::IntoResponse};
+use axum::response::{IntoResponse, Response};
 use http::HeaderMap;
-use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 use tocsin_kit::Problem;
 use utoipa::ToSchema;
 use utoipa_axum::routes;
 
-use super::approvals::{self, PendingApproval, Unwritten};
+use super::approvals::approval;
 use super::extract::{InPath, InQuery, NodePath};
 use super::nodes::NodeView;
 use super::{Access, App, Caller, Routes, Scope, body};
 use crate::decide::{Action, Refusal, WriteRequest};
 use crate::merge::Config;
-use crate::pg::{Outcome, Written};
+use crate::pg::{Mode, Written};
+use crate::reading::{self, Want};
 
-/// Versions that one answer holds.
-const HISTORY_DEFAULT: i64 = 50;
-const HISTORY_MAX: i64 = 200;
+pub(super) use answer::{Answer, Form, applied, served, with_etag, write};
+pub(super) use compare::{ExplainQuery, Explained, explained};
+pub(super) use history::{HistoryQuery, Version, versions};
+pub(super) use v2::{Configured, Patch};
 
 /// Longest reason of a change.
 const MAX_REASON_CHARS: usize = 1_000;
@@ -34,20 +41,84 @@ pub(super) fn routes() -> Routes {
     let (read, write) = (Scope::ConfigRead, Scope::ConfigWrite);
     Routes::new()
         .add(Access::Admin(read), routes!(own))
-        .add(Access::Admin(write), routes!(patch))
+        .add(Access::Admin(write), routes!(put))
+        .add(Access::Admin(write), routes!(rollback))
         .add(Access::Admin(read), routes!(raw))
         .add(Access::Admin(read), routes!(effective))
-        .add(Access::Admin(read), routes!(history))
+        .merge(bulk::routes())
+        .merge(compare::routes())
+        .merge(history::routes())
+        .merge(v2::routes())
 }
 
-#[derive(Debug, Deserialize, ToSchema)]
-#[schema(as = NodePatch)]
-pub(super) struct Patch {
-    #[schema(value_type = Object)]
-    patch: Config,
-    expected_version: Option<u64>,
+/// How a write is done.
+#[derive(Debug, Default, Deserialize, utoipa::IntoParams)]
+#[into_params(parameter_in = Query)]
+pub(super) struct WriteQuery {
+    /// Show what would change, and change nothing.
     #[serde(default)]
+    pub(super) dry_run: bool,
+}
+
+impl WriteQuery {
+    pub(super) const fn mode(&self) -> Mode {
+        if self.dry_run {
+            Mode::DryRun
+        } else {
+            Mode::Apply
+        }
+    }
+}
+
+/// Whether what is sent is merged into what the node sets, or takes its place.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum PutMode {
+    #[default]
+    Merge,
+    Replace,
+}
+
+#[derive(Debug, Deserialize, utoipa::IntoParams)]
+#[into_params(parameter_in = Query)]
+pub(super) struct PutQuery {
+    /// Show what would change, and change nothing.
+    #[serde(default)]
+    dry_run: bool,
+    /// `replace`: the node sets nothing but what is sent. A body with `config` means this, too.
+    #[serde(default)]
+    #[param(inline)]
+    mode: PutMode,
+}
+
+/// `patch` is merged into what the node sets; `config` takes its place.
+#[derive(Debug, Deserialize, ToSchema)]
+#[schema(as = NodeConfigPut)]
+pub(super) struct Put {
+    #[schema(value_type = Option<Object>)]
+    patch: Option<Config>,
+    #[schema(value_type = Option<Object>)]
+    config: Option<Config>,
+    /// That the node has; else 409 `stale_version`. `If-Match` says the same.
+    expected_version: Option<u64>,
+    /// For the history.
     reason: Option<String>,
+}
+
+impl Put {
+    fn action(self, mode: PutMode) -> Result<Action, Problem> {
+        match (self.patch, self.config, mode) {
+            (Some(patch), None, PutMode::Merge) => Ok(Action::Patch(patch)),
+            (Some(config), None, PutMode::Replace) | (None, Some(config), _) => {
+                Ok(Action::Replace(config))
+            }
+            (Some(_), Some(_), _) | (None, None, _) => Err(Problem::new(
+                http::StatusCode::UNPROCESSABLE_ENTITY,
+                "invalid_body",
+                "send either patch, which is merged into what the node sets, or config, which takes its place",
+            )),
+        }
+    }
 }
 
 /// A node's own config.
@@ -56,53 +127,87 @@ pub(super) struct Patch {
 pub(super) struct Own {
     #[schema(value_type = Object)]
     config: Config,
+    version: u64,
 }
 
-/// Change what a node sets
-#[utoipa::path(put, path = "/api/v1/admin/orgs/{org}/nodes/{node}/config", operation_id = "node_config_patch", tag = "config",
-    params(NodePath), request_body = Patch,
-    responses((status = 200, description = "The node's own config after it; its version is the ETag. Or that it waits for approval.", body = OwnOrPending)))]
-pub(super) async fn patch(
-    State(app): State<Arc<App>>,
-    caller: Caller,
-    InPath(NodePath { org, node }): InPath<NodePath>,
-    headers: HeaderMap,
-    body: Bytes,
-) -> Result<impl IntoResponse, Unwritten> {
-    let request: Patch = body::json(&body)?;
-    let request = WriteRequest::new(node, Action::Patch(request.patch))
-        .expecting(body::expected_version(&headers, request.expected_version)?)
-        .because(reason(request.reason)?)
-        .approval(approvals::approval(&headers, &caller)?);
-    let written = applied(
-        app.database
-            .write(&org, &request, &caller.author(&app))
-            .await?,
-    )?;
-    let node = written.node()?;
-    let own = Own {
-        config: node.config.clone(),
-    };
-    Ok((body::etag(node.version), Json(OwnOrPending::Own(own))))
-}
-
-/// What was written at once.
-pub(super) fn applied(outcome: Outcome) -> Result<Box<Written>, Unwritten> {
-    match outcome {
-        Outcome::Applied(written) => Ok(written),
-        Outcome::Held(held) => Err(Unwritten::Held(held)),
+impl Own {
+    fn of(written: &Written) -> Result<Self, crate::error::OperationError> {
+        let node = written.node()?;
+        Ok(Self {
+            config: node.config.clone(),
+            version: node.version,
+        })
     }
 }
 
-/// A node's own config after a write, or that somebody else has to approve the write first.
-#[derive(Debug, Serialize, ToSchema)]
-#[schema(as = OwnConfigOrPending)]
-#[serde(untagged)]
-pub(super) enum OwnOrPending {
-    /// It is written.
-    Own(Own),
-    /// It waits.
-    Pending(PendingApproval),
+fn own_answer(answer: Answer<Own>) -> Response {
+    let version = match &answer {
+        Answer::Applied(own) => own.version,
+        Answer::Preview(_) | Answer::Pending(_) => 0,
+    };
+    with_etag(answer, version)
+}
+
+/// Change what a node sets
+///
+/// `"__INHERIT__"` as a value removes the key, so that what is set above shows again; `null` is a
+/// value like any other.
+#[utoipa::path(put, path = "/api/v1/admin/orgs/{org}/nodes/{node}/config", operation_id = "node_config_put", tag = "config",
+    params(NodePath, PutQuery), request_body = Put,
+    responses((status = 200, description = "The node's own config after it; its version is the ETag. Or what would change; or that it waits for approval.", body = Answer<Own>)))]
+pub(super) async fn put(
+    State(app): State<Arc<App>>,
+    caller: Caller,
+    InPath(NodePath { org, node }): InPath<NodePath>,
+    InQuery(query): InQuery<PutQuery>,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Result<Response, Problem> {
+    let mut put: Put = body::json(&body)?;
+    let expected = body::expected_version(&headers, put.expected_version)?;
+    let reason = reason(put.reason.take())?;
+    let request = WriteRequest::new(node, put.action(query.mode)?)
+        .expecting(expected)
+        .because(reason)
+        .approval(approval(&headers, &caller)?);
+    let mode = WriteQuery {
+        dry_run: query.dry_run,
+    }
+    .mode();
+    let answer = write(&app, &caller, &org, (&[request], mode), Own::of).await?;
+    Ok(own_answer(answer))
+}
+
+/// Which version to go back to.
+#[derive(Debug, Deserialize, ToSchema)]
+pub(super) struct Rollback {
+    #[schema(minimum = 1)]
+    version: u64,
+    reason: Option<String>,
+    expected_version: Option<u64>,
+}
+
+/// Go back to an earlier version
+///
+/// As a new version with the reason `Rollback to version N`; any version will do, the first included.
+#[utoipa::path(post, path = "/api/v1/admin/orgs/{org}/nodes/{node}/config/rollback", operation_id = "node_config_rollback", tag = "config",
+    params(NodePath, WriteQuery), request_body = Rollback,
+    responses((status = 200, description = "The node's own config after it.", body = Answer<Own>)))]
+pub(super) async fn rollback(
+    State(app): State<Arc<App>>,
+    caller: Caller,
+    InPath(NodePath { org, node }): InPath<NodePath>,
+    InQuery(query): InQuery<WriteQuery>,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Result<Response, Problem> {
+    let rollback: Rollback = body::json(&body)?;
+    let request = WriteRequest::new(node, Action::Rollback(rollback.version))
+        .expecting(body::expected_version(&headers, rollback.expected_version)?)
+        .because(reason(rollback.reason)?)
+        .approval(approval(&headers, &caller)?);
+    let answer = write(&app, &caller, &org, (&[request], query.mode()), Own::of).await?;
+    Ok(own_answer(answer))
 }
 
 /// A reason that can be recorded.
@@ -128,6 +233,7 @@ pub(super) async fn own(
     let node = app.database.node(&org, &node).await?;
     let own = Own {
         config: node.config,
+        version: node.version,
     };
     Ok((body::etag(node.version), Json(own)))
 }
@@ -161,68 +267,38 @@ pub(super) async fn raw(
     }))
 }
 
+#[derive(Debug, Default, Deserialize, utoipa::IntoParams)]
+#[into_params(parameter_in = Query)]
+pub(super) struct EffectiveQuery {
+    /// Read the database, whatever the cache knows.
+    #[serde(default)]
+    force_refresh: bool,
+}
+
+impl EffectiveQuery {
+    pub(super) const fn want(&self) -> Want {
+        if self.force_refresh {
+            Want::Refreshed
+        } else {
+            Want::Fresh
+        }
+    }
+}
+
 /// What holds at a node
+///
+/// The ETag changes with any node of the line; `If-None-Match` is answered 304. While the database is
+/// down, the last known state is sent with `Tocsin-Stale: true` and its `Age`.
 #[utoipa::path(get, path = "/api/v1/admin/orgs/{org}/nodes/{node}/effective", operation_id = "node_config_effective", tag = "config",
-    params(NodePath),
-    responses((status = 200, description = "The config, without an envelope.", body = Object)))]
+    params(NodePath, EffectiveQuery),
+    responses((status = 200, description = "The config, without an envelope.", body = Object),
+        (status = 304, description = "It is as the caller knows it.")))]
 pub(super) async fn effective(
     State(app): State<Arc<App>>,
     InPath(NodePath { org, node }): InPath<NodePath>,
-) -> Result<Json<Config>, Problem> {
-    let line = app.database.lineage(&org, &node).await?;
-    Ok(Json(line.effective(&app.defaults)))
-}
-
-#[derive(Debug, Deserialize, utoipa::IntoParams)]
-#[into_params(parameter_in = Query)]
-pub(super) struct HistoryQuery {
-    /// At most this many.
-    #[param(minimum = 1, maximum = 200)]
-    limit: Option<i64>,
-}
-
-/// One version, as the API shows it.
-#[derive(Debug, Serialize, ToSchema)]
-#[schema(as = NodeVersion)]
-pub(super) struct Version {
-    org_id: String,
-    node_id: String,
-    version: i64,
-    what: String,
-    #[schema(value_type = String, format = DateTime)]
-    changed_at: Timestamp,
-    changed_by: String,
-    reason: String,
-    #[schema(value_type = Object)]
-    diff: Value,
-    #[schema(value_type = Option<Object>)]
-    full_config: Option<Value>,
-}
-
-/// Versions of a node
-#[utoipa::path(get, path = "/api/v1/admin/orgs/{org}/nodes/{node}/audit", operation_id = "node_config_history", tag = "config",
-    params(NodePath, HistoryQuery),
-    responses((status = 200, description = "Newest first.", body = [Version])))]
-pub(super) async fn history(
-    State(app): State<Arc<App>>,
-    InPath(NodePath { org, node }): InPath<NodePath>,
-    InQuery(query): InQuery<HistoryQuery>,
-) -> Result<Json<Vec<Version>>, Problem> {
-    let limit = query.limit.unwrap_or(HISTORY_DEFAULT);
-    if !(1..=HISTORY_MAX).contains(&limit) {
-        return Err(Refusal::Field(format!("limit must be 1 to {HISTORY_MAX}")).into());
-    }
-    let rows = app.database.history(&org, &node, limit).await?;
-    let version = |row: crate::pg::HistoryRow| Version {
-        org_id: org.to_string(),
-        node_id: node.to_string(),
-        version: row.version,
-        what: row.what,
-        changed_at: row.changed_at.to_jiff(),
-        changed_by: row.changed_by,
-        reason: row.reason,
-        diff: row.diff,
-        full_config: row.config,
-    };
-    Ok(Json(rows.into_iter().map(version).collect()))
+    InQuery(query): InQuery<EffectiveQuery>,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
+    let read = reading::effective(&app, &org, &node, query.want()).await?;
+    served(&app, &read, Form::Bare, &headers)
 }

@@ -2,31 +2,39 @@
 
 use std::sync::Arc;
 
+use axum::Json;
 use axum::body::Bytes;
 use axum::extract::State;
-use axum::{Json, response::IntoResponse};
-use http::{HeaderMap, StatusCode};
+use axum::response::Response;
+use http::HeaderMap;
 use serde::{Deserialize, Serialize};
 use tocsin_kit::Problem;
 use tocsin_wire::OrgId;
 use utoipa::ToSchema;
 use utoipa_axum::routes;
 
-use super::approvals::{PendingApproval, Unwritten};
-use super::extract::{Id, InPath, NodePath, OrgPath, TeamPath};
-use super::{Access, App, Caller, Routes, Scope, body, node_config, templates};
+use super::approvals::{PendingApproval, Unwritten, approval};
+use super::extract::{Id, InPath, InQuery, NodePath, OrgPath, TeamPath};
+use super::node_config::{self, Answer, WriteQuery, with_etag};
+use super::{Access, App, Caller, CallerKind, Routes, Scope, body, templates};
 use crate::decide::{Action, WriteRequest};
+use crate::error::OperationError;
 use crate::merge::Config;
 use crate::node::{Kind, Node, NodeId};
+use crate::pg::{Mode, Written};
 
 /// The table of this area.
 pub(super) fn routes() -> Routes {
     let (read, write) = (Scope::ConfigRead, Scope::ConfigWrite);
     Routes::new()
         .add(Access::GlobalAdmin(Scope::Orgs), routes!(create_org))
+        .add(Access::GlobalAdmin(Scope::Orgs), routes!(list_orgs))
+        .add(Access::GlobalAdmin(Scope::Orgs), routes!(delete_org))
         .add(Access::Admin(write), routes!(create))
         .add(Access::Admin(read), routes!(list))
         .add(Access::Admin(read), routes!(read_node))
+        .add(Access::Admin(write), routes!(place))
+        .add(Access::Admin(write), routes!(delete))
         .add(Access::Admin(write), routes!(create_team))
         .add(Access::Admin(write), routes!(delete_team))
 }
@@ -80,12 +88,12 @@ pub(super) struct CreateOrg {
 /// Create an org
 #[utoipa::path(post, path = "/api/v1/admin/orgs", operation_id = "org_create", tag = "tree",
     request_body = CreateOrg,
-    responses((status = 201, description = "Its root node.", body = NodeView)))]
+    responses((status = 200, description = "Its root node.", body = NodeOrPending)))]
 pub(super) async fn create_org(
     State(app): State<Arc<App>>,
     caller: Caller,
     body: Bytes,
-) -> Result<impl IntoResponse, Unwritten> {
+) -> Result<Json<NodeOrPending>, Unwritten> {
     let request: CreateOrg = body::json(&body)?;
     let org = body::org(&request.org_id)?;
     let id = body::node_id(&request.org_id)?;
@@ -95,8 +103,16 @@ pub(super) async fn create_org(
         name: request.name.unwrap_or_default(),
         config: Config::new(),
     };
-    let node = create_node(&app, &org, id, action, &caller).await?;
-    Ok((StatusCode::CREATED, Json(node)))
+    let created = create_node(&app, &org, id, action, &caller).await?;
+    Ok(Json(NodeOrPending::Node(created)))
+}
+
+/// The orgs
+#[utoipa::path(get, path = "/api/v1/admin/orgs", operation_id = "org_list", tag = "tree",
+    responses((status = 200, description = "Their root nodes, by id.", body = [NodeView])))]
+pub(super) async fn list_orgs(State(app): State<Arc<App>>) -> Result<Json<Vec<NodeView>>, Problem> {
+    let roots = app.database.roots().await?;
+    Ok(Json(roots.iter().map(NodeView::from).collect()))
 }
 
 #[derive(Debug, Deserialize, ToSchema)]
@@ -115,7 +131,7 @@ pub(super) struct CreateNode {
 /// Create a node
 #[utoipa::path(post, path = "/api/v1/admin/orgs/{org}/nodes", operation_id = "node_create", tag = "tree",
     params(OrgPath), request_body = CreateNode,
-    responses((status = 200, description = "The node, or that its config waits for approval.", body = NodeOrPending)))]
+    responses((status = 200, description = "The node.", body = NodeOrPending)))]
 pub(super) async fn create(
     State(app): State<Arc<App>>,
     caller: Caller,
@@ -123,13 +139,21 @@ pub(super) async fn create(
     body: Bytes,
 ) -> Result<Json<NodeOrPending>, Unwritten> {
     let request: CreateNode = body::json(&body)?;
+    if request.node_type == Kind::Org && caller.kind != CallerKind::GlobalAdmin {
+        return Err(Problem::forbidden(
+            "global_admin_required",
+            "an admin of one org cannot create an org; use a token of a global admin",
+        )
+        .into());
+    }
     let id = body::node_id(&request.node_id)?;
+    let parent = request
+        .parent_id
+        .as_deref()
+        .map(body::node_id)
+        .transpose()?;
     let action = Action::Create {
-        parent: request
-            .parent_id
-            .as_deref()
-            .map(body::node_id)
-            .transpose()?,
+        parent,
         kind: request.node_type,
         name: request.name.unwrap_or_default(),
         config: request.config,
@@ -162,6 +186,48 @@ pub(super) async fn read_node(
     Ok(Json(NodeView::from(&node)))
 }
 
+#[derive(Debug, Deserialize, ToSchema)]
+pub(super) struct PlaceNode {
+    parent_id: Option<String>,
+    name: Option<String>,
+    expected_version: Option<u64>,
+}
+
+/// Move or rename a node
+///
+/// All below it moves along. What is inherited changes with the line.
+#[utoipa::path(patch, path = "/api/v1/admin/orgs/{org}/nodes/{node}", operation_id = "node_place", tag = "tree",
+    params(NodePath, WriteQuery), request_body = PlaceNode,
+    responses((status = 200, description = "The node.", body = Answer<NodeView>)))]
+pub(super) async fn place(
+    State(app): State<Arc<App>>,
+    caller: Caller,
+    InPath(NodePath { org, node }): InPath<NodePath>,
+    InQuery(query): InQuery<WriteQuery>,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Result<Response, Problem> {
+    let place: PlaceNode = body::json(&body)?;
+    let parent = place.parent_id.as_deref().map(body::node_id).transpose()?;
+    let action = Action::Place {
+        parent,
+        name: place.name,
+    };
+    let expected = body::expected_version(&headers, place.expected_version)?;
+    let request = WriteRequest::new(node, action)
+        .expecting(expected)
+        .approval(approval(&headers, &caller)?);
+    let view = |written: &Written| -> Result<NodeView, OperationError> {
+        Ok(NodeView::from(written.node()?))
+    };
+    let answer = node_config::write(&app, &caller, &org, (&[request], query.mode()), view).await?;
+    let version = match &answer {
+        Answer::Applied(node) => node.version,
+        Answer::Preview(_) | Answer::Pending(_) => 0,
+    };
+    Ok(with_etag(answer, version))
+}
+
 #[derive(Debug, Default, Deserialize, ToSchema)]
 pub(super) struct CreateTeam {
     name: Option<String>,
@@ -177,14 +243,13 @@ pub(super) struct CreateTeam {
 /// Below the org, unless `parent_id` says otherwise; the body may be empty.
 #[utoipa::path(post, path = "/api/v1/admin/orgs/{org}/teams/{team}", operation_id = "team_create", tag = "tree",
     params(TeamPath), request_body = Option<CreateTeam>,
-    responses((status = 201, description = "The node.", body = NodeView),
-        (status = 200, description = "Its config waits for approval.", body = PendingApproval)))]
+    responses((status = 200, description = "The node.", body = NodeOrPending)))]
 pub(super) async fn create_team(
     State(app): State<Arc<App>>,
     caller: Caller,
     InPath(TeamPath { org, team }): InPath<TeamPath>,
     body: Bytes,
-) -> Result<impl IntoResponse, Unwritten> {
+) -> Result<Json<NodeOrPending>, Unwritten> {
     let request: CreateTeam = body::optional_json(&body)?;
     let parent = request.parent_id.unwrap_or_else(|| org.to_string());
     let action = Action::Create {
@@ -194,7 +259,7 @@ pub(super) async fn create_team(
         config: request.config,
     };
     let node = create_node(&app, &org, team, action, &caller).await?;
-    Ok((StatusCode::CREATED, Json(node)))
+    Ok(Json(NodeOrPending::Node(node)))
 }
 
 async fn create_node(
@@ -208,47 +273,126 @@ async fn create_node(
         kind: Kind::Org, ..
     } = &action
     {
-        let (outcome, is_applied) = templates::create_org(app, org, id, action, caller).await?;
+        let (outcome, template_applied) =
+            templates::create_org(app, org, id, action, caller).await?;
         let written = node_config::applied(outcome)?;
         return Ok(NodeView {
-            template_applied: Some(is_applied),
+            template_applied: Some(template_applied),
             ..NodeView::from(written.node()?)
         });
     }
     let request = WriteRequest::new(id, action);
-    let written = node_config::applied(
-        app.database
-            .write(org, &request, &caller.author(app))
-            .await?,
-    )?;
+    let outcome = app
+        .database
+        .write(org, &request, &caller.author(app))
+        .await?;
+    let written = node_config::applied(outcome)?;
     Ok(NodeView::from(written.node()?))
+}
+
+/// How something is deleted.
+#[derive(Debug, Default, Deserialize, utoipa::IntoParams)]
+#[into_params(parameter_in = Query)]
+pub(super) struct DeleteQuery {
+    /// With everything below it; without this, a node with others below it is refused with 409.
+    #[serde(default)]
+    recursive: bool,
+    /// Show what would go, and keep it.
+    #[serde(default)]
+    dry_run: bool,
 }
 
 /// What a deletion answers: a body, because clients of the original cannot read a 204.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct Deleted {
     status: &'static str,
+    /// In the order in which they went, the deepest first.
+    deleted: Vec<String>,
+}
+
+impl Deleted {
+    fn of(written: &Written) -> Self {
+        let ids = written.effects.iter();
+        Self {
+            status: "deleted",
+            deleted: ids.map(|effect| effect.after.id.to_string()).collect(),
+        }
+    }
+}
+
+async fn delete_node(
+    app: &App,
+    caller: &Caller,
+    (org, node): (&OrgId, NodeId),
+    query: &DeleteQuery,
+    headers: &HeaderMap,
+) -> Result<Json<Answer<Deleted>>, Problem> {
+    let action = Action::Delete {
+        recursive: query.recursive,
+    };
+    let request = WriteRequest::new(node, action)
+        .expecting(body::expected_version(headers, None)?)
+        .approval(approval(headers, caller)?);
+    let mode = if query.dry_run {
+        Mode::DryRun
+    } else {
+        Mode::Apply
+    };
+    let applied = |written: &Written| Ok(Deleted::of(written));
+    let answer = node_config::write(app, caller, org, (&[request], mode), applied).await?;
+    Ok(Json(answer))
+}
+
+/// Delete a node
+///
+/// With its config, tokens and identifiers; its history stays.
+#[utoipa::path(delete, path = "/api/v1/admin/orgs/{org}/nodes/{node}", operation_id = "node_delete", tag = "tree",
+    params(NodePath, DeleteQuery),
+    responses((status = 200, description = "What went.", body = Answer<Deleted>)))]
+pub(super) async fn delete(
+    State(app): State<Arc<App>>,
+    caller: Caller,
+    InPath(NodePath { org, node }): InPath<NodePath>,
+    InQuery(query): InQuery<DeleteQuery>,
+    headers: HeaderMap,
+) -> Result<Json<Answer<Deleted>>, Problem> {
+    if node.as_str() == org.as_str() && caller.kind != CallerKind::GlobalAdmin {
+        return Err(Problem::forbidden(
+            "global_admin_required",
+            "an admin of one org cannot delete the org; use a token of a global admin",
+        ));
+    }
+    delete_node(&app, &caller, (&org, node), &query, &headers).await
+}
+
+/// Delete an org
+#[utoipa::path(delete, path = "/api/v1/admin/orgs/{org}", operation_id = "org_delete", tag = "tree",
+    params(OrgPath, DeleteQuery),
+    responses((status = 200, description = "What went.", body = Answer<Deleted>)))]
+pub(super) async fn delete_org(
+    State(app): State<Arc<App>>,
+    caller: Caller,
+    InPath(OrgPath { org }): InPath<OrgPath>,
+    InQuery(query): InQuery<DeleteQuery>,
+    headers: HeaderMap,
+) -> Result<Json<Answer<Deleted>>, Problem> {
+    let root = body::node_id(org.as_str())?;
+    delete_node(&app, &caller, (&org, root), &query, &headers).await
 }
 
 /// Delete a team
 ///
 /// With its config, tokens and identifiers; its history stays.
 #[utoipa::path(delete, path = "/api/v1/admin/orgs/{org}/teams/{team}", operation_id = "team_delete", tag = "tree",
-    params(TeamPath),
-    responses((status = 200, description = "It is gone.", body = Deleted)))]
+    params(TeamPath, DeleteQuery),
+    responses((status = 200, description = "It is gone.", body = Answer<Deleted>)))]
 pub(super) async fn delete_team(
     State(app): State<Arc<App>>,
     caller: Caller,
     InPath(TeamPath { org, team }): InPath<TeamPath>,
+    InQuery(query): InQuery<DeleteQuery>,
     headers: HeaderMap,
-) -> Result<Json<Deleted>, Unwritten> {
-    let expected = body::expected_version(&headers, None)?;
+) -> Result<Json<Answer<Deleted>>, Problem> {
     app.database.team(&org, &team).await?;
-    let request = WriteRequest::new(team, Action::Delete { recursive: false }).expecting(expected);
-    node_config::applied(
-        app.database
-            .write(&org, &request, &caller.author(&app))
-            .await?,
-    )?;
-    Ok(Json(Deleted { status: "deleted" }))
+    delete_node(&app, &caller, (&org, team), &query, &headers).await
 }

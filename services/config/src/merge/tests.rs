@@ -3,6 +3,12 @@ use serde_json::json;
 
 use super::*;
 
+fn overlay(upper: &Config, lower: &Config) -> Config {
+    let mut result = upper.clone();
+    super::overlay(&mut result, lower);
+    result
+}
+
 fn config(value: Value) -> Config {
     match value {
         Value::Object(object) => object,

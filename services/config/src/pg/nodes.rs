@@ -78,6 +78,19 @@ impl Database {
         Ok(Tree::new(nodes?))
     }
 
+    /// The roots of all orgs, by id.
+    pub(crate) async fn roots(&self) -> Result<Vec<Node>, OperationError> {
+        let rows: Vec<NodeRow> = sqlx::query_as(
+            "select org_id, node_id, kind, parent_id, name, version, config, updated_at, updated_by \
+             from nodes where kind = 'org' order by org_id limit $1",
+        )
+        .bind(MAX_LIST)
+        .fetch_all(self.store.pool())
+        .await
+        .map_err(OperationError::query("list orgs"))?;
+        rows.into_iter().map(Node::try_from).collect()
+    }
+
     /// Every org.
     pub(crate) async fn orgs(&self) -> Result<Vec<OrgId>, OperationError> {
         let ids: Vec<String> =
@@ -112,6 +125,93 @@ impl Database {
         .map_err(OperationError::query("list the teams below a node"))?;
         let parsed = ids.into_iter().map(TeamId::new).collect::<Result<_, _>>();
         parsed.map_err(|error| OperationError::corrupt("nodes", error.to_string()))
+    }
+
+    /// Some teams with all above them, and the revision of the org at that moment.
+    pub(crate) async fn lines(
+        &self,
+        org: &OrgId,
+        teams: &[TeamId],
+    ) -> Result<(Tree, u64), OperationError> {
+        #[derive(sqlx::FromRow)]
+        struct Row {
+            #[sqlx(flatten)]
+            node: NodeRow,
+            revision: i64,
+        }
+        let ids: Vec<&str> = teams.iter().map(TeamId::as_str).collect();
+        let rows: Vec<Row> = sqlx::query_as(
+            "with recursive up (node_id, parent_id, step) as ( \
+                 select node_id::text, parent_id::text, 0 from nodes where org_id = $1 and node_id = any($2) \
+                 union \
+                 select parent.node_id::text, parent.parent_id::text, up.step + 1 \
+                 from up join nodes parent on parent.org_id = $1 and parent.node_id = up.parent_id \
+                 where up.step < $3) \
+             select org_id, node_id, kind, parent_id, name, version, config, updated_at, updated_by, \
+                    (select revision from org_revisions where org_revisions.org_id = $1) as revision \
+             from nodes where org_id = $1 and node_id in (select node_id from up)",
+        )
+        .bind(org.as_str())
+        .bind(ids)
+        .bind(WALK_LIMIT)
+        .fetch_all(self.store.pool())
+        .await
+        .map_err(OperationError::query("read teams and those above them"))?;
+        let revision = rows.first().map_or(0, |row| row.revision);
+        let nodes: Result<Vec<Node>, _> = rows.into_iter().map(|row| row.node.try_into()).collect();
+        Ok((Tree::new(nodes?), super::rows::version(revision)?))
+    }
+
+    /// Ids of the teams at or below any of some nodes.
+    pub(crate) async fn teams_at_or_below_any(
+        &self,
+        org: &OrgId,
+        tops: &[NodeId],
+    ) -> Result<Vec<TeamId>, OperationError> {
+        let tops: Vec<&str> = tops.iter().map(NodeId::as_str).collect();
+        let ids: Vec<String> = sqlx::query_scalar(
+            "with recursive below (node_id, kind, depth) as ( \
+                 select node_id::text, kind, 0 from nodes where org_id = $1 and node_id = any($2) \
+                 union \
+                 select child.node_id::text, child.kind, below.depth + 1 \
+                 from below join nodes child on child.org_id = $1 and child.parent_id = below.node_id \
+                 where below.depth < $3) \
+             select distinct node_id from below where kind = 'team' order by node_id",
+        )
+        .bind(org.as_str())
+        .bind(tops)
+        .bind(WALK_LIMIT)
+        .fetch_all(self.store.pool())
+        .await
+        .map_err(OperationError::query("list the teams below nodes"))?;
+        let parsed = ids.into_iter().map(TeamId::new).collect::<Result<_, _>>();
+        parsed.map_err(|error| OperationError::corrupt("nodes", error.to_string()))
+    }
+
+    /// Ids of the nodes that one transaction changed.
+    pub(crate) async fn changed_in(
+        &self,
+        org: &OrgId,
+        revision: u64,
+    ) -> Result<Vec<NodeId>, OperationError> {
+        let ids: Vec<String> = sqlx::query_scalar(
+            "select distinct node_id from node_history where org_id = $1 and revision = $2",
+        )
+        .bind(org.as_str())
+        .bind(i64::try_from(revision).unwrap_or(i64::MAX))
+        .fetch_all(self.store.pool())
+        .await
+        .map_err(OperationError::query("list what a transaction changed"))?;
+        let parsed = ids.into_iter().map(NodeId::new).collect::<Result<_, _>>();
+        parsed.map_err(|error| OperationError::corrupt("node_history", error.to_string()))
+    }
+
+    /// Up to which row everything of the outbox is committed; 0 when it is empty.
+    pub(crate) async fn last_outbox_id(&self) -> Result<i64, OperationError> {
+        sqlx::query_scalar("select coalesce(max(id), 0) from outbox")
+            .fetch_one(self.store.pool())
+            .await
+            .map_err(OperationError::query("read the end of the outbox"))
     }
 
     /// Versions of a node, newest first, also of one that is gone.

@@ -8,6 +8,7 @@
 mod judgement;
 mod known;
 mod rows;
+mod turns;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -17,17 +18,25 @@ use tocsin_wire::OrgId;
 
 use super::approvals::{self, Hold};
 use super::{Database, policy, routing};
+use crate::cache::Changes;
 use crate::change::Change;
-use crate::decide::{self, Effect, Known, WriteRequest};
+use crate::decide::{self, Approval, Effect, Known, WriteRequest};
 use crate::error::OperationError;
 use crate::node::{Kind, Node, NodeId};
 use crate::policy::Standards;
 use crate::routing::Identifier;
 
 pub(crate) use crate::decide::Author;
+pub(super) use turns::Turns;
 
 /// The org's row is locked first, so waiting for it suffices and nothing has to be repeated.
 const ISOLATION: Isolation = Isolation::ReadCommitted;
+
+/// On this channel the database tells which node of which org was written: `<org> <node>`.
+pub(crate) const CHANGED: &str = "tocsin_config_changed";
+
+/// Nodes that are named to other replicas; more count as the whole org.
+const NOTIFIED: usize = 32;
 
 /// What some requests did, or would do.
 #[derive(Debug, Clone, PartialEq)]
@@ -39,6 +48,8 @@ pub(crate) struct Written {
     /// The nodes and all above them, before the first and after the last effect.
     pub(crate) before: Known,
     pub(crate) after: Known,
+    /// Of a dry run: what somebody would have to approve first.
+    pub(crate) needs_approval: Vec<String>,
 }
 
 /// What becomes of a request that the rules allow.
@@ -86,6 +97,9 @@ impl Database {
         author: &Author,
         mode: Mode,
     ) -> Result<Outcome, OperationError> {
+        let _turn = self.turns.take(org).await;
+        let nodes = requests.iter().map(|request| &request.node);
+        let _noting = (mode == Mode::Apply).then(|| self.noting(org, nodes));
         let name = match mode {
             Mode::Apply => "write_config",
             Mode::DryRun => "try_config",
@@ -97,12 +111,42 @@ impl Database {
                         return write(tx, &self.standards, org, requests, author).await;
                     }
                     execute(tx, "savepoint dry_run").await?;
-                    let written = write(tx, &self.standards, org, requests, author).await?;
+                    let outcome = try_all(tx, &self.standards, org, requests, author).await;
                     execute(tx, "rollback to savepoint dry_run").await?;
-                    Ok(written)
+                    outcome
                 })
             })
             .await
+    }
+}
+
+/// Notes what may have changed when the write is over: also when its outcome is unknown, and when
+/// its caller has gone away. To be held around every transaction that calls [`write`].
+pub(super) struct Noting<'a> {
+    changes: &'a Changes,
+    org: &'a OrgId,
+    nodes: Vec<&'a str>,
+}
+
+impl Database {
+    pub(super) fn noting<'a>(
+        &'a self,
+        org: &'a OrgId,
+        nodes: impl IntoIterator<Item = &'a NodeId>,
+    ) -> Noting<'a> {
+        Noting {
+            changes: self.changes(),
+            org,
+            nodes: nodes.into_iter().map(NodeId::as_str).collect(),
+        }
+    }
+}
+
+impl Drop for Noting<'_> {
+    fn drop(&mut self) {
+        for node in &self.nodes {
+            self.changes.note(self.org.as_str(), node);
+        }
     }
 }
 
@@ -119,6 +163,27 @@ async fn execute(tx: &mut Tx<'_>, statement: &'static str) -> Result<(), Operati
         .await
         .map_err(OperationError::query("try a write"))?;
     Ok(())
+}
+
+/// What would be written, also of what would wait for approval. The caller takes it back.
+async fn try_all(
+    tx: &mut Tx<'_>,
+    standards: &Arc<Standards>,
+    org: &OrgId,
+    requests: &[WriteRequest],
+    author: &Author,
+) -> Result<Outcome, OperationError> {
+    let held = match write(tx, standards, org, requests, author).await? {
+        Outcome::Held(held) => held,
+        applied @ Outcome::Applied(_) => return Ok(applied),
+    };
+    let approve = |request: &WriteRequest| request.clone().approval(Approval::Given);
+    let approved: Vec<WriteRequest> = requests.iter().map(approve).collect();
+    let mut outcome = write(tx, standards, org, &approved, author).await?;
+    if let Outcome::Applied(written) = &mut outcome {
+        written.needs_approval = held.change_types;
+    }
+    Ok(outcome)
 }
 
 /// The one write path: everything that changes a node comes through here.
@@ -163,6 +228,7 @@ pub(super) async fn write(
         effects,
         before,
         after: known,
+        needs_approval: Vec::new(),
     };
     store(tx, org, &written).await?;
     Ok(Outcome::Applied(Box::new(written)))
@@ -202,6 +268,7 @@ async fn store(tx: &mut Tx<'_>, org: &OrgId, written: &Written) -> Result<(), Op
         effects,
         before,
         after,
+        ..
     } = written;
     if effects.len() > 1 {
         execute(tx, "set constraints nodes_parent deferred").await?;
@@ -217,6 +284,7 @@ async fn store(tx: &mut Tx<'_>, org: &OrgId, written: &Written) -> Result<(), Op
         })
         .collect();
     let touched = routing::claim(tx, org, &claims).await?;
+    notify(tx, org, effects).await?;
     announce(tx, *revision, effects, touched).await
 }
 
@@ -244,6 +312,28 @@ async fn check_heaviest(
         let bytes = usize::try_from(bytes).unwrap_or(usize::MAX);
         decide::check_heaviest(&node, bytes)?;
     }
+    Ok(())
+}
+
+/// Told to all replicas when the transaction commits.
+async fn notify(tx: &mut Tx<'_>, org: &OrgId, effects: &[Effect]) -> Result<(), OperationError> {
+    let mut nodes: Vec<&str> = effects
+        .iter()
+        .map(|effect| effect.after.id.as_str())
+        .collect();
+    if nodes.len() > NOTIFIED {
+        // Every line begins with the org.
+        nodes = vec![org.as_str()];
+    }
+    sqlx::query(
+        "select pg_notify($1, $2 || ' ' || node) from unnest($3::text[]) as changed (node)",
+    )
+    .bind(CHANGED)
+    .bind(org.as_str())
+    .bind(nodes)
+    .execute(&mut **tx)
+    .await
+    .map_err(OperationError::query("tell other replicas"))?;
     Ok(())
 }
 

@@ -53,7 +53,7 @@ impl Publisher {
             // One org at a time: all of them at once need not fit into memory.
             let tree = self.database.tree(&org).await;
             for line in tree.map_err(PublishingError::Read)?.teams() {
-                let Some(record) = team_record(&line, &self.defaults)? else {
+                let Some(record) = team_record(&line, &self.defaults, 0)? else {
                     continue;
                 };
                 let wanted = fingerprint(&Body::TeamRecord(record));

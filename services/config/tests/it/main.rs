@@ -27,4 +27,5 @@ mod templates;
 mod tenancy;
 mod token_life;
 mod tokens;
+mod tree;
 mod writes;

@@ -45,7 +45,7 @@ async fn effective(router: &Bus, key: &str) -> Value {
 }
 
 /// Versions told per node, in the order of the stream.
-async fn news(servers: &Servers, until: usize) -> BTreeMap<String, Vec<String>> {
+pub(crate) async fn news(servers: &Servers, until: usize) -> BTreeMap<String, Vec<String>> {
     let audit = servers.bus.connect(Room::Audit).await.expect("connects");
     let told: Arc<Mutex<Vec<(String, String)>>> = Arc::default();
     let (stop, sink) = (CancellationToken::new(), Arc::clone(&told));

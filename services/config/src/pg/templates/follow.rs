@@ -151,6 +151,7 @@ impl Database {
         follow: &Follow<'_>,
         author: &Author,
     ) -> Result<Followed, OperationError> {
+        let _noting = self.noting(follow.org, [follow.node]);
         self.store
             .run_tx_with("apply_template", ISOLATION, |tx| {
                 Box::pin(async move { apply(tx, &self.standards, follow, author).await })
@@ -165,6 +166,7 @@ impl Database {
         expected: Option<u64>,
         author: &Author,
     ) -> Result<Left, OperationError> {
+        let _noting = self.noting(org, [node]);
         self.store
             .run_tx_with("revert_template", ISOLATION, |tx| {
                 Box::pin(
@@ -190,6 +192,7 @@ impl Database {
         follow: &Follow<'_>,
         author: &Author,
     ) -> Result<Outcome, OperationError> {
+        let _noting = self.noting(follow.org, [follow.node]);
         self.store
             .run_tx_with("create_org", ISOLATION, |tx| {
                 Box::pin(async move {
