@@ -15,7 +15,8 @@ use crate::routing::{self, Asked, Near, Verdict};
 #[derive(Debug, Deserialize, utoipa::ToSchema)]
 #[schema(as = LookupQuestion)]
 pub(crate) struct Question {
-    /// Where only one org comes into question.
+    /// Where only one org comes into question. One that cannot be is a miss like any other.
+    #[schema(pattern = ".*")]
     org_id: Option<String>,
     /// Type and value of each.
     #[schema(value_type = Object)]

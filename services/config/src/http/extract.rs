@@ -81,7 +81,7 @@ impl utoipa::PartialSchema for Id {
 impl utoipa::ToSchema for Id {}
 
 /// The rule that `tocsin_wire::token` checks.
-const ID_PATTERN: &str = "^[a-z0-9][a-z0-9_-]{0,62}$";
+pub(super) const ID_PATTERN: &str = "^[a-z0-9][a-z0-9_-]{0,62}$";
 
 /// `…/orgs/{org}`
 #[derive(Debug, Deserialize, utoipa::IntoParams)]

@@ -2,8 +2,9 @@
 
 use serde_json::json;
 use utoipa::openapi::extensions::Extensions;
-use utoipa::openapi::path::{Operation, ParameterIn};
+use utoipa::openapi::path::Operation;
 use utoipa::openapi::response::ResponseBuilder;
+use utoipa::openapi::schema::Schema;
 use utoipa::openapi::security::{
     ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder, SecurityRequirement, SecurityScheme,
 };
@@ -14,7 +15,7 @@ use utoipa::openapi::{
 use utoipa::{PartialSchema as _, ToSchema};
 
 use super::access::Access;
-use super::extract::Id;
+use super::extract::{ID_PATTERN, Id};
 
 /// The name of the answer to everything that fails.
 const PROBLEM: &str = "Problem";
@@ -24,6 +25,17 @@ const ADMIN_TOKEN: &str = "admin_token";
 const ADMIN_HEADER: &str = "admin_header";
 const INTERNAL_SERVICE: &str = "internal_service";
 const INTERNAL_SECRET: &str = "internal_secret";
+
+/// By these names the API means ids of orgs and nodes, wherever they stand.
+const ID_NAMES: [&str; 7] = [
+    "org",
+    "node",
+    "team",
+    "org_id",
+    "node_id",
+    "team_node_id",
+    "parent_id",
+];
 
 /// Areas in the order in which a reader meets them.
 const TAGS: &[(&str, &str)] = &[
@@ -167,10 +179,7 @@ fn schemes() -> [(&'static str, SecurityScheme); 5] {
 /// and how it may fail.
 pub(super) fn complete(operation: &mut Operation, access: Access) {
     for parameter in operation.parameters.iter_mut().flatten() {
-        // By these names paths mean ids, wherever they stand.
-        if parameter.parameter_in == ParameterIn::Path
-            && ["org", "node", "team"].contains(&parameter.name.as_str())
-        {
+        if ID_NAMES.contains(&parameter.name.as_str()) {
             parameter.schema = Some(Ref::from_schema_name(Id::name()).into());
         }
     }
@@ -200,6 +209,21 @@ pub(super) fn complete(operation: &mut Operation, access: Access) {
     });
     let extensions = operation.extensions.get_or_insert_with(Extensions::default);
     extensions.insert("x-access".to_owned(), described(access));
+}
+
+/// Adds the rule of ids to fields that have the name of one, unless they say something else.
+pub(super) fn complete_fields(schema: &mut RefOr<Schema>) {
+    let RefOr::T(Schema::Object(object)) = schema else {
+        return;
+    };
+    for (name, field) in &mut object.properties {
+        let RefOr::T(Schema::Object(field)) = field else {
+            continue;
+        };
+        if ID_NAMES.contains(&name.as_str()) && field.pattern.is_none() {
+            field.pattern = Some(ID_PATTERN.to_owned());
+        }
+    }
 }
 
 /// Who may call, for readers and for the test that walks the table.

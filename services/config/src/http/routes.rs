@@ -74,6 +74,10 @@ impl Routes {
                 }
             }
         }
+        components
+            .schemas
+            .values_mut()
+            .for_each(openapi::complete_fields);
         document
     }
 
