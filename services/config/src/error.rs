@@ -114,6 +114,20 @@ impl OperationError {
         }
     }
 
+    /// Whether a text holds U+0000, which Postgres stores neither in text nor in JSON.
+    pub(crate) fn is_unstorable_text(&self) -> bool {
+        let Self::Query {
+            source: sqlx::Error::Database(error),
+            ..
+        } = self
+        else {
+            return false;
+        };
+        error
+            .code()
+            .is_some_and(|code| UNSTORABLE_TEXT.contains(&code.as_ref()))
+    }
+
     /// Whether nobody knows if a write took effect.
     pub(crate) fn is_commit_unknown(&self) -> bool {
         matches!(
@@ -122,6 +136,9 @@ impl OperationError {
         )
     }
 }
+
+/// SQLSTATE of U+0000 in JSON and in text.
+const UNSTORABLE_TEXT: [&str; 2] = ["22P05", "22021"];
 
 /// SQLSTATE classes: 08 connection, 40 rolled back, 53 out of resources, 55P03 lock not available,
 /// 57 stopped by the server or by its time limit.

@@ -1,10 +1,12 @@
 //! The description of the API (OpenAPI 3.1), as the routes give it.
 
+use std::collections::BTreeMap;
+
 use serde_json::json;
 use utoipa::openapi::extensions::Extensions;
 use utoipa::openapi::path::Operation;
 use utoipa::openapi::response::ResponseBuilder;
-use utoipa::openapi::schema::Schema;
+use utoipa::openapi::schema::{AdditionalProperties, Schema};
 use utoipa::openapi::security::{
     ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder, SecurityRequirement, SecurityScheme,
 };
@@ -213,8 +215,13 @@ pub(super) fn complete(operation: &mut Operation, access: Access) {
 
 /// Adds the rule of ids to fields that have the name of one, unless they say something else.
 pub(super) fn complete_fields(schema: &mut RefOr<Schema>) {
-    let RefOr::T(Schema::Object(object)) = schema else {
-        return;
+    let object = match schema {
+        RefOr::T(Schema::Object(object)) => object,
+        RefOr::T(Schema::AllOf(all)) => {
+            all.items.iter_mut().for_each(complete_fields);
+            return;
+        }
+        _ => return,
     };
     for (name, field) in &mut object.properties {
         let RefOr::T(Schema::Object(field)) = field else {
@@ -222,6 +229,35 @@ pub(super) fn complete_fields(schema: &mut RefOr<Schema>) {
         };
         if ID_NAMES.contains(&name.as_str()) && field.pattern.is_none() {
             field.pattern = Some(ID_PATTERN.to_owned());
+        }
+    }
+}
+
+/// Where one schema takes in another (`#[serde(flatten)]`), it adds fields to it: there, one that
+/// allows no further fields must not forbid these.
+pub(super) fn open_what_is_taken_in(schemas: &mut BTreeMap<String, RefOr<Schema>>) {
+    let closed = Some(Box::new(AdditionalProperties::FreeForm(false)));
+    let mut open = BTreeMap::new();
+    for (name, schema) in schemas.iter() {
+        if let RefOr::T(Schema::Object(object)) = schema
+            && object.additional_properties == closed
+        {
+            let mut object = object.clone();
+            object.additional_properties = None;
+            let place = Ref::from_schema_name(name.as_str()).ref_location;
+            open.insert(place, Schema::Object(object));
+        }
+    }
+    for schema in schemas.values_mut() {
+        let RefOr::T(Schema::AllOf(all)) = schema else {
+            continue;
+        };
+        for item in &mut all.items {
+            if let RefOr::Ref(reference) = item
+                && let Some(schema) = open.get(&reference.ref_location)
+            {
+                *item = RefOr::T(schema.clone());
+            }
         }
     }
 }

@@ -47,6 +47,11 @@ impl From<OperationError> for Problem {
                     RETRY_AFTER,
                 )
             }
+            error if error.is_unstorable_text() => Self::new(
+                StatusCode::UNPROCESSABLE_ENTITY,
+                "invalid_text",
+                "a text of the request holds U+0000, which cannot be stored; remove it",
+            ),
             error if error.is_unavailable() => {
                 tracing::debug!(error = %ErrorChain(&error), "the database is not available");
                 Self::unavailable(

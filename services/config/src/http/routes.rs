@@ -74,6 +74,7 @@ impl Routes {
                 }
             }
         }
+        openapi::open_what_is_taken_in(&mut components.schemas);
         components
             .schemas
             .values_mut()

@@ -63,6 +63,7 @@ pub(super) struct SsoView {
     admin_group: Option<String>,
     allowed_domains: String,
     redirect_uris: String,
+    #[schema(pattern = "^([a-z0-9][a-z0-9_-]{0,62})?$")]
     team_node_id: Option<String>,
     #[schema(value_type = Option<String>, format = DateTime)]
     updated_at: Option<Timestamp>,
@@ -139,6 +140,7 @@ pub(super) struct Write {
     /// Comma-separated; empty: any https address.
     redirect_uris: Option<String>,
     /// Team of those who are no admins; `sso-users` unless said otherwise.
+    #[schema(pattern = "^([a-z0-9][a-z0-9_-]{0,62})?$")]
     team_node_id: Option<String>,
 }
 
