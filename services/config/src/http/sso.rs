@@ -19,7 +19,7 @@ use super::extract::{InPath, OrgPath};
 use super::tokens_of_org::must_be_org;
 use super::{Access, App, Caller, Routes, Scope, body, tokens};
 use crate::decide::Refusal;
-use crate::identity::claims::Claims;
+use crate::identity::claims::{Claims, text};
 use crate::identity::discovery;
 use crate::identity::sso::{self, Exchange, ExchangeError, ProviderType, SsoConfig};
 use crate::pg::{Author, By, StoredSso};
@@ -332,6 +332,8 @@ pub(super) struct ExchangeRequest {
     redirect_uri: String,
     /// Of PKCE, where the caller used it.
     code_verifier: Option<String>,
+    /// What the caller sent along as `nonce`, where it did: the provider's token must say the same.
+    nonce: Option<String>,
 }
 
 /// A session.
@@ -388,6 +390,12 @@ pub(super) async fn exchange(
     let claims = sso::exchange(http, config, &what, now)
         .await
         .map_err(|error| exchange_problem(&error))?;
+    if request.nonce.is_some() && request.nonce.as_deref() != text(&claims, "nonce") {
+        return Err(Problem::unauthorized(
+            "sso_token_refused",
+            "the identity provider's token belongs to another sign-in (nonce)",
+        ));
+    }
     session(&app, org, config, &claims, (now, &peer)).await
 }
 

@@ -85,7 +85,7 @@ impl Notes {
 
     fn take(&self, note: Note) {
         if self.sender.try_send(note).is_err() {
-            metrics_dropped();
+            warn_dropped();
         }
     }
 }
@@ -94,7 +94,7 @@ fn is_recent(last: Timestamp, now: Timestamp) -> bool {
     now.duration_since(last).unsigned_abs() < STEP
 }
 
-fn metrics_dropped() {
+fn warn_dropped() {
     tracing::warn!("a note about the use of a token was dropped: too many wait for the database");
 }
 

@@ -55,6 +55,8 @@ pub(crate) enum BadToken {
     UnknownKey(String),
     #[error("its algorithm is not accepted")]
     Algorithm,
+    #[error("it demands extensions (crit) that are not known here")]
+    Critical,
     #[error("its key is not fit for signatures of this kind")]
     Key,
     #[error("its signature does not hold")]
@@ -70,6 +72,10 @@ pub(crate) enum BadToken {
 pub(crate) fn key_id(header: &Header, accepted: &[Algorithm]) -> Result<String, BadToken> {
     if !accepted.contains(&header.alg) {
         return Err(BadToken::Algorithm);
+    }
+    // RFC 7515, 4.1.11: what must be understood and is not makes a token invalid.
+    if header.crit.is_some() {
+        return Err(BadToken::Critical);
     }
     let id = header.kid.clone().filter(|id| !id.is_empty());
     id.ok_or(BadToken::NoKeyId)

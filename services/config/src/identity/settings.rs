@@ -174,7 +174,8 @@ pub struct IdentitySettings {
     pub impersonation_require_log: bool,
 
     /// Networks from which X-Internal-Service is enough without X-Internal-Secret, comma-separated
-    /// (10.1.0.0/16). For moving old clients only; by default there are none.
+    /// (10.1.0.0/16). For moving old clients only; by default there are none. What counts is the
+    /// other end of the connection: a proxy in such a network speaks for everybody behind it.
     #[arg(long, env = "INTERNAL_SERVICE_TRUSTED_NETWORKS", default_value = "")]
     pub internal_trusted_networks: Networks,
 

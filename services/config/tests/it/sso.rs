@@ -139,6 +139,12 @@ async fn bug_the_session_of_a_sign_in_is_a_token_that_works() {
         let answer = sign_in(&service, "good", REDIRECT).await;
         assert_eq!(answer.problem(), expected, "{person}");
     }
+    issuer.set_person(json!({"email":"a@acme.example","groups":["admins"],"nonce":"n-1"}));
+    for (nonce, expected) in [("n-1", (200, "")), ("n-2", (401, "sso_token_refused"))] {
+        let body = json!({"org_id":"acme","code":"good","redirect_uri":REDIRECT,"nonce":nonce});
+        let request = Request::new(Method::POST, EXCHANGE).json(body);
+        assert_eq!(service.call(request).await.problem(), expected, "{nonce}");
+    }
     let refused = sign_in(&service, "stolen", REDIRECT).await;
     assert_eq!(refused.problem(), (401, "sso_code_refused"));
     for redirect in ["https://evil.example/", "http://ui.example/callback", ""] {

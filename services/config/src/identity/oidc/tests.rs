@@ -102,6 +102,18 @@ fn only_an_accepted_algorithm_under_its_own_kind_of_key_passes() {
 }
 
 #[test]
+fn a_token_that_demands_unknown_extensions_is_refused() {
+    let mut header = Header::new(Algorithm::RS256);
+    header.kid = Some("rsa".to_owned());
+    assert_eq!(key_id(&header, &[Algorithm::RS256]), Ok("rsa".to_owned()));
+    header.crit = Some(vec!["x".to_owned()]);
+    assert_eq!(
+        key_id(&header, &[Algorithm::RS256]),
+        Err(BadToken::Critical)
+    );
+}
+
+#[test]
 fn claims_say_who_it_is() {
     let settings = settings(&[
         "--oidc-groups-claim",
