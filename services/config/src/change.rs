@@ -30,6 +30,7 @@ pub(crate) enum What {
     TokenRevoked,
     SecretSet,
     SecretDeleted,
+    RemediationApproved,
 }
 
 impl What {
@@ -44,6 +45,7 @@ impl What {
             Self::TokenRevoked => "token_revoked",
             Self::SecretSet => "secret_set",
             Self::SecretDeleted => "secret_deleted",
+            Self::RemediationApproved => "remediation_approved",
         }
     }
 

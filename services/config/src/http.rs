@@ -20,6 +20,7 @@ mod own_tokens;
 mod policy;
 mod policy_problem;
 mod problem;
+mod remediations;
 mod routes;
 mod secrets;
 mod settings;
@@ -82,6 +83,7 @@ pub(crate) fn routes() -> Routes {
         .merge(nodes::routes())
         .merge(policy::routes())
         .merge(settings::routes())
+        .merge(remediations::routes())
         .merge(templates::routes())
         .merge(secrets::routes())
         .merge(tokens::routes())

@@ -38,6 +38,7 @@ mod policy;
 mod publish;
 mod reading;
 mod rebuild;
+mod remediation;
 mod revocations;
 mod routing;
 mod schema;

@@ -8,7 +8,8 @@ use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use http::HeaderMap;
 use jiff::Timestamp;
-use serde::{Deserialize, Serialize};
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Map, Value};
 use tocsin_kit::{Problem, random};
 use tocsin_wire::OrgId;
@@ -261,9 +262,10 @@ impl ListQuery {
 pub(super) struct ChangePath {
     /// The org.
     #[serde(deserialize_with = "extract::org")]
-    #[param(value_type = String, example = "acme")]
+    #[param(value_type = extract::Id, example = "acme")]
     org: OrgId,
     /// Its id.
+    #[serde(deserialize_with = "plain")]
     change: String,
 }
 
@@ -272,7 +274,17 @@ pub(super) struct ChangePath {
 #[into_params(parameter_in = Path)]
 pub(super) struct MyChangePath {
     /// Its id.
+    #[serde(deserialize_with = "plain")]
     change: String,
+}
+
+/// For `#[serde(deserialize_with)]`: a text that Postgres takes.
+pub(super) fn plain<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    if text.contains('\0') {
+        return Err(D::Error::custom("no such thing: it holds U+0000"));
+    }
+    Ok(text)
 }
 
 async fn listed(
@@ -322,9 +334,10 @@ pub(super) enum ReviewAction {
 #[derive(Debug, Deserialize, ToSchema)]
 #[schema(as = ChangeReview)]
 pub(super) struct ReviewBody {
-    action: ReviewAction,
+    #[schema(inline)]
+    pub(super) action: ReviewAction,
     /// For who asked.
-    comment: Option<String>,
+    pub(super) comment: Option<String>,
 }
 
 #[derive(Debug, Default, Deserialize, ToSchema)]
@@ -352,7 +365,7 @@ pub(super) async fn review(
 }
 
 /// The action is told apart from other faults: 400, as clients know it.
-fn review_body(body: &Bytes) -> Result<ReviewBody, Problem> {
+pub(super) fn review_body(body: &Bytes) -> Result<ReviewBody, Problem> {
     let request: Value = body::json(body)?;
     match request.get("action").map(|action| action.as_str()) {
         Some(Some("approve" | "reject")) => body::json(body),
@@ -485,10 +498,10 @@ pub(super) struct Proposal {
     /// Chosen by the caller, so that sending it again does no harm.
     id: Option<String>,
     #[serde(deserialize_with = "extract::org")]
-    #[schema(value_type = String)]
+    #[schema(value_type = extract::Id)]
     org_id: OrgId,
     #[serde(deserialize_with = "extract::node_id", alias = "team_node_id")]
-    #[schema(value_type = String)]
+    #[schema(value_type = extract::Id)]
     node_id: NodeId,
     #[schema(inline)]
     change_type: ChangeType,
@@ -534,6 +547,10 @@ pub(super) async fn propose(
     let reason = proposal.reason.unwrap_or_default();
     short("reason", &reason, MAX_COMMENT_CHARS)?;
     let path = proposal.change_path.unwrap_or_default();
+    short("change_path", &path, MAX_COMMENT_CHARS)?;
+    if proposal.proposed_value.to_string().contains("\\u0000") {
+        return Err(Refusal::Field("proposed_value must not hold U+0000".to_owned()).into());
+    }
     let requests = requests(
         (&proposal.node_id, proposal.change_type),
         &path,

@@ -13,6 +13,7 @@ use tocsin_kit::Problem;
 use utoipa::ToSchema;
 use utoipa_axum::routes;
 
+use super::approvals::plain;
 use super::extract::{InPath, InQuery, OrgPath};
 use super::{Access, App, Caller, Routes, Scope, body};
 use crate::decide::Refusal;
@@ -269,6 +270,7 @@ pub(super) async fn create_field(
 #[into_params(parameter_in = Path)]
 pub(super) struct FieldPath {
     /// Dotted; `*` stands for any one key.
+    #[serde(deserialize_with = "plain")]
     #[param(example = "agents.*.model.name")]
     path: String,
 }
@@ -281,19 +283,8 @@ pub(super) async fn field(
     State(app): State<Arc<App>>,
     InPath(FieldPath { path }): InPath<FieldPath>,
 ) -> Result<impl IntoResponse, Problem> {
-    let field = app.database.field_definition(&clean(path)?).await?;
+    let field = app.database.field_definition(&path).await?;
     Ok((body::etag(field.version), Json(FieldView::from(field))))
-}
-
-/// A path that can be asked for: Postgres takes no U+0000.
-fn clean(path: String) -> Result<String, Problem> {
-    if path.contains('\0') {
-        return Err(PolicyRefusal::NoField {
-            path: path.replace('\0', "\u{fffd}"),
-        }
-        .into());
-    }
-    Ok(path)
 }
 
 impl From<PolicyRefusal> for Problem {
@@ -347,7 +338,7 @@ pub(super) async fn delete_field(
     InPath(FieldPath { path }): InPath<FieldPath>,
 ) -> Result<Json<Deleted>, Problem> {
     app.database
-        .delete_field(&clean(path)?, &caller.author(&app))
+        .delete_field(&path, &caller.author(&app))
         .await?;
     Ok(Json(Deleted { status: "deleted" }))
 }

@@ -15,6 +15,8 @@ const MAX_TEXT_CHARS: usize = 4_000;
 /// Longest regex; compiled ones are limited by their size, too.
 const MAX_REGEX_CHARS: usize = 1_000;
 const MAX_REGEX_BYTES: usize = 256 * 1024;
+/// Longest definition: a table of names, no document.
+const MAX_BYTES: usize = 64 * 1024;
 /// Most values of one enumeration.
 const MAX_ALLOWED: usize = 1_000;
 
@@ -265,6 +267,15 @@ fn check_sizes(definition: &FieldDefinition) -> Result<(), InvalidField> {
                 "{name} must be at most {most} characters, without U+0000"
             )));
         }
+    }
+    let values = serde_json::to_string(definition).unwrap_or_default();
+    if values.contains("\\u0000") {
+        return Err(InvalidField::Limits("no text may hold U+0000".to_owned()));
+    }
+    if values.len() > MAX_BYTES {
+        return Err(InvalidField::Limits(format!(
+            "it has more than {MAX_BYTES} bytes"
+        )));
     }
     if let (Some(least), Some(most)) = (definition.min_value, definition.max_value)
         && least > most

@@ -13,6 +13,9 @@ use super::violation::{Rule, Violation};
 /// Most entries of each list of a policy.
 const MAX_ENTRIES: usize = 500;
 
+/// Longest policy: it is read with every write.
+const MAX_BYTES: usize = 64 * 1024;
+
 /// Tokens live ten years at most.
 const MAX_DAYS: u32 = 3_650;
 
@@ -222,6 +225,15 @@ fn check_sizes(policy: &SecurityPolicy) -> Result<(), InvalidPolicy> {
         ("required_settings", policy.required_settings.len()),
         ("allowed_values", policy.allowed_values.len()),
     ];
+    let text = serde_json::to_string(policy).unwrap_or_default();
+    if text.contains("\\u0000") {
+        return Err(InvalidPolicy::Limits("no text may hold U+0000".to_owned()));
+    }
+    if text.len() > MAX_BYTES {
+        return Err(InvalidPolicy::Limits(format!(
+            "it has more than {MAX_BYTES} bytes"
+        )));
+    }
     for (name, entries) in lists {
         if entries > MAX_ENTRIES {
             return Err(InvalidPolicy::Limits(format!(

@@ -371,3 +371,86 @@ async fn a_proposal_of_a_service_is_one_however_often_it_is_sent() {
     }
     service.stop().await;
 }
+
+#[tokio::test]
+async fn bug_1_7_remediations_need_a_credential_and_somebody_else() {
+    let (_servers, service) = ready(json!({})).await;
+    let first = service.token("acme", "sre", None).await.token;
+    let second = service.token("acme", "sre", None).await.token;
+    let web = service.token("acme", "web", None).await.token;
+    let path = "/api/v1/remediations";
+    let body = json!({"action_type":"scale_deployment","target":"api","reason":"load",
+        "parameters":{"namespace":"shop","replicas":5},"urgency":"high"});
+    let bare = Request::new(Method::POST, path)
+        .header("x-org-id", "acme")
+        .header("x-team-node-id", "sre")
+        .json(body.clone());
+    assert_eq!(service.call(bare).await.problem(), (401, "missing_token"));
+    let proposed = Request::new(Method::POST, path)
+        .bearer(&first)
+        .header("x-org-id", "umbrella")
+        .header("x-proposed-by", "planner")
+        .json(body);
+    let proposed = service.call(proposed).await;
+    assert_eq!(proposed.status, 201, "{proposed:?}");
+    assert_eq!(
+        (
+            &proposed.body["org_id"],
+            &proposed.body["proposed_for"],
+            &proposed.body["status"]
+        ),
+        (&json!("acme"), &json!("planner"), &json!("pending"))
+    );
+    let id = proposed.body["id"].as_str().expect("id").to_owned();
+    assert!(id.starts_with("rem-") && id.len() == 16, "{id}");
+    let one = format!("{path}/{id}");
+    let review = |token: &str, action: &str| {
+        let url = format!("{one}/review");
+        let token = token.to_owned();
+        let action = action.to_owned();
+        (url, token, json!({"action": action}))
+    };
+    for (token, action, expected) in [
+        (&web, "approve", (404, "remediation_not_found")),
+        (&first, "approve", (403, "four_eyes")),
+        (&second, "maybe", (400, "invalid_action")),
+        (&second, "approve", (200, "")),
+        (&second, "approve", (400, "wrong_remediation_state")),
+    ] {
+        let (url, token, body) = review(token, action);
+        let request = Request::new(Method::POST, &url).bearer(&token).json(body);
+        let answer = service.call(request).await;
+        assert_eq!(answer.problem(), expected, "{answer:?}");
+    }
+    let rollback = format!("{one}/rollback");
+    let back = || Request::new(Method::POST, &rollback).bearer(&first);
+    assert_eq!(
+        service.call(back()).await.problem(),
+        (400, "wrong_remediation_state")
+    );
+    let result = format!("/api/v1/internal/remediations/{id}/result");
+    for _ in 0..2 {
+        let report = Request::new(Method::POST, &result)
+            .header("x-internal-service", "executor")
+            .header("x-internal-secret", INTERNAL)
+            .json(json!({"org_id":"acme","status":"executed","result":{"previous_replicas":2}}));
+        assert_eq!(service.call(report).await.body["status"], "executed");
+    }
+    let inverse = service.call(back()).await;
+    assert_eq!(
+        (
+            &inverse.body["rolls_back"],
+            &inverse.body["parameters"]["replicas"],
+            &inverse.body["status"]
+        ),
+        (&json!(id), &json!(2), &json!("pending")),
+        "{inverse:?}"
+    );
+    assert_eq!(service.call(back()).await.problem(), (400, "no_inverse"));
+    let list = Request::new(Method::GET, "/api/v1/remediations?status=executed").bearer(&first);
+    assert_eq!(service.call(list).await.body["total"], 1);
+    let of_org = "/api/v1/admin/orgs/acme/remediations";
+    let all = service.admin(Method::GET, of_org, None).await;
+    assert_eq!(all["total"], 2);
+    service.stop().await;
+}

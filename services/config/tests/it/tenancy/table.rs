@@ -444,4 +444,34 @@ pub(super) const TABLE: &[(&str, &str, For)] = &[
         Team("config:write"),
     ),
     ("POST", "/api/v1/internal/pending-changes", Services),
+    //
+    ("POST", "/api/v1/remediations", Team("agent:invoke")),
+    ("GET", "/api/v1/remediations", Team("config:read")),
+    (
+        "GET",
+        "/api/v1/remediations/{remediation}",
+        Team("config:read"),
+    ),
+    (
+        "POST",
+        "/api/v1/remediations/{remediation}/review",
+        Team("config:write"),
+    ),
+    (
+        "POST",
+        "/api/v1/remediations/{remediation}/rollback",
+        Team("config:write"),
+    ),
+    ("GET", "/api/v1/admin/orgs/{org}/remediations", Admins),
+    (
+        "POST",
+        "/api/v1/admin/orgs/{org}/remediations/{remediation}/review",
+        Admins,
+    ),
+    ("POST", "/api/v1/internal/remediations", Services),
+    (
+        "POST",
+        "/api/v1/internal/remediations/{remediation}/result",
+        Services,
+    ),
 ];
