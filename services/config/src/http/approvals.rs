@@ -1,4 +1,7 @@
-//! Changes that wait for approval: for admins, for teams, and proposals of other services.
+//! Changes that wait for approval: for admins here, for teams in `mine`, proposals of services in `proposals`.
+
+mod mine;
+mod proposals;
 
 use std::sync::Arc;
 
@@ -11,28 +14,25 @@ use jiff::Timestamp;
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Map, Value};
-use tocsin_kit::{Problem, random};
+use tocsin_kit::Problem;
 use tocsin_wire::OrgId;
 use utoipa::ToSchema;
 use utoipa_axum::routes;
 
 use super::extract::{self, InPath, InQuery, OrgPath};
 use super::{Access, App, Caller, CallerKind, Routes, Scope, body};
-use crate::decide::{Action, Approval, Refusal, WriteRequest};
+use crate::decide::{Approval, Refusal, WriteRequest};
 use crate::error::OperationError;
-use crate::node::NodeId;
-use crate::pg::{Author, Held, Pending, PendingQuery, Review};
-use crate::policy::{ChangeType, Pattern, Reviewer};
+use crate::pg::{Held, Pending, PendingQuery, Review};
+use crate::policy::{ChangeType, Reviewer};
 use crate::token::Permission;
 
 /// Changes that one answer holds.
 const LIST_DEFAULT: i64 = 50;
 const LIST_MAX: i64 = 200;
 
-/// Longest texts of a review or a proposal.
+/// Longest comment or reason.
 const MAX_COMMENT_CHARS: usize = 2_000;
-const MAX_ID_CHARS: usize = 128;
-const MAX_REQUESTER_CHARS: usize = 256;
 
 /// Asks to do without the approval that a change needs. The second is how the original spelled it.
 const BYPASS_HEADERS: [&str; 2] = ["x-bypass-approval", "x_bypass_approval"];
@@ -45,11 +45,11 @@ pub(super) fn routes() -> Routes {
         .add(admin, routes!(list))
         .add(admin, routes!(one))
         .add(admin, routes!(review))
-        .add(Access::Team(read), routes!(list_mine))
-        .add(Access::Team(read), routes!(one_of_mine))
-        .add(Access::Team(write), routes!(approve_mine))
-        .add(Access::Team(write), routes!(reject_mine))
-        .add(Access::Internal, routes!(propose))
+        .add(Access::Team(read), routes!(mine::list_mine))
+        .add(Access::Team(read), routes!(mine::one_of_mine))
+        .add(Access::Team(write), routes!(mine::approve_mine))
+        .add(Access::Team(write), routes!(mine::reject_mine))
+        .add(Access::Internal, routes!(proposals::propose))
 }
 
 /// What a write answers that somebody else has to approve first.
@@ -269,15 +269,6 @@ pub(super) struct ChangePath {
     change: String,
 }
 
-/// `…/pending-changes/{change}`
-#[derive(Debug, Deserialize, utoipa::IntoParams)]
-#[into_params(parameter_in = Path)]
-pub(super) struct MyChangePath {
-    /// Its id.
-    #[serde(deserialize_with = "plain")]
-    change: String,
-}
-
 /// For `#[serde(deserialize_with)]`: a text that Postgres takes.
 pub(super) fn plain<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
     let text = String::deserialize(deserializer)?;
@@ -338,13 +329,6 @@ pub(super) struct ReviewBody {
     pub(super) action: ReviewAction,
     /// For who asked.
     pub(super) comment: Option<String>,
-}
-
-#[derive(Debug, Default, Deserialize, ToSchema)]
-#[schema(as = ReviewComment)]
-pub(super) struct CommentBody {
-    /// For who asked.
-    comment: Option<String>,
 }
 
 /// Approve or refuse a change
@@ -418,170 +402,4 @@ pub(super) fn short(name: &str, text: &str, most: usize) -> Result<(), Problem> 
         return Err(refusal.into());
     }
     Ok(())
-}
-
-/// Changes of my team that wait or waited
-#[utoipa::path(get, path = "/api/v1/team/pending-changes", operation_id = "my_pending_changes", tag = "approvals",
-    params(ListQuery),
-    responses((status = 200, description = "Newest first.", body = PendingChanges)))]
-pub(super) async fn list_mine(
-    State(app): State<Arc<App>>,
-    caller: Caller,
-    InQuery(query): InQuery<ListQuery>,
-) -> Result<Json<PendingChanges>, Problem> {
-    let (org, team) = caller.team()?;
-    let query = PendingQuery {
-        node: Some(team),
-        ..query.checked()?
-    };
-    listed(&app, &org, &query).await
-}
-
-/// A change of my team that waits or waited
-#[utoipa::path(get, path = "/api/v1/team/pending-changes/{change}", operation_id = "my_pending_change", tag = "approvals",
-    params(MyChangePath),
-    responses((status = 200, description = "The change.", body = PendingChange)))]
-pub(super) async fn one_of_mine(
-    State(app): State<Arc<App>>,
-    caller: Caller,
-    InPath(MyChangePath { change }): InPath<MyChangePath>,
-) -> Result<Json<PendingChange>, Problem> {
-    let (org, team) = caller.team()?;
-    let change = app
-        .database
-        .pending_change(&org, &change, Some(&team))
-        .await?;
-    Ok(Json(change.into()))
-}
-
-/// Approve a change of my team that somebody else asked for
-#[utoipa::path(post, path = "/api/v1/team/pending-changes/{change}/approve", operation_id = "my_pending_change_approve", tag = "approvals",
-    params(MyChangePath), request_body = Option<CommentBody>,
-    responses((status = 200, description = "The change after it.", body = PendingChange)))]
-pub(super) async fn approve_mine(
-    State(app): State<Arc<App>>,
-    caller: Caller,
-    InPath(MyChangePath { change }): InPath<MyChangePath>,
-    body: Bytes,
-) -> Result<Json<PendingChange>, Problem> {
-    decide_mine(&app, &caller, &change, (ReviewAction::Approve, &body)).await
-}
-
-/// Refuse a change of my team that somebody else asked for
-#[utoipa::path(post, path = "/api/v1/team/pending-changes/{change}/reject", operation_id = "my_pending_change_reject", tag = "approvals",
-    params(MyChangePath), request_body = Option<CommentBody>,
-    responses((status = 200, description = "The change after it.", body = PendingChange)))]
-pub(super) async fn reject_mine(
-    State(app): State<Arc<App>>,
-    caller: Caller,
-    InPath(MyChangePath { change }): InPath<MyChangePath>,
-    body: Bytes,
-) -> Result<Json<PendingChange>, Problem> {
-    decide_mine(&app, &caller, &change, (ReviewAction::Reject, &body)).await
-}
-
-async fn decide_mine(
-    app: &App,
-    caller: &Caller,
-    id: &str,
-    (action, body): (ReviewAction, &Bytes),
-) -> Result<Json<PendingChange>, Problem> {
-    let (org, _) = caller.team()?;
-    let CommentBody { comment } = body::optional_json(body)?;
-    decided(app, caller, (&org, id), ReviewBody { action, comment }).await
-}
-
-/// A change that a service proposes.
-#[derive(Debug, Deserialize, ToSchema)]
-#[schema(as = ChangeProposal)]
-pub(super) struct Proposal {
-    /// Chosen by the caller, so that sending it again does no harm.
-    id: Option<String>,
-    #[serde(deserialize_with = "extract::org")]
-    #[schema(value_type = extract::Id)]
-    org_id: OrgId,
-    #[serde(deserialize_with = "extract::node_id", alias = "team_node_id")]
-    #[schema(value_type = extract::Id)]
-    node_id: NodeId,
-    #[schema(inline)]
-    change_type: ChangeType,
-    /// Where `proposed_value` is to stand. Knowledge without one is only recorded.
-    change_path: Option<String>,
-    #[schema(value_type = Object)]
-    proposed_value: Value,
-    requested_by: Option<String>,
-    reason: Option<String>,
-}
-
-/// Propose a change
-///
-/// The same id with the same content is the same change, however often it is sent.
-#[utoipa::path(post, path = "/api/v1/internal/pending-changes", operation_id = "pending_change_propose", tag = "internal",
-    request_body = Proposal,
-    responses((status = 200, description = "The change.", body = PendingChange)))]
-pub(super) async fn propose(
-    State(app): State<Arc<App>>,
-    caller: Caller,
-    body: Bytes,
-) -> Result<Json<PendingChange>, Problem> {
-    let proposal: Proposal = body::json(&body)?;
-    let mut author = caller.author(&app);
-    if let Some(requester) = proposal
-        .requested_by
-        .as_deref()
-        .filter(|name| !name.is_empty())
-    {
-        short("requested_by", requester, MAX_REQUESTER_CHARS)?;
-        author = Author {
-            by: format!("{}:{requester}", author.by),
-            at: author.at,
-        };
-    }
-    let id = proposal
-        .id
-        .unwrap_or_else(|| random::time_ordered_id(author.at).to_string());
-    if id.is_empty() {
-        return Err(Refusal::Field("id must not be empty".to_owned()).into());
-    }
-    short("id", &id, MAX_ID_CHARS)?;
-    let reason = proposal.reason.unwrap_or_default();
-    short("reason", &reason, MAX_COMMENT_CHARS)?;
-    let path = proposal.change_path.unwrap_or_default();
-    short("change_path", &path, MAX_COMMENT_CHARS)?;
-    if proposal.proposed_value.to_string().contains("\\u0000") {
-        return Err(Refusal::Field("proposed_value must not hold U+0000".to_owned()).into());
-    }
-    let requests = requests(
-        (&proposal.node_id, proposal.change_type),
-        &path,
-        &proposal.proposed_value,
-    )?;
-    let requests = requests
-        .into_iter()
-        .map(|request| request.because(reason.clone()))
-        .collect();
-    let named = (id, proposal.org_id, proposal.node_id);
-    let mut pending = Pending::proposed(named, (proposal.change_type, path), requests, author);
-    pending.proposed_value = Some(proposal.proposed_value);
-    pending.reason = reason;
-    let change = app.database.propose_change(&pending).await?;
-    Ok(Json(change.into()))
-}
-
-/// What an approval of it would write.
-fn requests(
-    (node, change_type): (&NodeId, ChangeType),
-    path: &str,
-    value: &Value,
-) -> Result<Vec<WriteRequest>, Problem> {
-    if change_type == ChangeType::Knowledge {
-        return Ok(Vec::new());
-    }
-    let invalid = |why: String| Problem::bad_request("invalid_change_path", why);
-    let pattern = Pattern::parse(path).map_err(|error| invalid(error.to_string()))?;
-    let patch = pattern
-        .literal()
-        .and_then(|path| path.config_with(value.clone()))
-        .ok_or_else(|| invalid("change_path names one path, without *".to_owned()))?;
-    Ok(vec![WriteRequest::new(node.clone(), Action::Patch(patch))])
 }
