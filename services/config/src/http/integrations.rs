@@ -24,7 +24,7 @@ use crate::integrations::{self, FieldType, Integration, InvalidValue, Level, Ope
 use crate::merge::{Config, INHERIT};
 use crate::node::{Lineage, NodeId};
 use crate::pg::{NewSecret, TestResult};
-use crate::secrets::envelope;
+use crate::secrets;
 use crate::secrets::usage;
 use crate::token::Permission;
 
@@ -524,10 +524,10 @@ async fn open(
             .database
             .stored_secret(org, &facts.node, &facts.name)
             .await?;
-        let (Some(stored), Ok(keys)) = (stored, app.vault.keys()) else {
+        let Some(stored) = stored else {
             continue;
         };
-        match envelope::decrypt(&keys, &stored.place(), &stored.at_rest) {
+        match secrets::open(&app.vault, &stored) {
             Ok(bytes) => {
                 let text = String::from_utf8_lossy(&bytes).into_owned();
                 opened.insert(facts.name, Zeroizing::new(text));
