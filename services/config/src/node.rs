@@ -180,18 +180,6 @@ impl Tree {
         self.0.remove(id);
     }
 
-    /// All nodes by id.
-    pub(crate) fn nodes(&self) -> impl Iterator<Item = &Node> + '_ {
-        self.0.values()
-    }
-
-    /// The nodes right below a node.
-    pub(crate) fn children<'a>(&'a self, id: &'a NodeId) -> impl Iterator<Item = &'a Node> + 'a {
-        self.0
-            .values()
-            .filter(move |node| node.parent.as_ref() == Some(id))
-    }
-
     /// All below a node with how far below they are, parents before children.
     pub(crate) fn below(&self, id: &NodeId) -> Vec<(&Node, usize)> {
         let mut children: BTreeMap<&NodeId, Vec<&Node>> = BTreeMap::new();

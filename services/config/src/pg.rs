@@ -31,7 +31,6 @@ pub(crate) use past::{AuditFilter, AuditRow};
 pub(crate) use policy::{Expected, RuleVersion, ValidationRow, Versioned};
 pub(crate) use remediations::{Remediation, RemediationQuery};
 pub(crate) use revocations::Revocation;
-pub(crate) use rows::HistoryRow;
 pub(crate) use secrets::{NewSecret, SecretHistoryRow, StoredSecret, refused as secret_refused};
 pub(crate) use settings::TestResult;
 pub(crate) use sso::StoredSso;

@@ -74,8 +74,8 @@ fn rollback(node: &str, version: u64) -> WriteRequest {
     WriteRequest::new(id(node), Action::Rollback(version))
 }
 
-#[test]
-fn the_tree_keeps_its_shape() {
+/// A line of units as long as it may be, and a unit with a team beside it.
+fn deep() -> Known {
     let mut deep = vec![node("acme", None, Kind::Org, json!({}))];
     for level in 1..=MAX_DEPTH {
         let above = match level {
@@ -87,8 +87,25 @@ fn the_tree_keeps_its_shape() {
     }
     deep.push(node("side", Some("acme"), Kind::Unit, json!({})));
     deep.push(node("low", Some("side"), Kind::Team, json!({})));
-    let (acme, deep, none) = (acme(), known(deep), known(Vec::new()));
-    for (known, request, refused) in [
+    known(deep)
+}
+
+type Case<'a> = (&'a Known, WriteRequest, Option<&'a str>);
+
+fn are_judged(cases: Vec<Case<'_>>) {
+    for (known, request, refused) in cases {
+        match (write(known, &request, &author()), refused) {
+            (Ok(_), None) => {}
+            (Err(error), Some(text)) => assert!(error.to_string().contains(text), "{error}"),
+            (result, _) => panic!("{request:?}: {result:?}"),
+        }
+    }
+}
+
+#[test]
+fn a_new_node_needs_a_fitting_parent() {
+    let (acme, deep, none) = (acme(), deep(), known(Vec::new()));
+    are_judged(vec![
         (&none, create("acme", None, Kind::Org), None),
         (&acme, create("x", Some("acme"), Kind::Team), None),
         (
@@ -132,6 +149,13 @@ fn the_tree_keeps_its_shape() {
             create("x", Some("u64"), Kind::Team),
             Some("at most 64"),
         ),
+    ]);
+}
+
+#[test]
+fn a_node_moves_or_goes_where_the_tree_keeps_its_shape() {
+    let (acme, deep) = (acme(), deep());
+    are_judged(vec![
         (&deep, place("side", "u62"), None),
         (&deep, place("side", "u63"), Some("would be 65 levels deep")),
         (&acme, place("sre", "db"), None),
@@ -152,13 +176,7 @@ fn the_tree_keeps_its_shape() {
             Some("2 nodes right below it: db, sre"),
         ),
         (&acme, delete("gone", true), Some("has no node gone")),
-    ] {
-        match (write(known, &request, &author()), refused) {
-            (Ok(_), None) => {}
-            (Err(error), Some(text)) => assert!(error.to_string().contains(text), "{error}"),
-            (result, _) => panic!("{request:?}: {result:?}"),
-        }
-    }
+    ]);
 }
 
 #[test]

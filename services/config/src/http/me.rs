@@ -42,7 +42,6 @@ pub(super) fn routes() -> Routes {
 /// What holds for a node, as it is sent.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = EffectiveConfig)]
-#[expect(dead_code, reason = "describes bytes that the cache holds ready")]
 pub(super) struct EffectiveView {
     node_id: String,
     #[schema(value_type = Object)]

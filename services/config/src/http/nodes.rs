@@ -93,7 +93,7 @@ pub(super) async fn create_org(
     State(app): State<Arc<App>>,
     caller: Caller,
     body: Bytes,
-) -> Result<Json<NodeOrPending>, Unwritten> {
+) -> Result<Json<NodeOrPending>, Problem> {
     let request: CreateOrg = body::json(&body)?;
     let org = body::org(&request.org_id)?;
     let id = body::node_id(&request.org_id)?;
@@ -103,8 +103,7 @@ pub(super) async fn create_org(
         name: request.name.unwrap_or_default(),
         config: Config::new(),
     };
-    let created = create_node(&app, &org, id, action, &caller).await?;
-    Ok(Json(NodeOrPending::Node(created)))
+    or_pending(create_node(&app, &org, id, action, &caller).await)
 }
 
 /// The orgs
@@ -137,14 +136,13 @@ pub(super) async fn create(
     caller: Caller,
     InPath(OrgPath { org }): InPath<OrgPath>,
     body: Bytes,
-) -> Result<Json<NodeOrPending>, Unwritten> {
+) -> Result<Json<NodeOrPending>, Problem> {
     let request: CreateNode = body::json(&body)?;
     if request.node_type == Kind::Org && caller.kind != CallerKind::GlobalAdmin {
         return Err(Problem::forbidden(
             "global_admin_required",
             "an admin of one org cannot create an org; use a token of a global admin",
-        )
-        .into());
+        ));
     }
     let id = body::node_id(&request.node_id)?;
     let parent = request
@@ -158,8 +156,7 @@ pub(super) async fn create(
         name: request.name.unwrap_or_default(),
         config: request.config,
     };
-    let node = create_node(&app, &org, id, action, &caller).await?;
-    Ok(Json(NodeOrPending::Node(node)))
+    or_pending(create_node(&app, &org, id, action, &caller).await)
 }
 
 /// Nodes of an org
@@ -249,7 +246,7 @@ pub(super) async fn create_team(
     caller: Caller,
     InPath(TeamPath { org, team }): InPath<TeamPath>,
     body: Bytes,
-) -> Result<Json<NodeOrPending>, Unwritten> {
+) -> Result<Json<NodeOrPending>, Problem> {
     let request: CreateTeam = body::optional_json(&body)?;
     let parent = request.parent_id.unwrap_or_else(|| org.to_string());
     let action = Action::Create {
@@ -258,8 +255,15 @@ pub(super) async fn create_team(
         name: request.name.unwrap_or_default(),
         config: request.config,
     };
-    let node = create_node(&app, &org, team, action, &caller).await?;
-    Ok(Json(NodeOrPending::Node(node)))
+    or_pending(create_node(&app, &org, team, action, &caller).await)
+}
+
+fn or_pending(created: Result<NodeView, Unwritten>) -> Result<Json<NodeOrPending>, Problem> {
+    match created {
+        Ok(node) => Ok(Json(NodeOrPending::Node(node))),
+        Err(Unwritten::Held(held)) => Ok(Json(NodeOrPending::Pending(held.into()))),
+        Err(Unwritten::Problem(problem)) => Err(problem),
+    }
 }
 
 async fn create_node(

@@ -185,6 +185,8 @@ impl Database {
         review: &Review,
         author: &Author,
     ) -> Result<Pending, OperationError> {
+        // Which nodes it is about stands in the change.
+        let _noting = self.noting_all(org);
         self.store
             .run_tx_with("review_change", ISOLATION, |tx| {
                 Box::pin(async move { self.decide_change(tx, (org, id), review, author).await })

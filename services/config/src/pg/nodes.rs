@@ -4,7 +4,7 @@ use sqlx::PgExecutor;
 use tocsin_store::Tx;
 use tocsin_wire::{OrgId, TeamId};
 
-use super::rows::{HistoryRow, NodeRow};
+use super::rows::NodeRow;
 use super::{Database, MAX_LIST};
 use crate::decide::Refusal;
 use crate::error::OperationError;
@@ -212,29 +212,6 @@ impl Database {
             .fetch_one(self.store.pool())
             .await
             .map_err(OperationError::query("read the end of the outbox"))
-    }
-
-    /// Versions of a node, newest first, also of one that is gone.
-    pub(crate) async fn history(
-        &self,
-        org: &OrgId,
-        node: &NodeId,
-        limit: i64,
-    ) -> Result<Vec<HistoryRow>, OperationError> {
-        let rows: Vec<HistoryRow> = sqlx::query_as(
-            "select version, what, diff, config, changed_by, changed_at, reason from node_history \
-             where org_id = $1 and node_id = $2 order by version desc limit $3",
-        )
-        .bind(org.as_str())
-        .bind(node.as_str())
-        .bind(limit)
-        .fetch_all(self.store.pool())
-        .await
-        .map_err(OperationError::query("read history"))?;
-        if rows.is_empty() {
-            return Err(no_node(org, node).into());
-        }
-        Ok(rows)
     }
 }
 

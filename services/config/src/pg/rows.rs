@@ -49,18 +49,6 @@ pub(super) fn version(stored: i64) -> Result<u64, OperationError> {
     u64::try_from(stored).map_err(|error| OperationError::corrupt("nodes", error.to_string()))
 }
 
-/// One version of a node, as it was written.
-#[derive(Debug, sqlx::FromRow)]
-pub(crate) struct HistoryRow {
-    pub(crate) version: i64,
-    pub(crate) what: String,
-    pub(crate) diff: Value,
-    pub(crate) config: Option<Value>,
-    pub(crate) changed_by: String,
-    pub(crate) changed_at: jiff_sqlx::Timestamp,
-    pub(crate) reason: String,
-}
-
 #[derive(sqlx::FromRow)]
 pub(super) struct TokenRow {
     token_id: Uuid,

@@ -140,6 +140,16 @@ impl Database {
             nodes: nodes.into_iter().map(NodeId::as_str).collect(),
         }
     }
+
+    /// The same, where nobody knows yet which nodes.
+    pub(super) fn noting_all<'a>(&'a self, org: &'a OrgId) -> Noting<'a> {
+        Noting {
+            changes: self.changes(),
+            org,
+            // Every line begins with the org.
+            nodes: vec![org.as_str()],
+        }
+    }
 }
 
 impl Drop for Noting<'_> {

@@ -24,7 +24,7 @@ use crate::http::me::EffectiveView;
 use crate::http::{Access, App, Caller, Routes, Scope, body};
 use crate::merge::Config;
 use crate::node::{Kind, Node, NodeId};
-use crate::pg::Written;
+use crate::pg::{AuditFilter, AuditRow, Written};
 use crate::reading;
 
 /// Versions that one answer holds.
@@ -194,8 +194,16 @@ pub(super) async fn history(
     if !(1..=HISTORY_MAX).contains(&limit) {
         return Err(Refusal::Field(format!("limit must be 1 to {HISTORY_MAX}")).into());
     }
-    let rows = app.database.history(&org, &node, limit).await?;
-    let version = |row: crate::pg::HistoryRow| Version {
+    let filter = AuditFilter {
+        node: Some(node.clone()),
+        limit,
+        ..AuditFilter::default()
+    };
+    let rows = app.database.audit(&org, &filter).await?;
+    if rows.is_empty() {
+        app.database.must_have_been(&org, &node).await?;
+    }
+    let version = |row: AuditRow| Version {
         version: row.version,
         changed_at: row.changed_at.to_jiff(),
         changed_by: row.changed_by,
