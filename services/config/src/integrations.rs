@@ -16,7 +16,7 @@ use utoipa::ToSchema;
 use crate::merge::Config;
 
 pub(crate) use live::{Opened, send, sendable};
-pub(crate) use probe::{Probe, Unready, Verdict};
+pub(crate) use probe::{Probe, Verdict};
 
 /// Reviewed as a data file, shipped inside the binary.
 const SHIPPED: &str = include_str!("integrations/schemas.json");
@@ -72,8 +72,7 @@ pub(crate) struct Field {
     pub(crate) placeholder: Option<String>,
     /// What holds when it is not set.
     #[serde(default)]
-    #[schema(value_type = Option<Object>)]
-    pub(crate) default_value: Option<Value>,
+    pub(crate) default_value: Option<String>,
     /// Who opens a secret, when that is not the worker.
     #[serde(default, skip_serializing)]
     #[schema(ignore)]

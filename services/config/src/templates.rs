@@ -11,7 +11,7 @@ use serde_json::Value;
 
 use crate::merge::Config;
 
-pub(crate) use apply::{Applied, Reverted, apply, revert};
+pub(crate) use apply::{Applied, apply, revert};
 
 /// The template that every new org starts with.
 pub(crate) const OF_NEW_ORGS: &str = "slack-incident-triage";

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use tocsin_kit::Problem;
 use tocsin_wire::catalogue::{Model, ModelKind, Tool};
-use utoipa::{IntoParams, ToSchema};
+use utoipa::ToSchema;
 use utoipa_axum::routes;
 
 use super::extract::InQuery;
@@ -59,7 +59,7 @@ impl From<&Tool> for ToolView {
 }
 
 /// Which tools.
-#[derive(Debug, Deserialize, IntoParams)]
+#[derive(Debug, Deserialize, utoipa::IntoParams)]
 #[into_params(parameter_in = Query)]
 struct ToolFilter {
     /// Only these.

@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use tocsin_kit::{ErrorChain, Problem};
 use tocsin_wire::sealed::{Audience, Zeroizing};
 use tocsin_wire::{OrgId, SecretName};
-use utoipa::{IntoParams, ToSchema};
+use utoipa::ToSchema;
 use utoipa_axum::routes;
 
 use super::approvals::{PendingApproval, Unwritten};
@@ -62,7 +62,7 @@ async fn schemas(State(app): State<Arc<App>>) -> Json<Schemas> {
 }
 
 /// `…/integrations/schemas/{integration}`
-#[derive(Debug, Deserialize, IntoParams)]
+#[derive(Debug, Deserialize, utoipa::IntoParams)]
 #[into_params(parameter_in = Path)]
 struct SchemaPath {
     /// Its id.
@@ -91,7 +91,7 @@ fn known<'a>(app: &'a App, id: &str) -> Result<&'a Integration, Problem> {
 }
 
 /// `…/orgs/{org}/integrations/{integration}`
-#[derive(Debug, Deserialize, IntoParams)]
+#[derive(Debug, Deserialize, utoipa::IntoParams)]
 #[into_params(parameter_in = Path)]
 struct IntegrationPath {
     /// The org.
@@ -104,7 +104,7 @@ struct IntegrationPath {
 }
 
 /// At which node.
-#[derive(Debug, Deserialize, IntoParams)]
+#[derive(Debug, Deserialize, utoipa::IntoParams)]
 #[into_params(parameter_in = Query)]
 struct AtNode {
     /// The org itself unless another node of it is named.

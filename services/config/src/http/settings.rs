@@ -9,7 +9,8 @@ use axum::extract::State;
 use axum::{Json, response::IntoResponse};
 use http::{HeaderMap, StatusCode};
 use jiff::Timestamp;
-use serde::{Deserialize, Serialize};
+use serde::de::{DeserializeOwned, Error as _};
+use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Value, json};
 use tocsin_kit::Problem;
 use tocsin_wire::OrgId;
@@ -60,6 +61,28 @@ pub(super) fn routes() -> Routes {
         .add(admin_write, routes!(set_org_settings))
 }
 
+/// Serde would read a list as an object whose fields come in order.
+fn object<'de, D, T>(deserializer: D) -> Result<Option<T>, D::Error>
+where
+    D: Deserializer<'de>,
+    T: DeserializeOwned,
+{
+    let object: Option<Config> = Option::deserialize(deserializer)?;
+    let read = |object| serde_json::from_value(Value::Object(object)).map_err(D::Error::custom);
+    object.map(read).transpose()
+}
+
+/// The same for a list of objects.
+fn objects<'de, D, T>(deserializer: D) -> Result<Vec<T>, D::Error>
+where
+    D: Deserializer<'de>,
+    T: DeserializeOwned,
+{
+    let objects: Vec<Config> = Vec::deserialize(deserializer)?;
+    let read = |object| serde_json::from_value(Value::Object(object)).map_err(D::Error::custom);
+    objects.into_iter().map(read).collect()
+}
+
 /// Where a result goes.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 #[schema(as = OutputDestination)]
@@ -91,7 +114,7 @@ enum Override {
 #[derive(Debug, Clone, Default, Serialize, Deserialize, ToSchema)]
 #[schema(as = OutputConfig)]
 struct Output {
-    #[serde(default)]
+    #[serde(default, deserialize_with = "objects")]
     default_destinations: Vec<Destination>,
     /// By what triggered the run: `slack`, `github`, …
     #[serde(default)]
@@ -238,11 +261,23 @@ struct ProviderOutput {
 struct Notifications {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     default_slack_channel_id: Option<String>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        deserialize_with = "object",
+        skip_serializing_if = "Option::is_none"
+    )]
     github_output: Option<ProviderOutput>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        deserialize_with = "object",
+        skip_serializing_if = "Option::is_none"
+    )]
     pagerduty_output: Option<ProviderOutput>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        deserialize_with = "object",
+        skip_serializing_if = "Option::is_none"
+    )]
     incidentio_output: Option<ProviderOutput>,
 }
 

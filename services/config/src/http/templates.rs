@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use tocsin_kit::{Problem, random};
 use tocsin_wire::OrgId;
-use utoipa::{IntoParams, ToSchema};
+use utoipa::ToSchema;
 use utoipa_axum::routes;
 use uuid::Uuid;
 
@@ -50,7 +50,7 @@ pub(super) fn routes() -> Routes {
 }
 
 /// `…/templates/{template}`
-#[derive(Debug, Deserialize, IntoParams)]
+#[derive(Debug, Deserialize, utoipa::IntoParams)]
 #[into_params(parameter_in = Path)]
 struct TemplatePath {
     /// Its id or slug.
@@ -59,7 +59,7 @@ struct TemplatePath {
 }
 
 /// `…/orgs/{org}/nodes/{node}/templates/{template}`
-#[derive(Debug, Deserialize, IntoParams)]
+#[derive(Debug, Deserialize, utoipa::IntoParams)]
 #[into_params(parameter_in = Path)]
 struct NodeTemplatePath {
     /// The org.
@@ -139,7 +139,7 @@ impl View {
 }
 
 /// Which templates.
-#[derive(Debug, Deserialize, IntoParams)]
+#[derive(Debug, Deserialize, utoipa::IntoParams)]
 #[into_params(parameter_in = Query)]
 struct Filter {
     /// Only these.

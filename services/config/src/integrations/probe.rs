@@ -181,7 +181,7 @@ impl Integration {
             let value = match own.filter(|own| !own.is_empty()) {
                 Some(own) => own.to_owned(),
                 None => {
-                    let default = self.field(name)?.default_value.as_ref()?.as_str()?;
+                    let default = self.field(name)?.default_value.as_deref()?;
                     self.filled_to(default, values, nesting.checked_sub(1)?)?
                 }
             };
@@ -198,7 +198,7 @@ impl Integration {
         // Those that a default names in turn.
         for nested in 0..fields.len() {
             let default = fields.get(nested).and_then(|name| self.field(name));
-            let default = default.and_then(|field| field.default_value.as_ref()?.as_str());
+            let default = default.and_then(|field| field.default_value.as_deref());
             fields.extend(names(default.unwrap_or_default()));
         }
         fields

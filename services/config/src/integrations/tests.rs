@@ -2,6 +2,7 @@ use http::StatusCode;
 use serde_json::json;
 use tocsin_wire::catalogue::Catalogue;
 
+use super::probe::Unready;
 use super::*;
 
 fn object(value: Value) -> Config {
