@@ -308,6 +308,39 @@ async fn impersonation_token() {
 }
 
 #[tokio::test]
+async fn approval_of_risky_changes() {
+    let (_servers, service) = stage().await;
+    let policy = json!({"require_approval_for_prompts": true});
+    service
+        .admin(
+            Method::PUT,
+            &format!("{ORG}/security-policies"),
+            Some(policy),
+        )
+        .await;
+    let patch = json!({"agents": {"planner": {"prompt": {"system": "Be brief."}}}, "x_note": 1});
+    let held = service.patch("acme", "sre", patch).await;
+    assert_eq!(
+        (held.status.as_u16(), &held.body["status"]),
+        (200, &json!("pending_approval"))
+    );
+    let own = service
+        .admin(Method::GET, &config_path("acme", "sre"), None)
+        .await;
+    assert_eq!(own["config"], json!({}), "the whole patch waits");
+    // A template changes prompts, so it waits, too, and the team does not follow it yet.
+    let path = format!("{ORG}/nodes/sre/templates/postmortem/apply");
+    let applied = service.admin(Method::POST, &path, None).await;
+    assert_eq!(applied["success"], false);
+    assert!(applied["pending_change_id"].is_string());
+    let active = service
+        .admin(Method::GET, &format!("{ORG}/nodes/sre/template"), None)
+        .await;
+    assert_eq!(active["application"], Value::Null);
+    service.stop().await;
+}
+
+#[tokio::test]
 async fn health_and_metrics() {
     let (_servers, service) = stage().await;
     let health = service.call(Request::new(Method::GET, "/health")).await;
