@@ -251,7 +251,8 @@ async fn publish(settings: Settings, app: Arc<App>, context: Context) -> Result<
             publisher.publish(row).await
         }
     };
-    outbox::relay(app.database.store(), relay, context.stop.soft()).await;
+    let relaying = outbox::relay(app.database.store(), relay, context.stop.soft());
+    Box::pin(relaying).await;
     Ok(())
 }
 

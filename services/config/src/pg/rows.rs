@@ -1,7 +1,6 @@
 //! Rows and what they mean.
 
 use jiff::Timestamp;
-use serde_json::Value;
 use sqlx::types::{Json, Uuid};
 use tocsin_wire::{OrgId, TeamId};
 

@@ -181,8 +181,7 @@ impl Field {
             return None;
         }
         let definition = &self.definition;
-        let broken =
-            |rule, expected: String| Some(Violation::new(rule, path.clone(), expected, value));
+        let broken = |rule, expected: String| Some(Violation::new(rule, path, expected, value));
         if !definition.field_type.is(value) {
             return broken(Rule::WrongType, definition.field_type.phrase().to_owned());
         }

@@ -165,7 +165,7 @@ impl Security {
                         format!("one of {}, by the org's security policy", listed(values));
                     found.push((
                         path.clone(),
-                        Violation::new(Rule::NotAllowed, path, expected, value),
+                        Violation::new(Rule::NotAllowed, &path, expected, value),
                     ));
                 }
             }
@@ -176,7 +176,7 @@ impl Security {
                     let expected = format!("{wanted}, by the org's security policy");
                     found.push((
                         path.clone(),
-                        Violation::new(Rule::RequiredSetting, path, expected, value),
+                        Violation::new(Rule::RequiredSetting, &path, expected, value),
                     ));
                 }
             }

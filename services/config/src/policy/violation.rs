@@ -140,21 +140,26 @@ pub(crate) struct Violation {
 
 impl Violation {
     /// `expected` continues "<path> must be".
-    pub(crate) fn new(rule: Rule, path: Path, expected: impl Into<String>, actual: &Value) -> Self {
+    pub(crate) fn new(
+        rule: Rule,
+        path: &Path,
+        expected: impl Into<String>,
+        actual: &Value,
+    ) -> Self {
         let expected = expected.into();
-        let actual = shown(&path, actual);
+        let actual = shown(path, actual);
         let message = format!("{path} must be {expected}; found {actual}");
         Self {
             actual: Some(actual),
-            ..Self::saying(rule, &path, expected, message)
+            ..Self::saying(rule, path, expected, message)
         }
     }
 
     /// Where there is no value to show: `expected` follows "<path> is not known:".
-    pub(crate) fn without_value(rule: Rule, path: Path, expected: impl Into<String>) -> Self {
+    pub(crate) fn without_value(rule: Rule, path: &Path, expected: impl Into<String>) -> Self {
         let expected = expected.into();
         let message = format!("{path} is not known: {expected}");
-        Self::saying(rule, &path, expected, message)
+        Self::saying(rule, path, expected, message)
     }
 
     /// With a sentence of its own.

@@ -22,7 +22,7 @@ pub(super) fn violations(document: &Value, error: &ValidationError<'_>) -> Vec<V
             .collect();
     }
     let (rule, expected) = told(error.kind());
-    vec![Violation::new(rule, path, expected, found)]
+    vec![Violation::new(rule, &path, expected, found)]
 }
 
 fn unknown_field(parent: &Path, field: &str, known: &[&str]) -> Violation {
@@ -35,7 +35,8 @@ fn unknown_field(parent: &Path, field: &str, known: &[&str]) -> Violation {
                 .to_owned()
         }
     };
-    let mut violation = Violation::without_value(Rule::UnknownField, parent.child(field), expected);
+    let mut violation =
+        Violation::without_value(Rule::UnknownField, &parent.child(field), expected);
     violation.suggestion = meant.map(|meant| parent.child(meant).to_string());
     violation
 }

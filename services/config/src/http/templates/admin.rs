@@ -88,6 +88,10 @@ struct Update {
     required_tools: Option<Vec<String>>,
 }
 
+#[expect(
+    clippy::needless_pass_by_value,
+    reason = "the shape that map_err takes"
+)]
 fn invalid(error: InvalidTemplate) -> Problem {
     Problem::new(
         StatusCode::UNPROCESSABLE_ENTITY,

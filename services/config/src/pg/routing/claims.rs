@@ -167,6 +167,10 @@ async fn present(
     rows.into_iter().map(claim).collect()
 }
 
+#[expect(
+    clippy::needless_pass_by_value,
+    reason = "the shape that map_err takes"
+)]
 fn corrupt(error: InvalidToken) -> OperationError {
     OperationError::corrupt("routing_identifiers", error.to_string())
 }
