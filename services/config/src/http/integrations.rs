@@ -299,7 +299,7 @@ async fn set(
 #[schema(as = IntegrationsValues)]
 struct AllValues {
     /// By id, then by field; as for one.
-    #[schema(value_type = Object)]
+    #[schema(value_type = BTreeMap<String, Object>)]
     integrations: BTreeMap<String, Config>,
 }
 

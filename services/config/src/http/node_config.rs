@@ -114,7 +114,7 @@ impl Put {
             }
             (Some(_), Some(_), _) | (None, None, _) => Err(Problem::new(
                 http::StatusCode::UNPROCESSABLE_ENTITY,
-                "invalid_body",
+                "invalid_field",
                 "send either patch, which is merged into what the node sets, or config, which takes its place",
             )),
         }

@@ -305,7 +305,7 @@ async fn replace_put_and_patch_come_as_the_clients_send_them() {
     let both = Request::new(Method::PUT, &admin)
         .bearer(ADMIN)
         .json(json!({"patch":{},"config":{}}));
-    assert_eq!(service.call(both).await.problem(), (422, "invalid_body"));
+    assert_eq!(service.call(both).await.problem(), (422, "invalid_field"));
     let defaults = service
         .call(Request::new(Method::GET, "/api/v1/config/defaults"))
         .await;
