@@ -130,7 +130,7 @@ async fn without_postgres_good_tokens_work_and_revoked_ones_do_not() {
 }
 
 #[tokio::test]
-async fn a_lost_bucket_is_told_again_and_many_end_at_once() {
+async fn many_end_at_once_or_none_and_what_is_revoked_stays_so() {
     let servers = Servers::start().await;
     let service = Service::ready(servers.settings()).await;
     service.seed().await;
