@@ -1,4 +1,8 @@
 //! Changes that wait for somebody else.
+#![expect(
+    clippy::too_many_lines,
+    reason = "tables of cases, and one story per test"
+)]
 
 use http::Method;
 use serde_json::{Value, json};

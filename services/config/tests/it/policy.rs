@@ -1,4 +1,8 @@
 //! Rules hold on every way in which a config changes.
+#![expect(
+    clippy::too_many_lines,
+    reason = "tables of cases, and one story per test"
+)]
 
 use http::Method;
 use serde_json::{Value, json};
