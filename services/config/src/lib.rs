@@ -241,7 +241,7 @@ async fn publish(settings: Settings, app: Arc<App>, context: Context) -> Result<
     }
     let (following, stop) = (secrets.clone(), context.stop.clone());
     context.tasks.spawn("seal secrets", async move {
-        stop.until_soft(following.follow()).await;
+        stop.until_soft(Box::pin(following.follow())).await;
         Ok::<_, Error>(())
     });
     let relay = |row| {
@@ -251,8 +251,7 @@ async fn publish(settings: Settings, app: Arc<App>, context: Context) -> Result<
             publisher.publish(row).await
         }
     };
-    let relaying = outbox::relay(app.database.store(), relay, context.stop.soft());
-    Box::pin(relaying).await;
+    outbox::relay(app.database.store(), relay, context.stop.soft()).await;
     Ok(())
 }
 

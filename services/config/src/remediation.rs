@@ -217,6 +217,10 @@ pub(crate) fn inverse(
 mod tests {
     use super::*;
 
+    #[expect(
+        clippy::needless_pass_by_value,
+        reason = "literals read best as they are"
+    )]
     fn proposal(action: &str, parameters: Value) -> Proposal {
         let body =
             json!({"action_type":action,"target":"web","reason":"r","parameters":parameters});

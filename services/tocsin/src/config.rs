@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use http::Method;
-use serde_json::{Value, json};
+use serde_json::json;
 use tocsin_kit::Clock;
 use tocsin_wire::OrgId;
 
@@ -197,7 +197,7 @@ mod tests {
             json!([null, true, 0, -1, 1.5, 1e300, {}, [], [[]]]),
         );
         let tree: Tree = serde_json::from_value(json!({"org":"acme","nodes":[
-            {"id":"acme","type":"org","name":"ACME: \"x\"","config": Value::Object(config)},
+            {"id":"acme","type":"org","name":"ACME: \"x\"","config": serde_json::Value::Object(config)},
             {"id":"sre","parent":"acme","type":"team"}]}))
         .expect("fits");
         let yaml = to_yaml(&tree).expect("writes");

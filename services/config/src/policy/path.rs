@@ -244,6 +244,10 @@ mod tests {
 
     use super::*;
 
+    #[expect(
+        clippy::needless_pass_by_value,
+        reason = "literals read best as they are"
+    )]
     fn config(value: Value) -> Config {
         value.as_object().expect("object").clone()
     }

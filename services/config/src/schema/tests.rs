@@ -4,6 +4,10 @@ use tocsin_wire::identifier::PRIORITY;
 use super::*;
 use crate::policy::Rule;
 
+#[expect(
+    clippy::needless_pass_by_value,
+    reason = "literals read best as they are"
+)]
 fn check(config: Value) -> Vec<Violation> {
     let config = config.as_object().expect("object").clone();
     Schema::shipped().expect("schema").check(&config)
@@ -56,6 +60,7 @@ fn the_canonical_example_and_what_the_other_rooms_read_fit() {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "one table")]
 fn a_fault_names_its_path_what_was_expected_and_what_was_found() {
     for (config, rule, sentence) in [
         (

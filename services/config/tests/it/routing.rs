@@ -38,6 +38,7 @@ async fn team(service: &Service, id: &str, parent: &str) {
 }
 
 #[tokio::test]
+#[expect(clippy::too_many_lines, reason = "one table, or one story")]
 async fn what_a_unit_lists_leads_to_the_team_that_it_names() {
     let servers = Servers::start().await;
     let service = Service::ready(servers.settings()).await;

@@ -7,6 +7,7 @@ use sqlx::{AssertSqlSafe, Connection as _, PgConnection};
 use crate::stage::{Servers, Service};
 
 #[tokio::test]
+#[expect(clippy::too_many_lines, reason = "one table, or one story")]
 async fn what_may_not_be_is_refused_by_the_database() {
     let servers = Servers::start().await;
     let service = Service::ready(servers.settings()).await;
@@ -96,6 +97,7 @@ async fn what_may_not_be_is_refused_by_the_database() {
 /// Direct SQL, also with constraints deferred, makes no ring, no orphan and no wrong depth, and a move
 /// carries the depth of all below along.
 #[tokio::test]
+#[expect(clippy::too_many_lines, reason = "one table, or one story")]
 async fn cycles_are_impossible_in_the_schema() {
     let servers = Servers::start().await;
     let service = Service::ready(servers.settings()).await;

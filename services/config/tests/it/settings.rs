@@ -247,6 +247,7 @@ async fn vendor() -> (String, Seen) {
 }
 
 #[tokio::test]
+#[expect(clippy::too_many_lines, reason = "one table, or one story")]
 async fn an_integration_is_connected_tested_and_its_secret_never_shown() {
     let servers = Servers::start().await;
     let service = Service::ready(servers.settings()).await;

@@ -29,6 +29,7 @@ async fn own(service: &Service, node: &str) -> Value {
 }
 
 #[tokio::test]
+#[expect(clippy::too_many_lines, reason = "one table, or one story")]
 async fn a_template_is_seen_before_applied_whole_and_taken_back() {
     let servers = Servers::start().await;
     let service = Service::ready(servers.settings()).await;
@@ -221,6 +222,7 @@ async fn a_new_org_follows_the_template_for_incidents() {
 }
 
 #[tokio::test]
+#[expect(clippy::too_many_lines, reason = "one table, or one story")]
 async fn admins_add_templates_of_their_own() {
     let servers = Servers::start().await;
     let service = Service::ready(servers.settings()).await;

@@ -256,6 +256,10 @@ fn change(step: &Step) -> Value {
 mod tests {
     use super::*;
 
+    #[expect(
+        clippy::needless_pass_by_value,
+        reason = "literals read best as they are"
+    )]
     fn tree(nodes: Value) -> Tree {
         serde_json::from_value(json!({"org": "acme", "nodes": nodes})).expect("fits")
     }
@@ -275,11 +279,7 @@ mod tests {
     #[test]
     fn a_plan_does_what_differs_and_nothing_else() {
         let same = present().map(|(tree, _)| tree).expect("there");
-        assert!(
-            Plan::new(present(), same.clone(), true)
-                .expect("plans")
-                .is_empty()
-        );
+        assert!(Plan::new(present(), same, true).expect("plans").is_empty());
 
         let wanted = tree(json!([
             {"id":"acme","type":"org","name":"ACME"},

@@ -39,7 +39,7 @@ pub(super) fn plan(plan: &Plan, coloured: bool) -> String {
                 let words = format!("{} {}{}", node.r#type, node.id, below.unwrap_or_default());
                 line('+', 0, &words);
                 differences(&Map::new(), &node.config, &mut |sign, words| {
-                    line(sign, 4, words)
+                    line(sign, 4, words);
                 });
             }
             Step::Place {
@@ -138,6 +138,10 @@ mod tests {
 
     use super::*;
 
+    #[expect(
+        clippy::needless_pass_by_value,
+        reason = "literals read best as they are"
+    )]
     fn object(value: Value) -> Map<String, Value> {
         value.as_object().cloned().expect("object")
     }

@@ -20,6 +20,7 @@ async fn export(service: &Service, org: &str) -> Value {
 }
 
 #[tokio::test]
+#[expect(clippy::too_many_lines, reason = "one table, or one story")]
 async fn a_bulk_is_made_in_order_and_as_a_whole() {
     let servers = Servers::start().await;
     let service = Service::ready(servers.settings()).await;

@@ -229,6 +229,7 @@ async fn bug_1_3_x_admin_actor_names_the_author_however_it_is_spelled() {
 }
 
 #[tokio::test]
+#[expect(clippy::too_many_lines, reason = "one table, or one story")]
 async fn replace_put_and_patch_come_as_the_clients_send_them() {
     let servers = Servers::start().await;
     let service = Service::ready(servers.settings()).await;
