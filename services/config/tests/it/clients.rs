@@ -317,14 +317,16 @@ async fn client_7_defects_that_the_clients_met_are_none_here() {
         .await;
     assert_eq!(own["config"], json!({"knowledge_tree": "cart"}));
     // The preview of an MCP server ran any command on the host; a remediation needed no credential.
-    for (path, body) in [
+    for (path, body, of_a_team) in [
         (
             "/api/v1/team/mcp-servers/preview",
             json!({"command": "touch", "args": ["/tmp/owned"]}),
+            404,
         ),
         (
             "/api/v1/remediations",
             json!({"action_type": "delete_pod", "target": "api", "reason": "x"}),
+            201,
         ),
     ] {
         let nobody = Request::new(Method::POST, path)
@@ -336,7 +338,7 @@ async fn client_7_defects_that_the_clients_met_are_none_here() {
             "{path}"
         );
         let team = send(&service, Method::POST, path, &token, body).await;
-        assert_eq!(team.status, 404, "{path}");
+        assert_eq!(team.status, of_a_team, "{path}");
     }
     service.stop().await;
 }

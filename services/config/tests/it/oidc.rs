@@ -158,7 +158,7 @@ async fn scopes_follow_groups_and_narrow_ones_need_the_setting() {
         );
         assert_eq!(service.call(create(&reader)).await.problem(), write);
         if !require_star {
-            assert_eq!(service.call(create(&operator)).await.status, 201);
+            assert_eq!(service.call(create(&operator)).await.status, 200);
             let me = as_bearer(&service, Method::GET, WHO, &operator).await.body;
             assert_eq!(
                 me["permissions"],
