@@ -141,8 +141,9 @@ impl OperationError {
 const UNSTORABLE_TEXT: [&str; 2] = ["22P05", "22021"];
 
 /// SQLSTATE classes: 08 connection, 40 rolled back, 53 out of resources, 55P03 lock not available,
-/// 57 stopped by the server or by its time limit.
-const UNAVAILABLE: [&str; 5] = ["08", "40", "53", "55P03", "57"];
+/// 57 stopped by the server or by its time limit; 42P01 a table is not there yet, because the schema
+/// is only being prepared.
+const UNAVAILABLE: [&str; 6] = ["08", "40", "42P01", "53", "55P03", "57"];
 
 fn is_unavailable(error: &sqlx::Error) -> bool {
     match error {

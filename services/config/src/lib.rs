@@ -98,6 +98,12 @@ pub async fn run_on(
     settings: Settings,
     context: Context,
 ) -> Result<(), Error> {
+    // First of all: without checks `/ready` has nothing to wait for.
+    let check = context.health.register("postgres");
+    let bus_checks = BusChecks {
+        nats: context.health.register("nats"),
+        snapshots: context.health.register("snapshots"),
+    };
     let store =
         Store::connect(&settings.store, "config", sqlx::migrate!()).map_err(Error::Database)?;
     let (identity, notes) =
@@ -129,7 +135,6 @@ pub async fn run_on(
     });
     let following = reading::follow(database, context.clone());
     context.tasks.spawn("changes", following);
-    let check = context.health.register("postgres");
     context.tasks.spawn(
         "postgres",
         watch_database(store, settings.migrate, check, context.clone()),
@@ -144,9 +149,8 @@ pub async fn run_on(
         identity::sweep::run(sweeping, stop).await;
         Ok::<_, Error>(())
     });
-    context
-        .tasks
-        .spawn("publish", Box::pin(publish(settings, app, context.clone())));
+    let publishing = Box::pin(publish(settings, app, bus_checks, context.clone()));
+    context.tasks.spawn("publish", publishing);
     context.stop.soft().await;
     Ok(())
 }
@@ -209,10 +213,20 @@ async fn watch_database(
     }
 }
 
+/// What the way to the bus reports.
+struct BusChecks {
+    nats: Check,
+    snapshots: Check,
+}
+
 /// Joins the bus, heals the snapshots, then relays the outbox and answers questions.
-async fn publish(settings: Settings, app: Arc<App>, context: Context) -> Result<(), Error> {
-    let nats = context.health.register("nats");
-    let snapshots = context.health.register("snapshots");
+async fn publish(
+    settings: Settings,
+    app: Arc<App>,
+    checks: BusChecks,
+    context: Context,
+) -> Result<(), Error> {
+    let BusChecks { nats, snapshots } = checks;
     let clock = context.clock.clone();
     let connecting = Bus::connect(
         &settings.bus,
