@@ -131,9 +131,7 @@ pub(super) struct PendingChange {
     change_type: String,
     change_types: Vec<String>,
     change_path: String,
-    #[schema(value_type = Option<Object>)]
     proposed_value: Option<Value>,
-    #[schema(value_type = Option<Object>)]
     previous_value: Option<Value>,
     /// The whole of it: what is written when it is approved.
     #[schema(value_type = Vec<Object>)]

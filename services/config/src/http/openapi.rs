@@ -29,7 +29,7 @@ const INTERNAL_SERVICE: &str = "internal_service";
 const INTERNAL_SECRET: &str = "internal_secret";
 
 /// By these names the API means ids of orgs and nodes, wherever they stand.
-const ID_NAMES: [&str; 7] = [
+const ID_NAMES: [&str; 8] = [
     "org",
     "node",
     "team",
@@ -37,6 +37,7 @@ const ID_NAMES: [&str; 7] = [
     "node_id",
     "team_node_id",
     "parent_id",
+    "with",
 ];
 
 /// Areas in the order in which a reader meets them.

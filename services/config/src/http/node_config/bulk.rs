@@ -16,7 +16,7 @@ use crate::change::What;
 use crate::decide::{Action, Refusal, WriteRequest};
 use crate::error::OperationError;
 use crate::http::approvals::approval;
-use crate::http::extract::{InPath, InQuery, OrgPath};
+use crate::http::extract::{Id, InPath, InQuery, OrgPath};
 use crate::http::{Access, App, Caller, CallerKind, Routes, Scope, body};
 use crate::merge::Config;
 use crate::node::Kind;
@@ -48,7 +48,9 @@ pub(super) struct Bulk {
 pub(super) enum Change {
     /// A new node; one of type `org` needs a global admin.
     Create {
+        #[schema(value_type = Id)]
         node_id: String,
+        #[schema(value_type = Option<Id>)]
         parent_id: Option<String>,
         node_type: Kind,
         name: Option<String>,
@@ -58,6 +60,7 @@ pub(super) enum Change {
     },
     /// Merge into what the node sets.
     Patch {
+        #[schema(value_type = Id)]
         node_id: String,
         #[serde(alias = "patch")]
         #[schema(value_type = Object)]
@@ -66,6 +69,7 @@ pub(super) enum Change {
     },
     /// Put in the place of what the node sets.
     Replace {
+        #[schema(value_type = Id)]
         node_id: String,
         #[schema(value_type = Object)]
         config: Config,
@@ -73,19 +77,23 @@ pub(super) enum Change {
     },
     /// Go back to an earlier version.
     Rollback {
+        #[schema(value_type = Id)]
         node_id: String,
         version: u64,
         expected_version: Option<u64>,
     },
     /// Another parent, another name, or both.
     Place {
+        #[schema(value_type = Id)]
         node_id: String,
+        #[schema(value_type = Option<Id>)]
         parent_id: Option<String>,
         name: Option<String>,
         expected_version: Option<u64>,
     },
     /// Remove it; with everything below it if `recursive`.
     Delete {
+        #[schema(value_type = Id)]
         node_id: String,
         #[serde(default)]
         recursive: bool,
