@@ -49,19 +49,44 @@ fn sweep(parent: &Path) {
     }
     for entry in std::fs::read_dir(parent).into_iter().flatten().flatten() {
         let name = entry.file_name();
-        let owner = name
-            .to_str()
-            .and_then(|name| name.strip_prefix(PREFIX)?.split('-').next());
-        let Some(owner) = owner else { continue };
+        let Some(owner) = name.to_str().and_then(owner) else {
+            continue;
+        };
         let age = entry
             .metadata()
             .and_then(|metadata| metadata.modified())
             .ok()
             .and_then(|time| time.elapsed().ok());
         let old = age.is_some_and(|age| age > LEFT_BEHIND_AFTER);
-        if old && !Path::new("/proc").join(owner).exists() {
+        if old && !Path::new("/proc").join(owner.to_string()).exists() {
             // Another test may be sweeping the same folder: whoever comes second finds nothing.
             let _removed = std::fs::remove_dir_all(entry.path());
+        }
+    }
+}
+
+/// The process that made a folder of this name; `None` for a folder that is not ours to sweep.
+fn owner(name: &str) -> Option<u32> {
+    name.strip_prefix(PREFIX)?.split_once('-')?.0.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_folders_of_test_processes_have_an_owner() {
+        for (name, expected) in [
+            (
+                "tocsin-test-19754-01a1fd7b3d1077f4a3c5f7f041991a87",
+                Some(19754),
+            ),
+            // The server that a whole run shares lives longer than a sweep waits.
+            ("tocsin-test-run-k3j2h1", None),
+            ("tocsin-test-19754", None),
+            ("tocsin-run-19754-1", None),
+        ] {
+            assert_eq!(owner(name), expected, "{name}");
         }
     }
 }

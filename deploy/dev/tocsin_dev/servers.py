@@ -122,7 +122,7 @@ class TestPostgres:
     """One server for a whole test run: nothing is synced, and everything is removed at the end."""
 
     def __enter__(self) -> str:
-        self.home = Path(tempfile.mkdtemp(prefix="tocsin-test-run-"))
+        self.home = Path(tempfile.mkdtemp(prefix="tocsin-run-"))
         self.home.chmod(0o755)
         try:
             return self._start()
