@@ -7,6 +7,7 @@
 //! ratios mean much.
 
 mod ack;
+mod config;
 mod figures;
 mod full;
 mod idle;
@@ -18,6 +19,9 @@ use std::process::ExitCode;
 
 use clap::{Parser, ValueEnum};
 
+/// Teams of each org in the bench of config.
+const TEAMS_OF_AN_ORG: usize = 100;
+
 /// What is measured.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Part {
@@ -25,6 +29,8 @@ enum Part {
     Ack,
     /// Every service on, one delivery in ten routed to a run.
     Full,
+    /// Config: bulk, reads, lookups, writes.
+    Config,
     /// Memory of each service that has nothing to do.
     Idle,
 }
@@ -48,6 +54,12 @@ struct Arguments {
     /// Seconds with every service on.
     #[arg(long, default_value_t = 60)]
     full_seconds: u64,
+    /// Orgs of a hundred teams each in the bench of config.
+    #[arg(long, default_value_t = 100)]
+    config_orgs: usize,
+    /// Seconds of the storm of writes.
+    #[arg(long, default_value_t = 60)]
+    storm_seconds: u64,
     /// A short check that everything can be measured: one round of a second.
     #[arg(long)]
     smoke: bool,
@@ -62,6 +74,8 @@ async fn main() -> ExitCode {
         arguments.seconds = 1;
         arguments.full_rate = 100;
         arguments.full_seconds = 3;
+        arguments.config_orgs = 1;
+        arguments.storm_seconds = 2;
     }
     match run(&arguments).await {
         Ok(()) => ExitCode::SUCCESS,
@@ -79,6 +93,14 @@ async fn run(arguments: &Arguments) -> anyhow::Result<()> {
     }
     if wants(Part::Full) {
         full::measure(arguments.full_rate, arguments.full_seconds).await?;
+    }
+    if wants(Part::Config) {
+        let size = config::Size {
+            orgs: arguments.config_orgs,
+            teams: TEAMS_OF_AN_ORG,
+            storm_seconds: arguments.storm_seconds,
+        };
+        config::measure(arguments.rounds, arguments.seconds, size).await?;
     }
     if wants(Part::Idle) {
         idle::measure().await?;
