@@ -1,15 +1,19 @@
-//! The open-loop load generator: threads with blocking sockets, the cheapest client there is, because
-//! it shares two cores with what it measures.
+//! The open-loop load generator. It shares two cores with what it measures, so it is one thread with
+//! many connections: a thread per connection would charge a wake-up for each answer to who sends it.
 
-use std::io::{Read as _, Write as _};
-use std::net::{SocketAddr, TcpStream};
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use anyhow::Context as _;
 use hmac::{Hmac, KeyInit, Mac as _};
 use sha2::Sha256;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+use tokio::sync::{Mutex, mpsc};
+use tokio::task::LocalSet;
 use tokio::time::Instant;
 
 use crate::figures::Latencies;
@@ -61,84 +65,115 @@ struct Tally {
     refused: u64,
 }
 
+/// What is due may wait for a free connection: seconds of it, a few bytes each.
+const WAITING: usize = 100_000;
+
+/// When a delivery is due, and its index.
+type Due = (u64, Instant);
+
 impl Load {
     /// Sends until the time is over and every answer is in.
     pub(crate) async fn run(self) -> anyhow::Result<Sent> {
-        tokio::task::spawn_blocking(move || self.run_blocking()).await?
+        let blocking = tokio::task::spawn_blocking(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .build()?;
+            LocalSet::new().block_on(&runtime, self.drive())
+        });
+        blocking.await?
     }
 
-    fn run_blocking(self) -> anyhow::Result<Sent> {
-        let load = Arc::new(self);
-        let next = Arc::new(AtomicU64::new(0));
-        let total: Arc<Mutex<Tally>> = Arc::default();
+    async fn drive(self) -> anyhow::Result<Sent> {
+        let load = Rc::new(self);
+        let mut streams = Vec::with_capacity(load.connections);
+        for _ in 0..load.connections {
+            streams.push(connect(load.target).await?);
+        }
         let began = Instant::now();
-        let threads: Vec<_> = (0..load.connections)
-            .map(|_| {
-                let (load, next, total) =
-                    (Arc::clone(&load), Arc::clone(&next), Arc::clone(&total));
-                std::thread::spawn(move || -> anyhow::Result<()> {
-                    let tally = load.one_connection(began, &next)?;
-                    let mut total = total.lock().unwrap_or_else(PoisonError::into_inner);
-                    total.latencies.extend(tally.latencies);
-                    total.refused += tally.refused;
-                    Ok(())
-                })
+        let plan = Rc::new(Plan::new(&load, began));
+        let tasks: Vec<_> = streams
+            .into_iter()
+            .map(|stream| {
+                let (load, plan) = (Rc::clone(&load), Rc::clone(&plan));
+                tokio::task::spawn_local(async move { load.one_connection(stream, &plan).await })
             })
             .collect();
-        for thread in threads {
-            thread
-                .join()
-                .map_err(|_| anyhow::anyhow!("a sender panicked"))??;
+        let mut total = Tally::default();
+        for task in tasks {
+            let tally = task.await??;
+            total.latencies.extend(tally.latencies);
+            total.refused += tally.refused;
         }
-        let elapsed = began.elapsed();
-        let mut total = total.lock().unwrap_or_else(PoisonError::into_inner);
-        let tally = std::mem::take(&mut *total);
-        let accepted = u64::try_from(tally.latencies.len()).unwrap_or_default();
-        let latencies = Latencies::new(tally.latencies);
         Ok(Sent {
-            latencies,
-            accepted,
-            refused: tally.refused,
-            elapsed,
+            accepted: u64::try_from(total.latencies.len()).unwrap_or_default(),
+            latencies: Latencies::new(total.latencies),
+            refused: total.refused,
+            elapsed: began.elapsed(),
         })
     }
 
-    fn one_connection(&self, began: Instant, next: &AtomicU64) -> anyhow::Result<Tally> {
-        let mut stream = connect(self.target)?;
+    async fn one_connection(&self, mut stream: TcpStream, plan: &Plan) -> anyhow::Result<Tally> {
         let mut tally = Tally::default();
         let mut request = Vec::with_capacity(16 * 1024);
         let mut answer = vec![0_u8; ANSWER_BYTES];
-        loop {
-            let index = next.fetch_add(1, Ordering::Relaxed);
-            let due = self.due(began, index);
-            if due.duration_since(began) >= self.duration {
-                return Ok(tally);
-            }
+        while let Some((index, intended)) = plan.next().await {
             (self.build)(self.first + index, &mut request);
-            sleep_until(due);
-            // An unlimited rate has no intended time but the moment of sending.
-            let intended = if self.rate.is_some() {
-                due
-            } else {
-                Instant::now()
-            };
-            match exchange(&mut stream, &request, &mut answer) {
-                Ok(200) => tally.latencies.push(intended.elapsed()),
-                Ok(_) => tally.refused += 1,
-                Err(_closed) => {
+            let exchange = exchange(&mut stream, &request, &mut answer);
+            match tokio::time::timeout(ANSWER_LIMIT, exchange).await {
+                Ok(Ok(200)) => tally.latencies.push(intended.elapsed()),
+                Ok(Ok(_)) => tally.refused += 1,
+                Ok(Err(_)) | Err(_) => {
                     tally.refused += 1;
-                    stream = connect(self.target)?;
+                    stream = connect(self.target).await?;
                 }
             }
         }
+        Ok(tally)
+    }
+}
+
+/// What is to be sent next.
+enum Plan {
+    /// Something, until then. It has no intended time but the moment of sending.
+    Fast { next: AtomicU64, until: Instant },
+    /// What a thread with a precise clock says, when it says so.
+    Paced(Mutex<mpsc::Receiver<Due>>),
+}
+
+impl Plan {
+    fn new(load: &Load, began: Instant) -> Self {
+        let Some(rate) = load.rate else {
+            return Self::Fast {
+                next: AtomicU64::new(0),
+                until: began + load.duration,
+            };
+        };
+        let (sender, receiver) = mpsc::channel(WAITING);
+        let duration = load.duration;
+        std::thread::spawn(move || {
+            for index in 0.. {
+                let offset =
+                    Duration::from_nanos(u64::saturating_mul(index, 1_000_000_000) / rate.max(1));
+                if offset >= duration {
+                    return;
+                }
+                let due = began + offset;
+                sleep_until(due);
+                if sender.blocking_send((index, due)).is_err() {
+                    return;
+                }
+            }
+        });
+        Self::Paced(Mutex::new(receiver))
     }
 
-    fn due(&self, began: Instant, index: u64) -> Instant {
-        match self.rate {
-            None => Instant::now(),
-            Some(rate) => {
-                began + Duration::from_nanos(index.saturating_mul(1_000_000_000) / rate.max(1))
+    async fn next(&self) -> Option<Due> {
+        match self {
+            Self::Fast { next, until } => {
+                let now = Instant::now();
+                (now < *until).then(|| (next.fetch_add(1, Ordering::Relaxed), now))
             }
+            Self::Paced(due) => due.lock().await.recv().await,
         }
     }
 }
@@ -154,20 +189,26 @@ fn sleep_until(due: Instant) {
     }
 }
 
-fn connect(target: SocketAddr) -> anyhow::Result<TcpStream> {
-    let stream = TcpStream::connect(target).with_context(|| format!("connecting to {target}"))?;
+async fn connect(target: SocketAddr) -> anyhow::Result<TcpStream> {
+    let stream = TcpStream::connect(target).await;
+    let stream = stream.with_context(|| format!("connecting to {target}"))?;
     stream.set_nodelay(true)?;
-    stream.set_read_timeout(Some(ANSWER_LIMIT))?;
     Ok(stream)
 }
 
 /// One request, one answer; the status.
-fn exchange(stream: &mut TcpStream, request: &[u8], answer: &mut [u8]) -> anyhow::Result<u16> {
-    stream.write_all(request)?;
+async fn exchange(
+    stream: &mut TcpStream,
+    request: &[u8],
+    answer: &mut [u8],
+) -> anyhow::Result<u16> {
+    stream.write_all(request).await?;
     let mut filled = 0;
     loop {
         let room = answer.get_mut(filled..).filter(|room| !room.is_empty());
-        let read = stream.read(room.context("the answer is too large")?)?;
+        let read = stream
+            .read(room.context("the answer is too large")?)
+            .await?;
         anyhow::ensure!(read > 0, "the connection was closed");
         filled += read;
         let text = answer.get(..filled).unwrap_or_default();

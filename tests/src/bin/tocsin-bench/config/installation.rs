@@ -21,6 +21,9 @@ pub(super) const INTERNAL: &str = "bench-internal";
 const UNITS: usize = 10;
 /// Identifiers of each team.
 const IDENTIFIERS: usize = 10;
+/// Agents of each org, and how long their prompts are: together the 26 KB of an effective config.
+const AGENTS: usize = 10;
+const PROMPT_BYTES: usize = 2_400;
 /// Orgs that are loaded at a time.
 const LOADING: usize = 4;
 /// A bulk of this size is published within seconds; a failing relay never ends.
@@ -110,7 +113,9 @@ impl Installation {
 
     async fn load_org(&self, org: usize, teams: usize) -> anyhow::Result<()> {
         let id = format!("org-{org}");
-        let mut changes = vec![json!({ "op": "create", "node_id": id, "node_type": "org" })];
+        let mut changes = vec![json!({
+            "op": "create", "node_id": id, "node_type": "org", "config": { "agents": agents() }
+        })];
         for unit in 0..UNITS {
             changes.push(json!({
                 "op": "create", "node_id": format!("unit-{unit}"), "parent_id": id, "node_type": "unit",
@@ -156,4 +161,15 @@ impl Installation {
         let effective = self.call(Method::GET, path, None).await?;
         Ok(effective.to_string().len())
     }
+}
+
+/// Each looks into one part of a system, with a prompt as long as people write them.
+fn agents() -> Value {
+    let sentence = "Say what you saw, where you saw it, and how sure you are. ";
+    let prompt = sentence.repeat(PROMPT_BYTES / sentence.len());
+    let agent = |number: usize| {
+        let agent = json!({ "enabled": true, "name": format!("Part {number}"), "prompt": { "system": prompt } });
+        (format!("part-{number}"), agent)
+    };
+    Value::Object((0..AGENTS).map(agent).collect())
 }
