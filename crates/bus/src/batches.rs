@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use async_nats::jetstream;
 use async_nats::jetstream::AckKind;
-use futures::StreamExt as _;
+use async_nats::jetstream::consumer::PullConsumer;
+use async_nats::jetstream::consumer::pull::Batch;
+use futures::{FutureExt as _, StreamExt as _};
 use tokio::time::Instant;
 
 use crate::connect::Bus;
@@ -47,7 +49,12 @@ impl Bus {
         H: Fn(Vec<Delivery>) -> F,
         F: Future<Output = Outcome>,
     {
-        let pull = self.consumer(consumer).await?;
+        let mut reader = Reader {
+            pull: self.consumer(consumer).await?,
+            place: Place::new(self.clone(), consumer),
+            limits,
+            asked: None,
+        };
         let place = Place::new(self.clone(), consumer);
         let mut stop = pin!(stop);
         let mut stopped = false;
@@ -57,11 +64,12 @@ impl Bus {
             let gathering = async {
                 tokio::select! {
                     () = &mut stop => true,
-                    () = gather(&pull, limits, &place, &mut next) => false,
+                    () = reader.gather(&mut next) => false,
                 }
             };
             ((), stopped) = tokio::join!(handling, gathering);
         }
+        next.extend(reader.arrived());
         for message in &next {
             place.settle(message, AckKind::Nak(None)).await;
         }
@@ -90,46 +98,87 @@ where
     settle(place, &messages, attempt, outcome).await;
 }
 
-/// Waits for the first message, then takes what comes within the limits.
-async fn gather(
-    pull: &jetstream::consumer::PullConsumer,
+/// Asks for messages and takes them as they come.
+struct Reader {
+    pull: PullConsumer,
+    place: Place,
     limits: BatchLimits,
-    place: &Place,
-    messages: &mut Vec<jetstream::Message>,
-) {
-    let batch = pull
-        .batch()
-        .max_messages(limits.max)
-        .expires(IDLE_WAIT)
-        .messages()
-        .await;
-    let mut batch = match batch {
-        Ok(batch) => batch,
-        Err(error) => {
-            tracing::debug!(consumer = %place.name(), %error, "cannot ask for messages; asking again");
-            tokio::time::sleep(PULL_RETRY).await;
-            return;
-        }
-    };
-    let mut deadline = Instant::now() + IDLE_WAIT * 2;
-    loop {
-        match tokio::time::timeout_at(deadline, batch.next()).await {
-            Ok(Some(Ok(message))) => {
-                if messages.is_empty() {
-                    deadline = Instant::now() + limits.wait;
+    asked: Option<Asked>,
+}
+
+/// A request that the server has not ended yet. It outlives the batch that it was made for: what the
+/// server sends to a request that nobody reads any more would lie about until its `ack_wait` is over.
+struct Asked {
+    messages: Batch,
+    /// A server that was restarted never ends it.
+    forgotten_at: Instant,
+}
+
+impl Reader {
+    /// Waits for the first message, then takes what comes within the limits.
+    async fn gather(&mut self, gathered: &mut Vec<jetstream::Message>) {
+        let mut full_at: Option<Instant> = None;
+        loop {
+            let Some(asked) = self.asked().await else {
+                return;
+            };
+            let until = full_at.unwrap_or(asked.forgotten_at);
+            // What has arrived is taken first, however late it is.
+            match tokio::time::timeout_at(until, asked.messages.next()).await {
+                Ok(Some(Ok(message))) => gathered.push(message),
+                Ok(Some(Err(error))) => {
+                    tracing::debug!(consumer = %self.place.name(), %error, "request for messages ended");
+                    self.asked = None;
+                    tokio::time::sleep(PULL_RETRY).await;
+                    return;
                 }
-                messages.push(message);
-                if messages.len() >= limits.max {
+                Ok(None) => {
+                    self.asked = None;
+                    return;
+                }
+                Err(_late) => {
+                    if full_at.is_none() {
+                        self.asked = None;
+                    }
                     return;
                 }
             }
-            Ok(Some(Err(error))) => {
-                tracing::debug!(consumer = %place.name(), %error, "request for messages ended");
-                tokio::time::sleep(PULL_RETRY).await;
+            if gathered.len() >= self.limits.max {
                 return;
             }
-            Ok(None) | Err(_) => return,
+            full_at.get_or_insert_with(|| Instant::now() + self.limits.wait);
         }
+    }
+
+    /// The request that is open, or a new one.
+    async fn asked(&mut self) -> Option<&mut Asked> {
+        if self.asked.is_none() {
+            let request = self.pull.batch().max_messages(self.limits.max);
+            match request.expires(IDLE_WAIT).messages().await {
+                Ok(messages) => {
+                    self.asked = Some(Asked {
+                        messages,
+                        forgotten_at: Instant::now() + IDLE_WAIT * 2,
+                    });
+                }
+                Err(error) => {
+                    tracing::debug!(consumer = %self.place.name(), %error, "cannot ask for messages; asking again");
+                    tokio::time::sleep(PULL_RETRY).await;
+                }
+            }
+        }
+        self.asked.as_mut()
+    }
+
+    /// What has arrived and was not gathered.
+    fn arrived(&mut self) -> Vec<jetstream::Message> {
+        let mut arrived = Vec::new();
+        while let Some(asked) = &mut self.asked
+            && let Some(Some(Ok(message))) = asked.messages.next().now_or_never()
+        {
+            arrived.push(message);
+        }
+        arrived
     }
 }
 

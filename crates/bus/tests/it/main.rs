@@ -5,6 +5,7 @@
     reason = "tests start tasks of their own; there is no service to stop them"
 )]
 
+mod batches;
 mod buckets;
 mod consuming;
 mod permissions;
