@@ -11,6 +11,7 @@ pub mod context;
 pub mod health;
 pub mod http_client;
 pub mod http_server;
+pub mod memory;
 pub mod problem;
 pub mod process;
 pub mod random;

@@ -72,6 +72,7 @@ where
     F: Future<Output = Result<(), E>> + Send + 'static,
     E: Into<BoxError> + Send + 'static,
 {
+    crate::memory::without_huge_pages();
     let command = Command::new(service).version(crate::VERSION);
     // Last, because a struct of arguments brings its own doc comment along as the description.
     let command = S::augment_args(ProcessSettings::augment_args(command)).about(about);

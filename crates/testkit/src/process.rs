@@ -229,6 +229,15 @@ impl Process {
         usage::memory(self.pid, "VmRSS")
     }
 
+    /// Resident memory that is the process's own, in bytes (Linux): without the program's text, which
+    /// processes of one program share and the kernel may take back.
+    ///
+    /// # Errors
+    /// When the process has ended or there is no `/proc`.
+    pub fn anonymous_bytes(&self) -> anyhow::Result<u64> {
+        usage::memory(self.pid, "RssAnon")
+    }
+
     /// The highest resident memory so far, in bytes (Linux).
     ///
     /// # Errors

@@ -27,9 +27,6 @@ pub enum Error {
     /// The shipped catalogue is broken: a fault of the build.
     #[error("the catalogue in this program cannot be used")]
     Catalogue(#[source] serde_json::Error),
-    /// The description of the API cannot be written: a fault of the build.
-    #[error("describe the API")]
-    Describe(#[source] serde_json::Error),
     /// `DATABASE_URL` is wrong, or the schema is not this program's.
     #[error("prepare the database")]
     Database(#[source] StoreError),

@@ -127,7 +127,7 @@ pub async fn run_on(
     if settings.admin_token.is_empty() {
         tracing::warn!("ADMIN_TOKEN is not set: the admin API refuses everybody");
     }
-    let router = http::router(Arc::clone(&app)).map_err(Error::Describe)?;
+    let router = http::router(Arc::clone(&app));
     let limits = settings.limits.limits();
     let serving = context.clone();
     context.tasks.spawn("http", async move {

@@ -7,5 +7,6 @@ use std::process::ExitCode;
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
+    tocsin_kit::memory::without_huge_pages();
     tocsin::run(tocsin_kit::settings::parse())
 }

@@ -12,14 +12,14 @@ mod page;
 )]
 mod shape;
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use axum::Extension;
+use axum::body::Bytes;
 use axum::extract::Path;
 use axum::response::{IntoResponse, Response};
 use http::{HeaderValue, StatusCode, header};
 use tocsin_kit::Problem;
-use utoipa::openapi::OpenApi;
 use utoipa_axum::routes;
 
 use super::{Access, Routes};
@@ -45,20 +45,30 @@ pub(super) fn routes() -> Routes {
         .add(Access::Public, routes!(asset))
 }
 
-/// Document and page, rendered once.
+/// Document and page, rendered when somebody first asks: a description of this size takes more memory
+/// to make than the rest of the service needs to run.
+#[derive(Debug, Default)]
+pub(super) struct Description(OnceLock<Rendered>);
+
 #[derive(Debug)]
-pub(super) struct Rendered {
-    document: String,
-    page: String,
+struct Rendered {
+    document: Bytes,
+    page: Bytes,
 }
 
-impl Rendered {
-    pub(super) fn of(document: &OpenApi) -> Result<Self, serde_json::Error> {
-        let document = serde_json::to_value(document)?;
-        Ok(Self {
-            page: page::render(&document),
-            document: document.to_string(),
-        })
+impl Description {
+    fn rendered(&self) -> Result<&Rendered, Problem> {
+        if let Some(rendered) = self.0.get() {
+            return Ok(rendered);
+        }
+        let document = serde_json::to_value(super::routes().describe()).map_err(|error| {
+            tracing::error!(%error, "the description of the API cannot be written as JSON");
+            Problem::internal()
+        })?;
+        Ok(self.0.get_or_init(|| Rendered {
+            page: page::render(&document).into(),
+            document: document.to_string().into(),
+        }))
     }
 }
 
@@ -67,22 +77,28 @@ impl Rendered {
 /// OpenAPI 3.1. `x-access` of an operation says who may call it.
 #[utoipa::path(get, path = "/openapi.json", operation_id = "openapi", tag = "service",
     responses((status = 200, description = "An OpenAPI document.", body = Object)))]
-async fn document(Extension(rendered): Extension<Arc<Rendered>>) -> Response {
-    answer("application/json", rendered.document.clone())
+async fn document(
+    Extension(description): Extension<Arc<Description>>,
+) -> Result<Response, Problem> {
+    let rendered = description.rendered()?;
+    Ok(answer("application/json", rendered.document.clone()))
 }
 
 /// This description, beside what it describes
 #[utoipa::path(get, path = "/api/v1/openapi.json", operation_id = "openapi_v1", tag = "service",
     responses((status = 200, description = "An OpenAPI document.", body = Object)))]
-async fn versioned_document(rendered: Extension<Arc<Rendered>>) -> Response {
-    document(rendered).await
+async fn versioned_document(description: Extension<Arc<Description>>) -> Result<Response, Problem> {
+    document(description).await
 }
 
 /// This description, to read
 #[utoipa::path(get, path = "/docs", operation_id = "docs", tag = "service",
     responses((status = 200, description = "A page.", body = String, content_type = "text/html")))]
-async fn read_page(Extension(rendered): Extension<Arc<Rendered>>) -> Response {
-    answer("text/html; charset=utf-8", rendered.page.clone())
+async fn read_page(
+    Extension(description): Extension<Arc<Description>>,
+) -> Result<Response, Problem> {
+    let rendered = description.rendered()?;
+    Ok(answer("text/html; charset=utf-8", rendered.page.clone()))
 }
 
 /// Style and script of the page

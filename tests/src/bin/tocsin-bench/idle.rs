@@ -1,9 +1,14 @@
 //! Memory of each service that has nothing to do.
 
+use std::time::Duration;
+
 use tocsin_testkit::{Postgres, TestBus};
 
 use crate::figures::say;
 use crate::process::{self, GITHUB_SECRET, PAGERDUTY_SECRET, free_address};
+
+/// How long a service is left alone before its memory is read.
+const SETTLE: Duration = Duration::from_secs(3);
 
 /// Prints resident memory of each service, ready and idle.
 pub(crate) async fn measure() -> anyhow::Result<()> {
@@ -24,10 +29,14 @@ pub(crate) async fn measure() -> anyhow::Result<()> {
             ("INTERNAL_SERVICE_SECRET", "bench-internal".to_owned()),
         ];
         let started = process::start(&bus, service, &environment).await?;
-        let bytes = started.process.rss_bytes()?;
+        // What was needed to start is given back within seconds.
+        tokio::time::sleep(SETTLE).await;
+        let resident = started.process.rss_bytes()?;
+        let own = started.process.anonymous_bytes()?;
         say(&format!(
-            "  {service:<14} {:.1} MiB  (/ready on {})",
-            mebibytes(bytes),
+            "  {service:<14} {:>5.1} MiB, {:>5.1} of it its own, the rest text of the program; /ready on {}",
+            mebibytes(resident),
+            mebibytes(own),
             started.health
         ));
     }
