@@ -36,7 +36,6 @@ use std::sync::Arc;
 use axum::middleware::from_fn;
 use axum::{Extension, Router};
 use tocsin_kit::{Clock, HttpClient, SecretList};
-use utoipa_axum::routes;
 
 use crate::cache::Cache;
 use crate::identity::Identity;
@@ -44,6 +43,7 @@ use crate::merge::Config;
 use crate::pg::Database;
 use crate::secrets::master::Vault;
 use crate::shipped::Shipped;
+use routes::route;
 
 pub(crate) use access::{Access, AccessSettings, Caller, CallerKind, Proof, Scope};
 pub(crate) use routes::Routes;
@@ -68,38 +68,56 @@ pub(crate) struct App {
     pub(crate) identity: Identity,
 }
 
-/// The table of all routes: each area has its own.
+/// One area of the API.
+type Area = fn() -> Routes;
+
+/// Each area has a table of its routes.
+const AREAS: [Area; 23] = [
+    service_routes,
+    approvals::routes,
+    docs::routes,
+    auth::routes,
+    catalogue::routes,
+    integrations::routes,
+    internal::routes,
+    me::routes,
+    node_config::routes,
+    nodes::routes,
+    policy::routes,
+    settings::routes,
+    remediations::routes,
+    templates::routes,
+    secrets::routes,
+    tokens::routes,
+    own_tokens::routes,
+    impersonation::routes,
+    tokens_of_org::routes,
+    token_audit::routes,
+    admin_tokens::routes,
+    sso::routes,
+    validation::routes,
+];
+
+fn service_routes() -> Routes {
+    Routes::new().add(Access::Public, route!(health))
+}
+
+/// The table of all routes.
 pub(crate) fn routes() -> Routes {
-    Routes::new()
-        .add(Access::Public, routes!(health))
-        .merge(approvals::routes())
-        .merge(docs::routes())
-        .merge(auth::routes())
-        .merge(catalogue::routes())
-        .merge(integrations::routes())
-        .merge(internal::routes())
-        .merge(me::routes())
-        .merge(node_config::routes())
-        .merge(nodes::routes())
-        .merge(policy::routes())
-        .merge(settings::routes())
-        .merge(remediations::routes())
-        .merge(templates::routes())
-        .merge(secrets::routes())
-        .merge(tokens::routes())
-        .merge(own_tokens::routes())
-        .merge(impersonation::routes())
-        .merge(tokens_of_org::routes())
-        .merge(token_audit::routes())
-        .merge(admin_tokens::routes())
-        .merge(sso::routes())
-        .merge(validation::routes())
+    AREAS
+        .iter()
+        .fold(Routes::new(), |all, area| all.merge(area()))
 }
 
 /// Serves them, with their description.
 pub(crate) fn router(app: Arc<App>) -> Router {
-    routes()
-        .into_router(&app)
+    // One area after another: a table brings the description of its routes along, which is many times
+    // as large as what is needed to serve them.
+    AREAS
+        .iter()
+        .fold(Router::new(), |router, area| {
+            router.merge(area().into_router(&app))
+        })
         .with_state(app)
         .layer(Extension(Arc::new(docs::Description::default())))
         .fallback(edges::unknown_path)

@@ -10,7 +10,6 @@ use jiff::Timestamp;
 use serde::Deserialize;
 use tocsin_kit::Problem;
 use utoipa::ToSchema;
-use utoipa_axum::routes;
 
 use super::auth::Peer;
 use super::extract::{InPath, OrgPath};
@@ -18,6 +17,7 @@ use super::tokens::{self, Issued, Revoked, TokenView};
 use super::tokens_of_org::{OrgTokenPath, must_be_org};
 use super::{Access, App, Caller, Routes, Scope, body};
 use crate::decide::Refusal;
+use crate::http::routes::route;
 use crate::pg::Among;
 use crate::token::Holder;
 
@@ -25,10 +25,10 @@ use crate::token::Holder;
 pub(super) fn routes() -> Routes {
     let access = Access::Admin(Scope::Tokens);
     Routes::new()
-        .add(Access::GlobalAdmin(Scope::Tokens), routes!(issue))
-        .add(access, routes!(list))
-        .add(access, routes!(delete))
-        .add(access, routes!(revoke))
+        .add(Access::GlobalAdmin(Scope::Tokens), route!(issue))
+        .add(access, route!(list))
+        .add(access, route!(delete))
+        .add(access, route!(revoke))
 }
 
 /// What a new token shall be. Everything may be left out, the body too.

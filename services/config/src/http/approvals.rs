@@ -17,12 +17,12 @@ use serde_json::{Map, Value};
 use tocsin_kit::Problem;
 use tocsin_wire::OrgId;
 use utoipa::ToSchema;
-use utoipa_axum::routes;
 
 use super::extract::{self, InPath, InQuery, OrgPath};
 use super::{Access, App, Caller, CallerKind, Routes, Scope, body};
 use crate::decide::{Approval, Refusal, WriteRequest};
 use crate::error::OperationError;
+use crate::http::routes::route;
 use crate::pg::{Held, Pending, PendingQuery, Review};
 use crate::policy::{ChangeType, Reviewer};
 use crate::token::Permission;
@@ -42,14 +42,14 @@ pub(super) fn routes() -> Routes {
     let admin = Access::Admin(Scope::Approvals);
     let (read, write) = (Permission::ConfigRead, Permission::ConfigWrite);
     Routes::new()
-        .add(admin, routes!(list))
-        .add(admin, routes!(one))
-        .add(admin, routes!(review))
-        .add(Access::Team(read), routes!(mine::list_mine))
-        .add(Access::Team(read), routes!(mine::one_of_mine))
-        .add(Access::Team(write), routes!(mine::approve_mine))
-        .add(Access::Team(write), routes!(mine::reject_mine))
-        .add(Access::Internal, routes!(proposals::propose))
+        .add(admin, route!(list))
+        .add(admin, route!(one))
+        .add(admin, route!(review))
+        .add(Access::Team(read), route!(mine::list_mine))
+        .add(Access::Team(read), route!(mine::one_of_mine))
+        .add(Access::Team(write), route!(mine::approve_mine))
+        .add(Access::Team(write), route!(mine::reject_mine))
+        .add(Access::Internal, route!(proposals::propose))
 }
 
 /// What a write answers that somebody else has to approve first.

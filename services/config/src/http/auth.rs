@@ -18,9 +18,9 @@ use subtle::ConstantTimeEq as _;
 use tocsin_kit::{ErrorChain, Problem, SecretList};
 use tocsin_wire::{OrgId, TeamId};
 use utoipa::ToSchema;
-use utoipa_axum::routes;
 
 use super::{Access, App, Caller, CallerKind, Proof, Routes, Scope};
+use crate::http::routes::route;
 use crate::identity::cache::Known;
 use crate::identity::impersonation;
 use crate::identity::oidc::{self, BadToken, Role};
@@ -39,7 +39,7 @@ const ACTOR_HEADERS: [&str; 2] = ["x-admin-actor", "x_admin_actor"];
 
 /// The table of this area.
 pub(super) fn routes() -> Routes {
-    Routes::new().add(Access::Anybody, routes!(me))
+    Routes::new().add(Access::Anybody, route!(me))
 }
 
 /// Another service, by the shared secret; without it only from where the settings say so.

@@ -10,10 +10,10 @@ use serde_json::Value;
 use tocsin_kit::Problem;
 use tocsin_wire::catalogue::{Model, ModelKind, Tool};
 use utoipa::ToSchema;
-use utoipa_axum::routes;
 
 use super::extract::InQuery;
 use super::{Access, App, Caller, Routes};
+use crate::http::routes::route;
 use crate::integrations;
 use crate::merge::Config;
 use crate::token::Permission;
@@ -22,10 +22,10 @@ use crate::token::Permission;
 pub(super) fn routes() -> Routes {
     let read = Access::Team(Permission::ConfigRead);
     Routes::new()
-        .add(Access::Public, routes!(tools))
-        .add(Access::Public, routes!(agents))
-        .add(read, routes!(my_tools))
-        .add(read, routes!(my_trees))
+        .add(Access::Public, route!(tools))
+        .add(Access::Public, route!(agents))
+        .add(read, route!(my_tools))
+        .add(read, route!(my_trees))
 }
 
 /// A tool that an agent may be given.

@@ -20,9 +20,9 @@ use axum::extract::Path;
 use axum::response::{IntoResponse, Response};
 use http::{HeaderValue, StatusCode, header};
 use tocsin_kit::Problem;
-use utoipa_axum::routes;
 
 use super::{Access, Routes};
+use crate::http::routes::route;
 
 const STYLE: &str = include_str!("docs/style.css");
 const SCRIPT: &str = include_str!("docs/script.js");
@@ -39,10 +39,10 @@ const CACHING: HeaderValue = HeaderValue::from_static("no-cache");
 /// The table of this area.
 pub(super) fn routes() -> Routes {
     Routes::new()
-        .add(Access::Public, routes!(document))
-        .add(Access::Public, routes!(versioned_document))
-        .add(Access::Public, routes!(read_page))
-        .add(Access::Public, routes!(asset))
+        .add(Access::Public, route!(document))
+        .add(Access::Public, route!(versioned_document))
+        .add(Access::Public, route!(read_page))
+        .add(Access::Public, route!(asset))
 }
 
 /// Document and page, rendered when somebody first asks: a description of this size takes more memory

@@ -8,15 +8,15 @@ use jiff::Timestamp;
 use serde::Serialize;
 use tocsin_kit::{Problem, random};
 use utoipa::ToSchema;
-use utoipa_axum::routes;
 
 use super::extract::{InPath, TeamPath};
 use super::{Access, App, Caller, CallerKind, Routes, Scope};
+use crate::http::routes::route;
 use crate::identity::impersonation::{self, Impersonation};
 
 /// The table of this area.
 pub(super) fn routes() -> Routes {
-    Routes::new().add(Access::Admin(Scope::Tokens), routes!(impersonate))
+    Routes::new().add(Access::Admin(Scope::Tokens), route!(impersonate))
 }
 
 /// To look as a team.

@@ -16,12 +16,12 @@ use tocsin_kit::{ErrorChain, Problem};
 use tocsin_wire::sealed::{Audience, Zeroizing};
 use tocsin_wire::{OrgId, SecretName};
 use utoipa::ToSchema;
-use utoipa_axum::routes;
 
 use super::approvals::{PendingApproval, Unwritten};
 use super::extract::{Id, InPath, InQuery, OrgPath};
 use super::{Access, App, Caller, Routes, Scope, body, node_config};
 use crate::decide::{Action, WriteRequest};
+use crate::http::routes::route;
 use crate::integrations::{self, FieldType, Integration, InvalidValue, Level, Opened, Verdict};
 use crate::merge::{Config, INHERIT};
 use crate::node::{Lineage, NodeId};
@@ -34,16 +34,16 @@ use crate::token::Permission;
 pub(super) fn routes() -> Routes {
     let access = Access::Admin(Scope::Integrations);
     Routes::new()
-        .add(Access::Public, routes!(schemas))
-        .add(Access::Public, routes!(schema))
-        .add(access, routes!(list))
-        .add(access, routes!(set_all))
-        .add(access, routes!(read))
-        .add(access, routes!(set))
-        .add(access, routes!(test))
+        .add(Access::Public, route!(schemas))
+        .add(Access::Public, route!(schema))
+        .add(access, route!(list))
+        .add(access, route!(set_all))
+        .add(access, route!(read))
+        .add(access, route!(set))
+        .add(access, route!(test))
         .add(
             Access::Team(Permission::ConfigRead),
-            routes!(health::my_health),
+            route!(health::my_health),
         )
 }
 

@@ -6,14 +6,14 @@ use axum::Json;
 use axum::body::Bytes;
 use axum::extract::State;
 use tocsin_kit::Problem;
-use utoipa_axum::routes;
 
 use super::{Access, App, Routes, body};
+use crate::http::routes::route;
 use crate::lookup::{self, Question, Reply};
 
 /// The table of this area.
 pub(super) fn routes() -> Routes {
-    Routes::new().add(Access::Internal, routes!(lookup))
+    Routes::new().add(Access::Internal, route!(lookup))
 }
 
 /// Which team do these identifiers lead to

@@ -12,7 +12,6 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use tocsin_kit::Problem;
 use utoipa::ToSchema;
-use utoipa_axum::routes;
 
 use super::extract::InQuery;
 use super::node_config::{
@@ -21,6 +20,7 @@ use super::node_config::{
 };
 use super::{Access, App, Caller, Routes, body};
 use crate::decide::{Action, WriteRequest};
+use crate::http::routes::route;
 use crate::merge::Config;
 use crate::reading::{self, Want};
 use crate::token::Permission;
@@ -29,14 +29,14 @@ use crate::token::Permission;
 pub(super) fn routes() -> Routes {
     let (read, write) = (Permission::ConfigRead, Permission::ConfigWrite);
     Routes::new()
-        .add(Access::Team(read), routes!(effective))
-        .add(Access::Team(read), routes!(effective_by_name))
-        .add(Access::Team(read), routes!(raw))
-        .add(Access::Team(read), routes!(explain))
-        .add(Access::Team(Permission::AuditRead), routes!(audit))
-        .add(Access::Team(write), routes!(patch))
-        .add(Access::Team(write), routes!(put))
-        .add(Access::Team(write), routes!(rollback))
+        .add(Access::Team(read), route!(effective))
+        .add(Access::Team(read), route!(effective_by_name))
+        .add(Access::Team(read), route!(raw))
+        .add(Access::Team(read), route!(explain))
+        .add(Access::Team(Permission::AuditRead), route!(audit))
+        .add(Access::Team(write), route!(patch))
+        .add(Access::Team(write), route!(put))
+        .add(Access::Team(write), route!(rollback))
 }
 
 /// What holds for a node, as it is sent.

@@ -17,13 +17,13 @@ use http::HeaderMap;
 use serde::{Deserialize, Serialize};
 use tocsin_kit::Problem;
 use utoipa::ToSchema;
-use utoipa_axum::routes;
 
 use super::approvals::approval;
 use super::extract::{InPath, InQuery, NodePath};
 use super::nodes::NodeView;
 use super::{Access, App, Caller, Routes, Scope, body};
 use crate::decide::{Action, Refusal, WriteRequest};
+use crate::http::routes::route;
 use crate::merge::Config;
 use crate::pg::{Mode, Written};
 use crate::reading::{self, Want};
@@ -40,11 +40,11 @@ const MAX_REASON_CHARS: usize = 1_000;
 pub(super) fn routes() -> Routes {
     let (read, write) = (Scope::ConfigRead, Scope::ConfigWrite);
     Routes::new()
-        .add(Access::Admin(read), routes!(own))
-        .add(Access::Admin(write), routes!(put))
-        .add(Access::Admin(write), routes!(rollback))
-        .add(Access::Admin(read), routes!(raw))
-        .add(Access::Admin(read), routes!(effective))
+        .add(Access::Admin(read), route!(own))
+        .add(Access::Admin(write), route!(put))
+        .add(Access::Admin(write), route!(rollback))
+        .add(Access::Admin(read), route!(raw))
+        .add(Access::Admin(read), route!(effective))
         .merge(bulk::routes())
         .merge(compare::routes())
         .merge(history::routes())

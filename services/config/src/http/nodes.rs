@@ -11,7 +11,6 @@ use serde::{Deserialize, Serialize};
 use tocsin_kit::Problem;
 use tocsin_wire::OrgId;
 use utoipa::ToSchema;
-use utoipa_axum::routes;
 
 use super::approvals::{PendingApproval, Unwritten, approval};
 use super::extract::{Id, InPath, InQuery, NodePath, OrgPath, TeamPath};
@@ -19,6 +18,7 @@ use super::node_config::{self, Answer, WriteQuery, with_etag};
 use super::{Access, App, Caller, CallerKind, Routes, Scope, body, templates};
 use crate::decide::{Action, WriteRequest};
 use crate::error::OperationError;
+use crate::http::routes::route;
 use crate::merge::Config;
 use crate::node::{Kind, Node, NodeId};
 use crate::pg::{Mode, Written};
@@ -27,16 +27,16 @@ use crate::pg::{Mode, Written};
 pub(super) fn routes() -> Routes {
     let (read, write) = (Scope::ConfigRead, Scope::ConfigWrite);
     Routes::new()
-        .add(Access::GlobalAdmin(Scope::Orgs), routes!(create_org))
-        .add(Access::GlobalAdmin(Scope::Orgs), routes!(list_orgs))
-        .add(Access::GlobalAdmin(Scope::Orgs), routes!(delete_org))
-        .add(Access::Admin(write), routes!(create))
-        .add(Access::Admin(read), routes!(list))
-        .add(Access::Admin(read), routes!(read_node))
-        .add(Access::Admin(write), routes!(place))
-        .add(Access::Admin(write), routes!(delete))
-        .add(Access::Admin(write), routes!(create_team))
-        .add(Access::Admin(write), routes!(delete_team))
+        .add(Access::GlobalAdmin(Scope::Orgs), route!(create_org))
+        .add(Access::GlobalAdmin(Scope::Orgs), route!(list_orgs))
+        .add(Access::GlobalAdmin(Scope::Orgs), route!(delete_org))
+        .add(Access::Admin(write), route!(create))
+        .add(Access::Admin(read), route!(list))
+        .add(Access::Admin(read), route!(read_node))
+        .add(Access::Admin(write), route!(place))
+        .add(Access::Admin(write), route!(delete))
+        .add(Access::Admin(write), route!(create_team))
+        .add(Access::Admin(write), route!(delete_team))
 }
 
 /// A node as the API shows it.

@@ -7,12 +7,12 @@ use axum::body::Bytes;
 use axum::extract::State;
 use serde::Deserialize;
 use tocsin_kit::Problem;
-use utoipa_axum::routes;
 
 use super::auth::Peer;
 use super::extract::InPath;
 use super::tokens::{self, Issue, Issued, Revoked, TokenView};
 use super::{Access, App, Caller, Routes, body};
+use crate::http::routes::route;
 use crate::pg::Among;
 use crate::token::{Holder, Permission};
 
@@ -21,9 +21,9 @@ pub(super) fn routes() -> Routes {
     let issues = Access::Team(Permission::TokensIssue);
     let revokes = Access::Team(Permission::TokensRevoke);
     Routes::new()
-        .add(issues, routes!(issue_own))
-        .add(revokes, routes!(list_own))
-        .add(revokes, routes!(delete_own))
+        .add(issues, route!(issue_own))
+        .add(revokes, route!(list_own))
+        .add(revokes, route!(delete_own))
 }
 
 /// Issue a token of the own team

@@ -11,12 +11,12 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use tocsin_kit::Problem;
 use utoipa::ToSchema;
-use utoipa_axum::routes;
 
 use super::approvals::plain;
 use super::extract::{InPath, InQuery, OrgPath};
 use super::{Access, App, Caller, Routes, Scope, body};
 use crate::decide::Refusal;
+use crate::http::routes::route;
 use crate::pg::{Expected, RuleVersion, Versioned};
 use crate::policy::{FieldDefinition, InvalidPolicy, PolicyRefusal, SecurityPolicy};
 use crate::schema::nearest;
@@ -30,12 +30,12 @@ pub(super) fn routes() -> Routes {
     let policy = Access::Admin(Scope::Policy);
     let fields = Access::GlobalAdmin(Scope::Policy);
     Routes::new()
-        .add(policy, routes!(security_policy, write_security_policy))
-        .add(policy, routes!(security_policy_history))
-        .add(Access::Public, routes!(public_fields))
-        .add(fields, routes!(fields_for_admins, create_field))
-        .add(fields, routes!(field, write_field, delete_field))
-        .add(fields, routes!(field_history))
+        .add(policy, route!(security_policy, write_security_policy))
+        .add(policy, route!(security_policy_history))
+        .add(Access::Public, route!(public_fields))
+        .add(fields, route!(fields_for_admins, create_field))
+        .add(fields, route!(field, write_field, delete_field))
+        .add(fields, route!(field_history))
 }
 
 /// The security policy of an org.

@@ -12,12 +12,12 @@ use serde_json::Value;
 use tocsin_kit::{Problem, random};
 use tocsin_wire::{OrgId, TeamId};
 use utoipa::ToSchema;
-use utoipa_axum::routes;
 
 use super::approvals::{ReviewAction, plain, review_body, reviewer, short};
 use super::extract::{self, Id, InPath, InQuery, OrgPath};
 use super::{Access, App, Caller, Routes, Scope, body};
 use crate::decide::Refusal;
+use crate::http::routes::route;
 use crate::pg::{Remediation, RemediationQuery};
 use crate::remediation::{Proposal, Status};
 use crate::token::Permission;
@@ -41,15 +41,15 @@ pub(super) fn routes() -> Routes {
     let (read, write) = (Permission::ConfigRead, Permission::ConfigWrite);
     let admin = Access::Admin(Scope::Approvals);
     Routes::new()
-        .add(Access::Team(Permission::AgentInvoke), routes!(propose))
-        .add(Access::Team(read), routes!(list))
-        .add(Access::Team(read), routes!(one))
-        .add(Access::Team(write), routes!(review))
-        .add(Access::Team(write), routes!(roll_back))
-        .add(admin, routes!(list_of_org))
-        .add(admin, routes!(review_of_org))
-        .add(Access::Internal, routes!(propose_for))
-        .add(Access::Internal, routes!(finish))
+        .add(Access::Team(Permission::AgentInvoke), route!(propose))
+        .add(Access::Team(read), route!(list))
+        .add(Access::Team(read), route!(one))
+        .add(Access::Team(write), route!(review))
+        .add(Access::Team(write), route!(roll_back))
+        .add(admin, route!(list_of_org))
+        .add(admin, route!(review_of_org))
+        .add(Access::Internal, route!(propose_for))
+        .add(Access::Internal, route!(finish))
 }
 
 /// A proposed action.

@@ -17,9 +17,47 @@ use super::{App, openapi};
 /// One path with the methods of it that the same callers may use.
 struct Route {
     access: Access,
-    schemas: Vec<(String, RefOr<Schema>)>,
-    paths: Paths,
-    methods: MethodRouter<Arc<App>>,
+    served: Served,
+}
+
+/// What [`route!`](super::route) makes of handlers.
+pub(crate) struct Served {
+    pub(in crate::http) path: String,
+    pub(in crate::http) methods: MethodRouter<Arc<App>>,
+    /// Made when somebody asks: the description of all routes is many times as large as what is
+    /// needed to serve them, and so is the code that makes it.
+    pub(in crate::http) describe: fn() -> UtoipaMethodRouter<Arc<App>>,
+}
+
+/// The handlers of one path. Path, methods, parameters and bodies are read from each handler's
+/// `#[utoipa::path]`.
+macro_rules! route {
+    ($($first:ident)::+ $(, $($more:ident)::+)* $(,)?) => {{
+        use utoipa_axum::PathItemExt as _;
+        let methods = axum::routing::MethodRouter::new();
+        let methods = $crate::http::routes::route!(@on methods $($first)::+);
+        $(let methods = $crate::http::routes::route!(@on methods $($more)::+);)*
+        $crate::http::routes::Served {
+            path: utoipa_axum::routes!(@path [path()] of $($first)::+),
+            methods,
+            describe: || utoipa_axum::routes!($($first)::+ $(, $($more)::+)*),
+        }
+    }};
+    (@on $methods:ident $($handler:ident)::+) => {
+        utoipa_axum::routes!(@path [methods()] of $($handler)::+)
+            .iter()
+            .fold($methods, |methods, method| {
+                methods.on(method.to_method_filter(), $($handler)::+)
+            })
+    };
+}
+pub(in crate::http) use route;
+
+impl Route {
+    fn described(&self) -> (Vec<(String, RefOr<Schema>)>, Paths) {
+        let (schemas, paths, _methods) = (self.served.describe)();
+        (schemas, paths)
+    }
 }
 
 /// Routes with their description.
@@ -31,20 +69,10 @@ impl Routes {
         Self::default()
     }
 
-    /// One path. `routes!(handler)` reads method, path, parameters and bodies from the handler's
-    /// `#[utoipa::path]`; the answers that access and the server give are added here.
+    /// One path. The answers that access and the server give are added to its description here.
     #[must_use]
-    pub(crate) fn add(
-        mut self,
-        access: Access,
-        (schemas, paths, methods): UtoipaMethodRouter<Arc<App>>,
-    ) -> Self {
-        self.0.push(Route {
-            access,
-            schemas,
-            paths,
-            methods,
-        });
+    pub(crate) fn add(mut self, access: Access, served: Served) -> Self {
+        self.0.push(Route { access, served });
         self
     }
 
@@ -60,16 +88,16 @@ impl Routes {
         let mut document = openapi::skeleton();
         let components = document.components.get_or_insert_default();
         for route in &self.0 {
-            components.schemas.extend(route.schemas.iter().cloned());
-            for (path, item) in &route.paths.paths {
-                let mut item = item.clone();
+            let (schemas, paths) = route.described();
+            components.schemas.extend(schemas);
+            for (path, mut item) in paths.paths {
                 for operation in operations(&mut item) {
                     openapi::complete(operation, route.access);
                 }
-                match document.paths.paths.get_mut(path) {
+                match document.paths.paths.get_mut(&path) {
                     Some(known) => known.merge_operations(item),
                     None => {
-                        document.paths.paths.insert(path.clone(), item);
+                        document.paths.paths.insert(path, item);
                     }
                 }
             }
@@ -90,23 +118,24 @@ impl Routes {
                 app: Arc::clone(app),
                 access: route.access,
             });
-            let methods = route.methods.route_layer(from_fn_with_state(state, guard));
-            for path in route.paths.paths.keys() {
-                router = router.route(path, methods.clone());
-            }
+            let Served { path, methods, .. } = route.served;
+            let methods = methods.route_layer(from_fn_with_state(state, guard));
+            router = router.route(&path, methods);
         }
         router
     }
 
     /// Names under which two types describe themselves differently: only one of them would show.
     #[cfg(test)]
-    fn ambiguous_names(&self) -> Vec<&str> {
+    fn ambiguous_names(&self) -> Vec<String> {
         let mut known = std::collections::BTreeMap::new();
-        let schemas = self.0.iter().flat_map(|route| &route.schemas);
-        schemas
-            .filter(|(name, schema)| *known.entry(name).or_insert(schema) != schema)
-            .map(|(name, _)| name.as_str())
-            .collect()
+        let mut ambiguous = Vec::new();
+        for (name, schema) in self.0.iter().flat_map(|route| route.described().0) {
+            if *known.entry(name.clone()).or_insert_with(|| schema.clone()) != schema {
+                ambiguous.push(name);
+            }
+        }
+        ambiguous
     }
 }
 
@@ -142,12 +171,11 @@ mod tests {
         let routes = http::routes();
         for route in &routes.0 {
             if matches!(route.access, Access::Admin(_)) {
-                for path in route.paths.paths.keys() {
-                    assert!(
-                        path.contains("{org}"),
-                        "{path}: an org's admin could never call it; use Access::GlobalAdmin or name the org"
-                    );
-                }
+                let path = &route.served.path;
+                assert!(
+                    path.contains("{org}"),
+                    "{path}: an org's admin could never call it; use Access::GlobalAdmin or name the org"
+                );
             }
         }
     }

@@ -13,10 +13,10 @@ use http::HeaderMap;
 use serde::Deserialize;
 use tocsin_kit::Problem;
 use tocsin_wire::{OrgId, SecretName};
-use utoipa_axum::routes;
 
 use super::extract::{self, Id, InPath, InQuery, NodePath};
 use super::{Access, App, Caller, Routes, Scope, body};
+use crate::http::routes::route;
 use crate::node::NodeId;
 use crate::pg::NewSecret;
 use crate::secrets::master::MasterKeys;
@@ -36,16 +36,16 @@ pub(super) fn routes() -> Routes {
         Access::Team(Permission::ConfigWrite),
     );
     Routes::new()
-        .add(admin, routes!(list))
-        .add(admin, routes!(show))
-        .add(admin, routes!(set))
-        .add(admin, routes!(delete))
-        .add(read, routes!(list_mine))
-        .add(read, routes!(show_mine))
-        .add(write, routes!(set_mine))
-        .add(write, routes!(delete_mine))
-        .add(Access::GlobalAdmin(Scope::Secrets), routes!(master::list))
-        .add(Access::GlobalAdmin(Scope::Secrets), routes!(master::rotate))
+        .add(admin, route!(list))
+        .add(admin, route!(show))
+        .add(admin, route!(set))
+        .add(admin, route!(delete))
+        .add(read, route!(list_mine))
+        .add(read, route!(show_mine))
+        .add(write, route!(set_mine))
+        .add(write, route!(delete_mine))
+        .add(Access::GlobalAdmin(Scope::Secrets), route!(master::list))
+        .add(Access::GlobalAdmin(Scope::Secrets), route!(master::rotate))
 }
 
 /// `…/nodes/{node}/secrets/{name}`

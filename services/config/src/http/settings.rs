@@ -15,12 +15,12 @@ use serde_json::{Value, json};
 use tocsin_kit::Problem;
 use tocsin_wire::OrgId;
 use utoipa::ToSchema;
-use utoipa_axum::routes;
 
 use super::approvals::{PendingApproval, Unwritten};
 use super::extract::{InPath, NodePath, OrgPath};
 use super::{Access, App, Caller, Routes, Scope, body, node_config};
 use crate::decide::{Action, WriteRequest};
+use crate::http::routes::route;
 use crate::merge::Config;
 use crate::node::{Node, NodeId};
 use crate::section;
@@ -41,24 +41,24 @@ pub(super) fn routes() -> Routes {
         Access::Admin(Scope::ConfigWrite),
     );
     Routes::new()
-        .add(read, routes!(my_output))
-        .add(write, routes!(set_my_output))
-        .add(admin_read, routes!(output))
-        .add(admin_write, routes!(set_output))
-        .add(read, routes!(my_notifications))
-        .add(write, routes!(set_my_notifications))
-        .add(admin_read, routes!(notifications))
-        .add(admin_write, routes!(set_notifications))
+        .add(read, route!(my_output))
+        .add(write, route!(set_my_output))
+        .add(admin_read, route!(output))
+        .add(admin_write, route!(set_output))
+        .add(read, route!(my_notifications))
+        .add(write, route!(set_my_notifications))
+        .add(admin_read, route!(notifications))
+        .add(admin_write, route!(set_notifications))
         .add(
             Access::TeamOrOrgAdmin(Permission::ConfigRead, Scope::ConfigRead),
-            routes!(my_org_settings),
+            route!(my_org_settings),
         )
         .add(
             Access::TeamOrOrgAdmin(Permission::ConfigWrite, Scope::ConfigWrite),
-            routes!(set_my_org_settings),
+            route!(set_my_org_settings),
         )
-        .add(admin_read, routes!(org_settings))
-        .add(admin_write, routes!(set_org_settings))
+        .add(admin_read, route!(org_settings))
+        .add(admin_write, route!(set_org_settings))
 }
 
 /// Serde would read a list as an object whose fields come in order.

@@ -12,13 +12,13 @@ use serde_json::{Map, Value};
 use tocsin_kit::{ErrorChain, Problem};
 use tocsin_wire::{OrgId, TeamId};
 use utoipa::ToSchema;
-use utoipa_axum::routes;
 
 use super::auth::Peer;
 use super::extract::{InPath, OrgPath};
 use super::tokens_of_org::must_be_org;
 use super::{Access, App, Caller, Routes, Scope, body, tokens};
 use crate::decide::Refusal;
+use crate::http::routes::route;
 use crate::identity::claims::{Claims, text};
 use crate::identity::discovery;
 use crate::identity::sso::{self, Exchange, ExchangeError, ProviderType, SsoConfig};
@@ -36,11 +36,11 @@ const MAX_SECRET_CHARS: usize = 1_024;
 pub(super) fn routes() -> Routes {
     let access = Access::Admin(Scope::Sso);
     Routes::new()
-        .add(access, routes!(read))
-        .add(access, routes!(write))
-        .add(access, routes!(test))
-        .add(Access::Public, routes!(public))
-        .add(Access::Public, routes!(exchange))
+        .add(access, route!(read))
+        .add(access, route!(write))
+        .add(access, route!(test))
+        .add(Access::Public, route!(public))
+        .add(Access::Public, route!(exchange))
 }
 
 /// How an org's people sign in, without the client secret.

@@ -15,13 +15,13 @@ use serde_json::Value;
 use tocsin_kit::{Problem, random};
 use tocsin_wire::OrgId;
 use utoipa::ToSchema;
-use utoipa_axum::routes;
 use uuid::Uuid;
 
 use super::extract::{Id, InPath, InQuery, NodePath};
 use super::{Access, App, Caller, Routes, Scope, body};
 use crate::decide::{Action, WriteRequest};
 use crate::diff::{self, Diff};
+use crate::http::routes::route;
 use crate::integrations;
 use crate::merge::{self, Config};
 use crate::node::NodeId;
@@ -37,16 +37,16 @@ pub(super) fn routes() -> Routes {
     );
     let admin = Access::Admin(Scope::Templates);
     Routes::new()
-        .add(Access::Anybody, routes!(list))
-        .add(Access::Anybody, routes!(read_one))
-        .add(read, routes!(places::my_preview))
-        .add(write, routes!(places::my_apply))
-        .add(read, routes!(places::mine))
-        .add(write, routes!(places::my_revert))
-        .add(admin, routes!(places::node_preview))
-        .add(admin, routes!(places::node_apply))
-        .add(admin, routes!(places::of_node))
-        .add(admin, routes!(places::node_revert))
+        .add(Access::Anybody, route!(list))
+        .add(Access::Anybody, route!(read_one))
+        .add(read, route!(places::my_preview))
+        .add(write, route!(places::my_apply))
+        .add(read, route!(places::mine))
+        .add(write, route!(places::my_revert))
+        .add(admin, route!(places::node_preview))
+        .add(admin, route!(places::node_apply))
+        .add(admin, route!(places::of_node))
+        .add(admin, route!(places::node_revert))
         .merge(admin::routes())
 }
 

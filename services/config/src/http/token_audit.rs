@@ -9,12 +9,12 @@ use serde::{Deserialize, Serialize};
 use tocsin_kit::Problem;
 use tocsin_wire::{OrgId, TeamId};
 use utoipa::ToSchema;
-use utoipa_axum::routes;
 use uuid::Uuid;
 
 use super::extract::{InPath, InQuery, OrgPath};
 use super::tokens_of_org::must_be_org;
 use super::{Access, App, Routes, Scope};
+use crate::http::routes::route;
 use crate::pg::{EventFilter, EventKind, TokenEventRow};
 
 /// Entries of a page when nobody says.
@@ -24,7 +24,7 @@ const MAX_PAGE: i64 = 1_000;
 
 /// The table of this area.
 pub(super) fn routes() -> Routes {
-    Routes::new().add(Access::Admin(Scope::Audit), routes!(list))
+    Routes::new().add(Access::Admin(Scope::Audit), route!(list))
 }
 
 /// Which entries.

@@ -12,13 +12,13 @@ use serde::{Deserialize, Serialize};
 use tocsin_kit::{Problem, random};
 use tocsin_wire::{OrgId, TeamId};
 use utoipa::ToSchema;
-use utoipa_axum::routes;
 use uuid::Uuid;
 
 use super::auth::{self, Peer};
 use super::extract::{InPath, TeamPath, TokenPath};
 use super::{Access, App, Caller, Routes, Scope, body};
 use crate::decide::Refusal;
+use crate::http::routes::route;
 use crate::identity::lifecycle;
 use crate::pg::{Among, By, Ended, Extension, NewToken};
 use crate::token::{self, Holder, Permission, Token};
@@ -34,15 +34,15 @@ const EXTENSION_DAYS: u32 = 90;
 pub(super) fn routes() -> Routes {
     let access = Access::Admin(Scope::Tokens);
     Routes::new()
-        .add(access, routes!(issue))
-        .add(access, routes!(list))
-        .add(access, routes!(revoke_all))
-        .add(access, routes!(revoke_all_by_post))
-        .add(access, routes!(revoke_many))
-        .add(access, routes!(read))
-        .add(access, routes!(delete))
-        .add(access, routes!(revoke))
-        .add(access, routes!(extend))
+        .add(access, route!(issue))
+        .add(access, route!(list))
+        .add(access, route!(revoke_all))
+        .add(access, route!(revoke_all_by_post))
+        .add(access, route!(revoke_many))
+        .add(access, route!(read))
+        .add(access, route!(delete))
+        .add(access, route!(revoke))
+        .add(access, route!(extend))
 }
 
 /// What a new token shall be. Everything may be left out, the body too.

@@ -10,7 +10,6 @@ use serde::{Deserialize, Serialize};
 use tocsin_kit::Problem;
 use tocsin_wire::{OrgId, TeamId};
 use utoipa::ToSchema;
-use utoipa_axum::routes;
 use uuid::Uuid;
 
 use super::auth::Peer;
@@ -18,6 +17,7 @@ use super::extract::{self, InPath, OrgPath};
 use super::tokens::{self, BulkRevoked, Extend, Revoked, TokenView};
 use super::{Access, App, Caller, Routes, Scope};
 use crate::decide::Refusal;
+use crate::http::routes::route;
 use crate::identity::sweep;
 use crate::pg::Among;
 use crate::token::{Permission, Token};
@@ -26,14 +26,14 @@ use crate::token::{Permission, Token};
 pub(super) fn routes() -> Routes {
     let access = Access::Admin(Scope::Tokens);
     Routes::new()
-        .add(access, routes!(list))
-        .add(access, routes!(revoke_many))
-        .add(access, routes!(read))
-        .add(access, routes!(delete))
-        .add(access, routes!(revoke))
-        .add(access, routes!(extend))
-        .add(access, routes!(permissions))
-        .add(access, routes!(run_lifecycle))
+        .add(access, route!(list))
+        .add(access, route!(revoke_many))
+        .add(access, route!(read))
+        .add(access, route!(delete))
+        .add(access, route!(revoke))
+        .add(access, route!(extend))
+        .add(access, route!(permissions))
+        .add(access, route!(run_lifecycle))
 }
 
 /// `…/orgs/{org}/tokens/{token}`

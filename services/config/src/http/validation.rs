@@ -10,10 +10,10 @@ use serde_json::Value;
 use tocsin_kit::Problem;
 use tocsin_wire::OrgId;
 use utoipa::ToSchema;
-use utoipa_axum::routes;
 
 use super::extract::{InPath, NodePath, OrgPath};
 use super::{Access, App, Caller, Routes, Scope};
+use crate::http::routes::route;
 use crate::node::NodeId;
 use crate::pg::ValidationRow;
 use crate::policy::{self, Missing, Violation};
@@ -23,13 +23,13 @@ use crate::token::Permission;
 pub(super) fn routes() -> Routes {
     let admin = Access::Admin(Scope::ConfigRead);
     Routes::new()
-        .add(Access::Public, routes!(schema))
-        .add(admin, routes!(validate))
-        .add(admin, routes!(statuses))
-        .add(admin, routes!(readiness))
+        .add(Access::Public, route!(schema))
+        .add(admin, route!(validate))
+        .add(admin, route!(statuses))
+        .add(admin, route!(readiness))
         .add(
             Access::Team(Permission::ConfigRead),
-            routes!(my_required_fields),
+            route!(my_required_fields),
         )
 }
 

@@ -9,7 +9,6 @@ use http::HeaderMap;
 use serde::{Deserialize, Serialize};
 use tocsin_kit::Problem;
 use utoipa::ToSchema;
-use utoipa_axum::routes;
 
 use super::{Answer, WriteQuery, reason, write};
 use crate::change::What;
@@ -17,6 +16,7 @@ use crate::decide::{Action, Refusal, WriteRequest};
 use crate::error::OperationError;
 use crate::http::approvals::approval;
 use crate::http::extract::{Id, InPath, InQuery, OrgPath};
+use crate::http::routes::route;
 use crate::http::{Access, App, Caller, CallerKind, Routes, Scope, body};
 use crate::merge::Config;
 use crate::node::Kind;
@@ -27,9 +27,9 @@ const MAX_CHANGES: usize = 5_000;
 
 pub(super) fn routes() -> Routes {
     Routes::new()
-        .add(Access::Admin(Scope::ConfigWrite), routes!(bulk))
-        .add(Access::Admin(Scope::ConfigWrite), routes!(configs))
-        .add(Access::Admin(Scope::ConfigRead), routes!(export))
+        .add(Access::Admin(Scope::ConfigWrite), route!(bulk))
+        .add(Access::Admin(Scope::ConfigWrite), route!(configs))
+        .add(Access::Admin(Scope::ConfigRead), route!(export))
 }
 
 /// Changes that are made together, in order.

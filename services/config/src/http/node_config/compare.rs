@@ -9,13 +9,13 @@ use serde::{Deserialize, Serialize};
 use tocsin_kit::Problem;
 use tocsin_wire::OrgId;
 use utoipa::ToSchema;
-use utoipa_axum::routes;
 
 use super::Version;
 use crate::decide::Refusal;
 use crate::diff::{self, Diff};
 use crate::explain::{self, Leaf};
 use crate::http::extract::{InPath, InQuery, NodePath};
+use crate::http::routes::route;
 use crate::http::{Access, App, Routes, Scope, body};
 use crate::merge::Config;
 use crate::node::{Lineage, NodeId};
@@ -25,8 +25,8 @@ const LISTED_CHANGES: i64 = 200;
 
 pub(super) fn routes() -> Routes {
     Routes::new()
-        .add(Access::Admin(Scope::ConfigRead), routes!(explain_node))
-        .add(Access::Admin(Scope::ConfigRead), routes!(compare))
+        .add(Access::Admin(Scope::ConfigRead), route!(explain_node))
+        .add(Access::Admin(Scope::ConfigRead), route!(compare))
 }
 
 #[derive(Debug, Default, Deserialize, utoipa::IntoParams)]

@@ -12,10 +12,10 @@ use serde_json::Value;
 use tocsin_kit::Problem;
 use tocsin_wire::OrgId;
 use utoipa::ToSchema;
-use utoipa_axum::routes;
 
 use crate::decide::Refusal;
 use crate::http::extract::{InPath, InQuery, NodePath, OrgPath};
+use crate::http::routes::route;
 use crate::http::{Access, App, Routes, Scope, body};
 use crate::node::NodeId;
 use crate::pg::{AuditFilter, AuditRow};
@@ -31,9 +31,9 @@ const COLUMNS: &str = "org_id,node_id,version,changed_at,changed_by,change_diff,
 
 pub(super) fn routes() -> Routes {
     Routes::new()
-        .add(Access::Admin(Scope::ConfigRead), routes!(node_audit))
-        .add(Access::Admin(Scope::Audit), routes!(org_audit))
-        .add(Access::Admin(Scope::Audit), routes!(export))
+        .add(Access::Admin(Scope::ConfigRead), route!(node_audit))
+        .add(Access::Admin(Scope::Audit), route!(org_audit))
+        .add(Access::Admin(Scope::Audit), route!(export))
 }
 
 /// How many versions.

@@ -13,7 +13,6 @@ use serde_json::Value;
 use tocsin_kit::Problem;
 use tocsin_wire::OrgId;
 use utoipa::ToSchema;
-use utoipa_axum::routes;
 
 use super::{Answer, EffectiveQuery, Form, WriteQuery, reason, served, with_etag, write};
 use crate::decide::{Action, Refusal, WriteRequest};
@@ -21,6 +20,7 @@ use crate::error::OperationError;
 use crate::http::approvals::approval;
 use crate::http::extract::{self, InPath, InQuery, NodePath};
 use crate::http::me::EffectiveView;
+use crate::http::routes::route;
 use crate::http::{Access, App, Caller, Routes, Scope, body};
 use crate::merge::Config;
 use crate::node::{Kind, Node, NodeId};
@@ -34,12 +34,12 @@ const HISTORY_MAX: i64 = 100;
 pub(super) fn routes() -> Routes {
     let (read, write) = (Scope::ConfigRead, Scope::ConfigWrite);
     Routes::new()
-        .add(Access::Admin(read), routes!(own))
-        .add(Access::Admin(read), routes!(effective))
-        .add(Access::Admin(write), routes!(patch))
-        .add(Access::Admin(read), routes!(history))
-        .add(Access::Admin(write), routes!(rollback))
-        .add(Access::Public, routes!(defaults))
+        .add(Access::Admin(read), route!(own))
+        .add(Access::Admin(read), route!(effective))
+        .add(Access::Admin(write), route!(patch))
+        .add(Access::Admin(read), route!(history))
+        .add(Access::Admin(write), route!(rollback))
+        .add(Access::Public, route!(defaults))
 }
 
 /// A node's own config with its version.

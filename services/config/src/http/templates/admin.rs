@@ -10,11 +10,11 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use tocsin_kit::{Problem, random};
 use utoipa::ToSchema;
-use utoipa_axum::routes;
 
 use super::super::extract::{Id, InPath, InQuery};
 use super::super::{Access, App, Caller, Routes, Scope, body};
 use super::{ApplicationView, Applied, Filter, List, TemplatePath, View, apply, no_template};
+use crate::http::routes::route;
 use crate::merge::Config;
 use crate::pg::Stored;
 use crate::templates::{self, InvalidTemplate, Template};
@@ -32,13 +32,13 @@ const MAX_REQUIRED: usize = 100;
 pub(super) fn routes() -> Routes {
     let access = Access::GlobalAdmin(Scope::Templates);
     Routes::new()
-        .add(access, routes!(list))
-        .add(access, routes!(create))
-        .add(access, routes!(read))
-        .add(access, routes!(update))
-        .add(access, routes!(delete))
-        .add(access, routes!(apply_to))
-        .add(access, routes!(analytics))
+        .add(access, route!(list))
+        .add(access, route!(create))
+        .add(access, route!(read))
+        .add(access, route!(update))
+        .add(access, route!(delete))
+        .add(access, route!(apply_to))
+        .add(access, route!(analytics))
 }
 
 /// Templates, for admins
