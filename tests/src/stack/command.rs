@@ -17,6 +17,8 @@ const COMMAND_LIMIT: Duration = Duration::from_secs(60);
 pub struct Printed {
     /// Whether it exited with 0.
     pub success: bool,
+    /// What it exited with; `None` when a signal ended it.
+    pub status: Option<i32>,
     /// Standard output.
     pub stdout: String,
     /// Standard error.
@@ -39,6 +41,8 @@ impl Stack {
             .env("PAGERDUTY_WEBHOOK_SECRET", &self.secrets.pagerduty)
             .env("SLACK_SIGNING_SECRET", &self.secrets.slack)
             .env("GITHUB_WEBHOOK_SECRET", &self.secrets.github)
+            // Commands that take config's place need what config has.
+            .envs(environment::config(self))
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
@@ -56,6 +60,7 @@ impl Stack {
         let output = output?;
         Ok(Printed {
             success: output.status.success(),
+            status: output.status.code(),
             stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
             stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
         })

@@ -130,7 +130,7 @@ fn ingress(stack: &Stack) -> Vec<(&'static str, String)> {
     ]
 }
 
-fn config(stack: &Stack) -> Vec<(&'static str, String)> {
+pub(super) fn config(stack: &Stack) -> Vec<(&'static str, String)> {
     let listen = stack.addresses.config;
     let mut environment = database(stack);
     environment.extend([

@@ -4,6 +4,7 @@
 
 mod bad_input;
 mod broker_away;
+mod config_files;
 mod happy_path;
 mod kills;
 mod nats_py;
