@@ -27,7 +27,7 @@ type State = Result<(), String>;
 /// Every check at one moment, in the shape that `/ready` answers with.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Snapshot {
-    /// True when every check is ready.
+    /// True when there are checks and every one is ready.
     pub ready: bool,
     /// By name; checks of a service inside a process are called `<service>.<check>`.
     pub checks: BTreeMap<String, CheckState>,
@@ -84,7 +84,8 @@ impl Health {
                 (name.clone(), CheckState { ready, reason })
             })
             .collect();
-        let ready = checks.values().all(|check| check.ready);
+        // A process that has not named its checks yet knows nothing good of itself.
+        let ready = !checks.is_empty() && checks.values().all(|check| check.ready);
         Snapshot { ready, checks }
     }
 
@@ -141,7 +142,7 @@ mod tests {
     #[test]
     fn checks_start_not_ready_and_say_why() {
         let health = Health::new();
-        assert!(health.snapshot().ready, "nothing is needed, nothing lacks");
+        assert!(!health.snapshot().ready, "it has hardly begun");
         let nats = health.child("router").register("nats");
         let index = health.register("index");
         insta::assert_json_snapshot!(health.snapshot(), @r#"

@@ -238,6 +238,15 @@ impl Process {
         usage::memory(self.pid, "RssAnon")
     }
 
+    /// Resident memory where what several processes share, such as their program's text, is divided
+    /// among them, in bytes (Linux).
+    ///
+    /// # Errors
+    /// When the process has ended or there is no `/proc`.
+    pub fn proportional_bytes(&self) -> anyhow::Result<u64> {
+        usage::proportional_memory(self.pid)
+    }
+
     /// The highest resident memory so far, in bytes (Linux).
     ///
     /// # Errors

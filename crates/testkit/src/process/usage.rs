@@ -21,6 +21,13 @@ pub(super) fn memory(pid: u32, field: &str) -> anyhow::Result<u64> {
     parse_memory(&status, field).with_context(|| format!("{path} has no {field}: has it ended?"))
 }
 
+/// Resident memory, where what several processes share is divided among them: `Pss` of `/proc/<pid>/smaps_rollup`.
+pub(super) fn proportional_memory(pid: u32) -> anyhow::Result<u64> {
+    let path = format!("/proc/{pid}/smaps_rollup");
+    let rollup = std::fs::read_to_string(&path).with_context(|| format!("cannot read {path}"))?;
+    parse_memory(&rollup, "Pss").with_context(|| format!("{path} has no Pss: has it ended?"))
+}
+
 fn parse_cpu_time(stat: &str) -> Option<Duration> {
     // The name in parentheses may contain spaces, so fields are counted after the last one.
     let (_, fields) = stat.rsplit_once(')')?;
@@ -52,5 +59,8 @@ mod tests {
         let status = "Name:\tx\nVmHWM:\t   20 kB\nVmRSS:\t   16 kB\n";
         assert_eq!(parse_memory(status, "VmRSS"), Some(16 * 1024));
         assert_eq!(parse_memory(status, "VmSwap"), None);
+        let rollup =
+            "5581-7ffd ---p 0 00:00 0 [rollup]\nRss:  16 kB\nPss:   8 kB\nPss_Dirty: 4 kB\n";
+        assert_eq!(parse_memory(rollup, "Pss"), Some(8 * 1024));
     }
 }

@@ -14,7 +14,7 @@ const SETTLE: Duration = Duration::from_secs(3);
 pub(crate) async fn measure() -> anyhow::Result<()> {
     let bus = TestBus::start().await?;
     let postgres = Postgres::database().await?;
-    say("\nidle memory, each service as a process of its own:");
+    let mut services = Vec::new();
     for service in ["ingress", "router", "config", "agent-worker", "audit"] {
         let database = postgres.another_database().await?;
         let environment = [
@@ -28,16 +28,19 @@ pub(crate) async fn measure() -> anyhow::Result<()> {
             ("TOKEN_PEPPER", "bench-pepper".to_owned()),
             ("INTERNAL_SERVICE_SECRET", "bench-internal".to_owned()),
         ];
-        let started = process::start(&bus, service, &environment).await?;
-        // What was needed to start is given back within seconds.
-        tokio::time::sleep(SETTLE).await;
-        let resident = started.process.rss_bytes()?;
-        let own = started.process.anonymous_bytes()?;
+        services.push((service, process::start(&bus, service, &environment).await?));
+    }
+    // What was needed to start is given back within seconds.
+    tokio::time::sleep(SETTLE).await;
+    say("\nidle memory of five services of one program, in MiB:");
+    say("                  own   with its share of the program   resident, program and all");
+    for (service, started) in &services {
+        let process = &started.process;
         say(&format!(
-            "  {service:<14} {:>5.1} MiB, {:>5.1} of it its own, the rest text of the program; /ready on {}",
-            mebibytes(resident),
-            mebibytes(own),
-            started.health
+            "  {service:<14} {:>5.1}   {:>29.1}   {:>25.1}",
+            mebibytes(process.anonymous_bytes()?),
+            mebibytes(process.proportional_bytes()?),
+            mebibytes(process.rss_bytes()?)
         ));
     }
     Ok(())

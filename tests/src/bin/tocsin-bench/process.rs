@@ -16,7 +16,6 @@ const START_LIMIT: Duration = Duration::from_secs(30);
 /// A service as a process of its own.
 pub(crate) struct Service {
     pub(crate) process: Process,
-    pub(crate) health: SocketAddr,
 }
 
 /// The binary next to this one.
@@ -70,5 +69,5 @@ pub(crate) async fn start(
         anyhow::Ok(answer)
     })
     .await;
-    Ok(Service { process, health })
+    Ok(Service { process })
 }
