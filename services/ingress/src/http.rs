@@ -1,5 +1,5 @@
 //! The endpoints: `POST /webhooks/{slack/events, slack/interactions, slack/commands, github,
-//! pagerduty}`.
+//! pagerduty, incidentio}`.
 //!
 //! 2xx is said only after the event is stored, or when there is nothing to store. Else 401
 //! `signature_<reason>`, 400 `invalid_json` or `invalid_form`, 413 `body_too_large`, and 503
@@ -43,6 +43,7 @@ enum Endpoint {
     Slack(slack::Endpoint),
     GitHub,
     PagerDuty,
+    IncidentIo,
 }
 
 /// What every request needs.
@@ -50,7 +51,8 @@ pub(crate) struct Receiver {
     slack: Source,
     github: Source,
     pagerduty: Source,
-    slack_tolerance: Duration,
+    incidentio: Source,
+    tolerance: Duration,
     max_body: usize,
     clock: Clock,
     publisher: Arc<Publisher>,
@@ -66,7 +68,13 @@ impl Receiver {
                 normalize::pagerduty::PROVIDER,
                 &settings.pagerduty_webhook_secret,
             ),
-            slack_tolerance: settings.slack_tolerance.duration(),
+            incidentio: Source::with_keys(
+                normalize::incidentio::PROVIDER,
+                verify::standard_webhooks::keys(source::exposed(
+                    &settings.incidentio_webhook_secret,
+                )),
+            ),
+            tolerance: settings.tolerance.duration(),
             max_body: settings.max_body_bytes.as_usize(),
             clock,
             publisher,
@@ -75,7 +83,7 @@ impl Receiver {
 
     /// Names of the providers that have a secret, and of those that have none.
     pub(crate) fn providers(&self) -> (Vec<&'static str>, Vec<&'static str>) {
-        let sources = [&self.slack, &self.github, &self.pagerduty];
+        let sources = [&self.slack, &self.github, &self.pagerduty, &self.incidentio];
         let (on, off): (Vec<_>, Vec<_>) = sources.into_iter().partition(|source| source.is_on());
         let names = |sources: Vec<&Source>| sources.iter().map(|source| source.provider).collect();
         (names(on), names(off))
@@ -106,6 +114,7 @@ impl Receiver {
             )
             .route("/webhooks/github", to(Endpoint::GitHub))
             .route("/webhooks/pagerduty", to(Endpoint::PagerDuty))
+            .route("/webhooks/incidentio", to(Endpoint::IncidentIo))
             .fallback(unknown)
     }
 
@@ -114,6 +123,7 @@ impl Receiver {
             Endpoint::Slack(_) => &self.slack,
             Endpoint::GitHub => &self.github,
             Endpoint::PagerDuty => &self.pagerduty,
+            Endpoint::IncidentIo => &self.incidentio,
         }
     }
 
@@ -178,11 +188,12 @@ impl Receiver {
     ) -> Result<usize, Refusal> {
         let keys = &self.source(endpoint).keys;
         match endpoint {
-            Endpoint::Slack(_) => {
-                verify::slack::verify(headers, body, keys, now, self.slack_tolerance)
-            }
+            Endpoint::Slack(_) => verify::slack::verify(headers, body, keys, now, self.tolerance),
             Endpoint::GitHub => verify::github::verify(headers, body, keys),
             Endpoint::PagerDuty => verify::pagerduty::verify(headers, body, keys),
+            Endpoint::IncidentIo => {
+                verify::standard_webhooks::verify(headers, body, keys, now, self.tolerance)
+            }
         }
     }
 }
@@ -192,6 +203,7 @@ fn read(endpoint: Endpoint, delivery: Delivery<'_>) -> Result<Normalized, Malfor
         Endpoint::Slack(endpoint) => slack::normalize(endpoint, delivery),
         Endpoint::GitHub => normalize::github::normalize(delivery),
         Endpoint::PagerDuty => normalize::pagerduty::normalize(delivery),
+        Endpoint::IncidentIo => normalize::incidentio::normalize(delivery),
     }
 }
 

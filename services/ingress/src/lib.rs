@@ -1,7 +1,7 @@
 //! Webhooks from the world: verified over their raw bytes, normalized, signed, published, and only
 //! then acknowledged.
 //!
-//! * **Reads** HTTP requests of Slack, GitHub and PagerDuty, and nothing else.
+//! * **Reads** HTTP requests of Slack, GitHub, PagerDuty and incident.io, and nothing else.
 //! * **Writes** `events.<provider>.shared.<kind>.<key>`: one event per delivery, with the raw body and
 //!   what is needed to verify it again.
 //! * **Owns** nothing: the same delivery has the same id in every replica and after every restart.

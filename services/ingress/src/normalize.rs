@@ -6,6 +6,7 @@
 
 mod draft;
 pub mod github;
+pub mod incidentio;
 pub mod pagerduty;
 pub mod slack;
 mod times;
@@ -83,7 +84,7 @@ impl Delivery<'_> {
 
 /// Headers that an event keeps: enough to verify it again and to find it at the sender. Never
 /// `authorization` or cookies.
-const KEPT_HEADERS: [HeaderName; 14] = [
+const KEPT_HEADERS: [HeaderName; 20] = [
     crate::verify::slack::SIGNATURE,
     crate::verify::slack::TIMESTAMP,
     slack::RETRY_NUMBER,
@@ -97,6 +98,12 @@ const KEPT_HEADERS: [HeaderName; 14] = [
     crate::verify::pagerduty::SIGNATURE,
     HeaderName::from_static("x-webhook-id"),
     HeaderName::from_static("x-webhook-subscription"),
+    crate::verify::standard_webhooks::ID,
+    crate::verify::standard_webhooks::TIMESTAMP,
+    crate::verify::standard_webhooks::SIGNATURE,
+    crate::verify::standard_webhooks::SVIX_ID,
+    crate::verify::standard_webhooks::SVIX_TIMESTAMP,
+    crate::verify::standard_webhooks::SVIX_SIGNATURE,
     header::USER_AGENT,
 ];
 

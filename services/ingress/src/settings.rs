@@ -9,8 +9,8 @@ use tocsin_kit::{
     settings::{Bytes, HttpListen, Seconds},
 };
 
-/// What Slack's own libraries allow between a request's timestamp and our clock.
-const SLACK_TOLERANCE: Duration = Duration::from_secs(300);
+/// What Slack's and the Standard Webhooks libraries allow between a request's timestamp and our clock.
+const TOLERANCE: Duration = Duration::from_secs(300);
 /// GitHub's largest deliveries have 25 MB, but those over 1 MiB are bulk pushes that nobody routes,
 /// and no message of the bus is larger.
 const MAX_BODY: u64 = 1 << 20;
@@ -57,9 +57,19 @@ pub struct Settings {
     )]
     pub pagerduty_webhook_secret: SecretList,
 
-    /// How far a Slack request's timestamp may be from our clock, in both directions.
-    #[arg(long, env = "SLACK_TOLERANCE", default_value_t = Seconds::new(SLACK_TOLERANCE))]
-    pub slack_tolerance: Seconds,
+    /// Signing secrets of incident.io's webhook endpoint (whsec_…), comma-separated; without one,
+    /// incident.io is off.
+    #[arg(
+        long,
+        env = "INCIDENTIO_WEBHOOK_SECRET",
+        hide_env_values = true,
+        default_value = ""
+    )]
+    pub incidentio_webhook_secret: SecretList,
+
+    /// How far a signed timestamp (Slack, incident.io) may be from our clock, in both directions.
+    #[arg(long, env = "WEBHOOK_TOLERANCE", default_value_t = Seconds::new(TOLERANCE))]
+    pub tolerance: Seconds,
 
     /// Largest body (413 over it).
     #[arg(long, env = "INGRESS_MAX_BODY", default_value_t = Bytes::new(MAX_BODY))]
@@ -101,7 +111,7 @@ mod tests {
             tocsin_kit::settings::parse_service("ingress", flags).expect("settings");
         assert_eq!(settings.slack_signing_secret.len(), 2);
         assert_eq!(settings.max_body_bytes.get(), 2 << 20);
-        assert_eq!(settings.slack_tolerance.duration(), SLACK_TOLERANCE);
+        assert_eq!(settings.tolerance.duration(), TOLERANCE);
         assert!(!format!("{settings:?}").contains("old"));
     }
 }

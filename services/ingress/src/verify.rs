@@ -8,6 +8,8 @@ pub mod github;
 mod mac;
 pub mod pagerduty;
 pub mod slack;
+pub mod standard_webhooks;
+mod timestamp;
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 
@@ -28,6 +30,9 @@ pub enum Refusal {
     /// No signature that this scheme knows how to read, or too many of them.
     #[error("the signature header is not of the form that this provider uses")]
     InvalidSignatureFormat,
+    /// No header that names the message.
+    #[error("the header with the message's id is missing")]
+    MissingId,
     /// No timestamp header.
     #[error("the timestamp header is missing")]
     MissingTimestamp,
@@ -50,10 +55,11 @@ pub enum Refusal {
 
 impl Refusal {
     /// Every reason, for metrics that are registered beforehand.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::MissingSecret,
         Self::MissingSignature,
         Self::InvalidSignatureFormat,
+        Self::MissingId,
         Self::MissingTimestamp,
         Self::MalformedTimestamp,
         Self::StaleTimestamp,
@@ -69,6 +75,7 @@ impl Refusal {
             Self::MissingSecret => "missing_secret",
             Self::MissingSignature => "missing_signature",
             Self::InvalidSignatureFormat => "invalid_signature_format",
+            Self::MissingId => "missing_id",
             Self::MissingTimestamp => "missing_timestamp",
             Self::MalformedTimestamp => "malformed_timestamp",
             Self::StaleTimestamp => "stale_timestamp",

@@ -26,6 +26,7 @@ const DEFAULT_TRIGGERS: &[(&str, &[&str])] = &[
         ],
     ),
     ("pagerduty", &["incident_triggered"]),
+    ("incidentio", &["alert_created", "incident_created"]),
 ];
 
 /// A team's rules for events.

@@ -41,7 +41,9 @@ impl Answer {
             Endpoint::Slack(_) if kind == slack::SLASH_COMMAND || slack::is_interaction(kind) => {
                 Self::Empty
             }
-            Endpoint::Slack(_) | Endpoint::GitHub | Endpoint::PagerDuty => Self::Ok,
+            Endpoint::Slack(_) | Endpoint::GitHub | Endpoint::PagerDuty | Endpoint::IncidentIo => {
+                Self::Ok
+            }
         }
     }
 }

@@ -17,6 +17,11 @@ use crate::{
 /// How often a provider's refusals are logged: strangers can send them by the thousand.
 const LOG_INTERVAL: Duration = Duration::from_secs(1);
 
+/// The secrets themselves, to make keys of.
+pub(super) fn exposed(secrets: &SecretList) -> impl Iterator<Item = &str> {
+    secrets.iter().map(tocsin_kit::Secret::expose)
+}
+
 pub(super) struct Source {
     pub(super) provider: &'static str,
     pub(super) keys: Keys,
@@ -26,9 +31,13 @@ pub(super) struct Source {
 
 impl Source {
     pub(super) fn new(provider: &'static str, secrets: &SecretList) -> Self {
+        Self::with_keys(provider, Keys::new(exposed(secrets)))
+    }
+
+    pub(super) fn with_keys(provider: &'static str, keys: Keys) -> Self {
         Self {
             provider,
-            keys: Keys::new(secrets.iter().map(tocsin_kit::Secret::expose)),
+            keys,
             metrics: ProviderMetrics::new(provider),
             refusals: LogLimiter::new(LOG_INTERVAL),
         }

@@ -17,7 +17,7 @@ use tocsin_wire::{
 
 use crate::publish;
 
-use super::{Delivery, Malformed, Normalized, github, pagerduty, slack};
+use super::{Delivery, Malformed, Normalized, github, incidentio, pagerduty, slack};
 
 #[derive(Deserialize)]
 struct Index {
@@ -39,6 +39,9 @@ pub(super) struct Entry {
 struct Expect {
     disposition: String,
     routing: BTreeMap<String, Value>,
+    /// Further identifiers, of which any will do.
+    #[serde(default)]
+    routing_any: BTreeMap<String, Vec<String>>,
     #[serde(default)]
     dedupe: Value,
     #[serde(default)]
@@ -60,7 +63,7 @@ pub(super) fn folder() -> PathBuf {
 pub(super) fn entries() -> Vec<Entry> {
     let index = std::fs::read_to_string(folder().join("index.json")).expect("index");
     let Index { entries } = serde_json::from_str(&index).expect("index");
-    assert_eq!(entries.len(), 81);
+    assert_eq!(entries.len(), 96);
     entries
 }
 
@@ -84,6 +87,7 @@ pub(super) fn deliver(
     match (provider, endpoint) {
         ("github", _) => github::normalize(delivery),
         ("pagerduty", _) => pagerduty::normalize(delivery),
+        ("incidentio", _) => incidentio::normalize(delivery),
         (_, Some("interactions")) => slack::normalize(slack::Endpoint::Interactions, delivery),
         (_, Some("commands")) => slack::normalize(slack::Endpoint::Commands, delivery),
         _ => slack::normalize(slack::Endpoint::Events, delivery),
@@ -125,7 +129,15 @@ fn every_fixture_is_what_the_index_says() {
 
 fn check(entry: &Entry, event: &Event) {
     let file = &entry.file;
-    assert_eq!(routing(event), expected_routing(entry), "{file}: routing");
+    let mut routing = routing(event);
+    for (name, any) in &entry.expect.routing_any {
+        let found = routing.remove(name).unwrap_or_default();
+        assert!(
+            any.iter().any(|value| found.contains(value)),
+            "{file}: {name}: {found:?}"
+        );
+    }
+    assert_eq!(routing, expected_routing(entry), "{file}: routing");
     dedupe(entry, event);
     types(entry, event);
     fields(entry, event);
@@ -214,7 +226,7 @@ fn dedupe(entry: &Entry, event: &Event) {
 /// `issues.opened`.
 fn types(entry: &Entry, event: &Event) {
     let named = match (entry.provider.as_str(), event.action.as_str()) {
-        ("pagerduty", _) | (_, "") => event.native_type.clone(),
+        ("pagerduty" | "incidentio", _) | (_, "") => event.native_type.clone(),
         (_, action) => format!("{}.{action}", event.native_type),
     };
     let expected = entry.event_type.rsplit('/').next().unwrap_or_default();
@@ -260,7 +272,7 @@ fn fields(entry: &Entry, event: &Event) {
 
 #[test]
 fn golden_events() {
-    for provider in ["slack", "github", "pagerduty"] {
+    for provider in ["slack", "github", "pagerduty", "incidentio"] {
         let mut golden = BTreeMap::new();
         for entry in entries()
             .into_iter()

@@ -42,6 +42,32 @@ const ODD_BODIES: &[(&str, &str, &str, &str)] = &[
         r#"{"event":{"event_type":"incident.resolved","data":{"title":5}}}"#,
         "incident_resolved",
     ),
+    ("incidentio", JSON, "{", "invalid_json"),
+    ("incidentio", JSON, "[]", "other"),
+    (
+        "incidentio",
+        JSON,
+        r#"{"event_type":7,"7":{"id":1}}"#,
+        "other",
+    ),
+    (
+        "incidentio",
+        JSON,
+        r#"{"event_type":"public_alert.alert_vanished_v9","public_alert.alert_vanished_v9":{}}"#,
+        "other",
+    ),
+    (
+        "incidentio",
+        JSON,
+        r#"{"event_type":"public_alert.alert_created_v1","public_alert.alert_created_v1":"gone"}"#,
+        "alert_created",
+    ),
+    (
+        "incidentio",
+        JSON,
+        r#"{"event_type":"public_alert.alert_created_v1","public_alert.alert_created_v1":{"title":"\ud800"}}"#,
+        "alert_created",
+    ),
     ("events", JSON, "not json", "invalid_json"),
     ("events", JSON, r#"{"type":"event_callback"}"#, "other"),
     (
@@ -67,7 +93,7 @@ fn odd_bodies_are_kept_and_only_broken_ones_refused() {
     for (endpoint, content_type, body, expected) in ODD_BODIES {
         let headers = headers([("content-type", *content_type), ("x-github-event", "push")]);
         let provider = match *endpoint {
-            "github" | "pagerduty" => *endpoint,
+            "github" | "pagerduty" | "incidentio" => *endpoint,
             _ => "slack",
         };
         let got = match deliver(provider, Some(*endpoint), &headers, &Bytes::from(*body)) {
@@ -177,11 +203,11 @@ proptest! {
     }
 
     #[test]
-    fn any_text_is_an_event_or_an_error(body in ".{0,200}", endpoint in 0..5_usize) {
-        let names = ["github", "pagerduty", "events", "interactions", "commands"];
+    fn any_text_is_an_event_or_an_error(body in ".{0,200}", endpoint in 0..6_usize) {
+        let names = ["github", "pagerduty", "incidentio", "events", "interactions", "commands"];
         let headers = headers([("x-github-event", body.split(|c: char| !c.is_ascii_graphic()).next().unwrap_or(""))]);
         for wrapped in [body.clone(), format!("payload={body}"), format!("{{\"event\":{{\"text\":{body:?}}}}}")] {
-            let provider = if endpoint < 2 { names[endpoint] } else { "slack" };
+            let provider = if endpoint < 3 { names[endpoint] } else { "slack" };
             let _either = deliver(provider, Some(names[endpoint]), &headers, &Bytes::from(wrapped));
         }
     }

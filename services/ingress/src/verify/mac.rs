@@ -17,11 +17,16 @@ pub struct Keys(Vec<Hmac<Sha256>>);
 impl Keys {
     /// Empty secrets are left out: anybody can compute the MAC of an empty key.
     pub fn new<'a>(secrets: impl IntoIterator<Item = &'a str>) -> Self {
+        Self::of_bytes(secrets.into_iter().map(str::as_bytes))
+    }
+
+    /// Of secrets that are not used as text.
+    pub(super) fn of_bytes(secrets: impl IntoIterator<Item = impl AsRef<[u8]>>) -> Self {
         let keys = secrets
             .into_iter()
-            .filter(|secret| !secret.is_empty())
+            .filter(|secret| !secret.as_ref().is_empty())
             // HMAC takes keys of any length.
-            .filter_map(|secret| Hmac::new_from_slice(secret.as_bytes()).ok())
+            .filter_map(|secret| Hmac::new_from_slice(secret.as_ref()).ok())
             .collect();
         Self(keys)
     }

@@ -2,18 +2,15 @@
 
 use std::time::Duration;
 
-use http::{HeaderMap, HeaderName, HeaderValue};
+use http::{HeaderMap, HeaderName};
 use jiff::Timestamp;
 
-use super::{Keys, Refusal, mac, single};
+use super::{Keys, Refusal, mac, single, timestamp};
 
 /// The signature.
 pub const SIGNATURE: HeaderName = HeaderName::from_static("x-slack-signature");
 /// Seconds since 1970.
 pub const TIMESTAMP: HeaderName = HeaderName::from_static("x-slack-request-timestamp");
-
-/// Twelve digits reach the year 33658; more is no time.
-const MAX_DIGITS: usize = 12;
 
 /// Verifies one delivery as of `now`; a timestamp may be off by `tolerance` in both directions, both
 /// ends included. Gives the index of the key that matched.
@@ -30,34 +27,13 @@ pub fn verify(
     if keys.is_empty() {
         return Err(Refusal::MissingSecret);
     }
-    let timestamp = single(headers, &TIMESTAMP)?.ok_or(Refusal::MissingTimestamp)?;
+    let sent = single(headers, &TIMESTAMP)?.ok_or(Refusal::MissingTimestamp)?;
     let signature = single(headers, &SIGNATURE)?.ok_or(Refusal::MissingSignature)?;
-    let sent = seconds(timestamp)?;
-    let tolerance = i64::try_from(tolerance.as_secs()).unwrap_or(i64::MAX);
-    let age = now.as_second().saturating_sub(sent);
-    if age > tolerance {
-        return Err(Refusal::StaleTimestamp);
-    }
-    if age < -tolerance {
-        return Err(Refusal::FutureTimestamp);
-    }
+    timestamp::check(sent, now, tolerance)?;
     let signature = signature
         .as_bytes()
         .strip_prefix(b"v0=")
         .and_then(mac::from_hex)
         .ok_or(Refusal::InvalidSignatureFormat)?;
-    keys.matching(&[b"v0:", timestamp.as_bytes(), b":", body], &[signature])
-}
-
-fn seconds(timestamp: &HeaderValue) -> Result<i64, Refusal> {
-    let digits = timestamp.as_bytes();
-    let well_formed =
-        (1..=MAX_DIGITS).contains(&digits.len()) && digits.iter().all(u8::is_ascii_digit);
-    if !well_formed {
-        return Err(Refusal::MalformedTimestamp);
-    }
-    std::str::from_utf8(digits)
-        .ok()
-        .and_then(|digits| digits.parse().ok())
-        .ok_or(Refusal::MalformedTimestamp)
+    keys.matching(&[b"v0:", sent.as_bytes(), b":", body], &[signature])
 }

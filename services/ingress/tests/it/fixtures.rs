@@ -7,6 +7,7 @@ use serde::Deserialize;
 use serde_json::Value;
 use tocsin_ingress::verify::{self, Keys};
 use tocsin_testkit::TestBus;
+use tocsin_testkit::standins::signature;
 use tocsin_wire::proto::Event;
 
 use crate::stage::{Ingress, NOW, OLD_SECRET, SECRET, Stored, event, fixture, spawn};
@@ -56,9 +57,18 @@ async fn every_fixture_is_answered_and_stored_once() {
         // Twice: the second time nothing may happen.
         for _ in 0..2 {
             let body = fixture(&entry.file);
-            let mut request = ingress.signed(&entry.path(), SECRET, &body);
+            let id = entry.headers.get("webhook-id");
+            let mut request = match id {
+                Some(id) => {
+                    let request = ingress.post(&entry.path()).body(body.clone());
+                    ingress.message(request, SECRET, id, &body)
+                }
+                None => ingress.signed(&entry.path(), SECRET, &body),
+            };
             for (name, value) in &entry.headers {
-                request = request.header(name, value);
+                if name != "webhook-id" {
+                    request = request.header(name, value);
+                }
             }
             let request = request.header("content-type", &entry.content_type);
             let response = request.send().await.expect("an answer");
@@ -104,10 +114,14 @@ fn verifies_again(event: &Event) {
     }
     let keys = Keys::new([SECRET]);
     let now = jiff::Timestamp::from_second(NOW).expect("in range");
+    let tolerance = std::time::Duration::from_secs(300);
+    let body = &event.raw_body;
     let verdict = match event.provider.as_str() {
-        "slack" => {
-            let tolerance = std::time::Duration::from_secs(300);
-            verify::slack::verify(&headers, &event.raw_body, &keys, now, tolerance)
+        "slack" => verify::slack::verify(&headers, body, &keys, now, tolerance),
+        "incidentio" => {
+            let secret = signature::standard_webhooks_secret(SECRET);
+            let keys = verify::standard_webhooks::keys([secret.as_str()]);
+            verify::standard_webhooks::verify(&headers, body, &keys, now, tolerance)
         }
         "github" => verify::github::verify(&headers, &event.raw_body, &keys),
         _ => verify::pagerduty::verify(&headers, &event.raw_body, &keys),

@@ -21,6 +21,8 @@ use tokio::task::JoinHandle;
 pub(crate) const LIMIT: Duration = Duration::from_secs(20);
 pub(crate) const SECRET: &str = "a signing secret";
 pub(crate) const OLD_SECRET: &str = "the one before";
+/// Of messages whose id does not matter.
+const MESSAGE: &str = "msg_test";
 /// What ingress takes for the time.
 pub(crate) const NOW: i64 = 1_767_323_045;
 
@@ -39,7 +41,12 @@ pub(crate) fn settings(bus: BusSettings) -> Settings {
         slack_signing_secret: secrets(),
         github_webhook_secret: secrets(),
         pagerduty_webhook_secret: secrets(),
-        slack_tolerance: Seconds::new(Duration::from_secs(300)),
+        incidentio_webhook_secret: [SECRET, OLD_SECRET]
+            .map(signature::standard_webhooks_secret)
+            .join(",")
+            .parse()
+            .expect("secrets"),
+        tolerance: Seconds::new(Duration::from_secs(300)),
         max_body_bytes: Bytes::new(1 << 20),
         header_timeout: Seconds::new(Duration::from_millis(500)),
         request_timeout: Seconds::new(Duration::from_secs(10)),
@@ -124,6 +131,21 @@ impl Ingress {
         self.client.post(format!("http://{}{path}", self.address))
     }
 
+    /// A Standard Webhooks message with that id; the id is part of what is signed.
+    pub(crate) fn message(
+        &self,
+        request: RequestBuilder,
+        secret: &str,
+        id: &str,
+        body: &[u8],
+    ) -> RequestBuilder {
+        let signed = signature::standard_webhooks(secret, id, NOW, body).expect("signed");
+        request
+            .header("webhook-id", id)
+            .header("webhook-timestamp", NOW)
+            .header("webhook-signature", signed)
+    }
+
     /// Signed as the path's provider signs, with `secret`.
     pub(crate) fn signed(&self, path: &str, secret: &str, body: &[u8]) -> RequestBuilder {
         let request = self.post(path).body(body.to_vec());
@@ -136,6 +158,7 @@ impl Ingress {
                 "x-hub-signature-256",
                 signature::github(secret, body).expect("signed"),
             ),
+            Some("incidentio") => self.message(request, secret, MESSAGE, body),
             _ => request.header(
                 "x-pagerduty-signature",
                 signature::pagerduty(secret, body).expect("signed"),
