@@ -10,6 +10,7 @@
 //! * [`streams`]: the table of streams, consumers and buckets, with who writes and who reads.
 //! * [`permissions`]: the NATS users that follow from the table.
 //! * [`message`]: an envelope with its CloudEvents headers, sealed and opened.
+//! * [`scheme`]: how senders sign.
 //! * [`catalogue`]: tools, models, agents and MCP servers, by name.
 //! * [`sealed`]: secrets on their way to the one room that may open them; references to them.
 //! * [`signing`], [`keyring`]: Ed25519 over a fixed text; keys under the operator's root.
@@ -22,6 +23,7 @@ pub mod keyring;
 pub mod limits;
 pub mod message;
 pub mod permissions;
+pub mod scheme;
 pub mod sealed;
 pub mod service;
 pub mod signing;

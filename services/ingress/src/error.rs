@@ -7,7 +7,11 @@ use tocsin_bus::{BusError, PublishError};
 use tocsin_kit::{Problem, http_server::ServeError};
 use tocsin_wire::InvalidToken;
 
-use crate::{normalize::Malformed, publish::PUBLISH_TIMEOUT, verify::Refusal};
+use crate::{
+    normalize::Malformed,
+    publish::PUBLISH_TIMEOUT,
+    verify::{InvalidScheme, Refusal},
+};
 
 /// When a sender may try again: the bus is usually back within a second or two.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
@@ -17,6 +21,8 @@ const RETRY_AFTER: Duration = Duration::from_secs(1);
 pub enum Error {
     #[error("connect ingress to the bus")]
     Connect(#[source] BusError),
+    #[error("verify by the scheme of a provider")]
+    Scheme(#[source] InvalidScheme),
     #[error("receive webhooks")]
     Serve(#[source] ServeError),
 }

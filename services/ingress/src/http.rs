@@ -1,5 +1,4 @@
-//! The endpoints: `POST /webhooks/{slack/events, slack/interactions, slack/commands, github,
-//! pagerduty, incidentio}`.
+//! The endpoints: `POST /webhooks/<provider>` and what else the rows of [`crate::provider`] name.
 //!
 //! 2xx is said only after the event is stored, or when there is nothing to store. Else 401
 //! `signature_<reason>`, 400 `invalid_json` or `invalid_form`, 413 `body_too_large`, and 503
@@ -9,133 +8,92 @@ mod answer;
 mod body;
 mod source;
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
-use axum::{
-    Router,
-    extract::Request,
-    response::{IntoResponse as _, Response},
-    routing::post,
-};
+use axum::Router;
+use axum::extract::Request;
+use axum::response::{IntoResponse as _, Response};
+use axum::routing::post;
 use bytes::Bytes;
 use http::{HeaderMap, Uri};
-use jiff::Timestamp;
 use tocsin_kit::{Clock, Problem};
+use tocsin_wire::proto::Event;
 use tokio::time::Instant;
 
-use crate::{
-    Settings,
-    error::Rejection,
-    metrics::Outcome,
-    normalize::{self, Delivery, Malformed, Normalized, slack},
-    publish::Publisher,
-    verify::{self, Refusal},
-};
-use answer::Answer;
+use crate::Settings;
+use crate::error::{Error, Rejection};
+use crate::metrics::Outcome;
+use crate::normalize::{Delivery, Normalized};
+use crate::provider::{self, Answer, Endpoint};
+use crate::publish::Publisher;
 use source::Source;
-
-/// Source id of what is signed with the secrets from the settings.
-const SHARED: &str = "shared";
-
-/// One URL that a provider calls.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Endpoint {
-    Slack(slack::Endpoint),
-    GitHub,
-    PagerDuty,
-    IncidentIo,
-}
 
 /// What every request needs.
 pub(crate) struct Receiver {
-    slack: Source,
-    github: Source,
-    pagerduty: Source,
-    incidentio: Source,
-    tolerance: Duration,
-    max_body: usize,
+    shared: Vec<Arc<Source>>,
     clock: Clock,
     publisher: Arc<Publisher>,
 }
 
 impl Receiver {
-    pub(crate) fn new(settings: &Settings, clock: Clock, publisher: Arc<Publisher>) -> Self {
-        let source = Source::new;
-        Self {
-            slack: source(slack::PROVIDER, &settings.slack_signing_secret),
-            github: source(normalize::github::PROVIDER, &settings.github_webhook_secret),
-            pagerduty: source(
-                normalize::pagerduty::PROVIDER,
-                &settings.pagerduty_webhook_secret,
-            ),
-            incidentio: Source::with_keys(
-                normalize::incidentio::PROVIDER,
-                verify::standard_webhooks::keys(source::exposed(
-                    &settings.incidentio_webhook_secret,
-                )),
-            ),
-            tolerance: settings.tolerance.duration(),
-            max_body: settings.max_body_bytes.as_usize(),
+    pub(crate) fn new(
+        settings: &Settings,
+        clock: Clock,
+        publisher: Arc<Publisher>,
+    ) -> Result<Self, Error> {
+        let shared = provider::ALL.iter().map(|provider| {
+            let secrets = settings.secrets.of(provider);
+            let tolerance = settings.tolerance.duration();
+            let max_body = settings.max_body_bytes.as_usize();
+            Source::shared(provider, secrets, tolerance, max_body).map(Arc::new)
+        });
+        Ok(Self {
+            shared: shared.collect::<Result<_, _>>().map_err(Error::Scheme)?,
             clock,
             publisher,
-        }
+        })
     }
 
     /// Names of the providers that have a secret, and of those that have none.
     pub(crate) fn providers(&self) -> (Vec<&'static str>, Vec<&'static str>) {
-        let sources = [&self.slack, &self.github, &self.pagerduty, &self.incidentio];
-        let (on, off): (Vec<_>, Vec<_>) = sources.into_iter().partition(|source| source.is_on());
-        let names = |sources: Vec<&Source>| sources.iter().map(|source| source.provider).collect();
-        (names(on), names(off))
+        let (on, off): (Vec<_>, Vec<_>) = self.shared.iter().partition(|source| source.is_on());
+        let name = |source: &Arc<Source>| source.provider.name;
+        (
+            on.into_iter().map(name).collect(),
+            off.into_iter().map(name).collect(),
+        )
     }
 
     /// The routes of all providers.
     pub(crate) fn router(self) -> Router {
         let receiver = Arc::new(self);
-        let to = |endpoint| {
-            let receiver = Arc::clone(&receiver);
-            post(move |request: Request| async move {
-                // Boxed: small for axum to move about, and one allocation per request.
-                Box::pin(receiver.receive(endpoint, request)).await
-            })
-        };
-        Router::new()
-            .route(
-                "/webhooks/slack/events",
-                to(Endpoint::Slack(slack::Endpoint::Events)),
-            )
-            .route(
-                "/webhooks/slack/interactions",
-                to(Endpoint::Slack(slack::Endpoint::Interactions)),
-            )
-            .route(
-                "/webhooks/slack/commands",
-                to(Endpoint::Slack(slack::Endpoint::Commands)),
-            )
-            .route("/webhooks/github", to(Endpoint::GitHub))
-            .route("/webhooks/pagerduty", to(Endpoint::PagerDuty))
-            .route("/webhooks/incidentio", to(Endpoint::IncidentIo))
-            .fallback(unknown)
-    }
-
-    fn source(&self, endpoint: Endpoint) -> &Source {
-        match endpoint {
-            Endpoint::Slack(_) => &self.slack,
-            Endpoint::GitHub => &self.github,
-            Endpoint::PagerDuty => &self.pagerduty,
-            Endpoint::IncidentIo => &self.incidentio,
+        let mut router = Router::new();
+        for source in &receiver.shared {
+            for endpoint in source.provider.endpoints {
+                let (receiver, source) = (Arc::clone(&receiver), Arc::clone(source));
+                let name = source.provider.name;
+                let path = match endpoint.path {
+                    "" => format!("/webhooks/{name}"),
+                    path => format!("/webhooks/{name}/{path}"),
+                };
+                let taking = post(move |request: Request| async move {
+                    // Boxed: small for axum to move about, and one allocation per request.
+                    Box::pin(receiver.receive(&source, endpoint, request)).await
+                });
+                router = router.route(&path, taking);
+            }
         }
+        router.fallback(unknown)
     }
 
-    async fn receive(&self, endpoint: Endpoint, request: Request) -> Response {
+    async fn receive(&self, source: &Source, endpoint: &Endpoint, request: Request) -> Response {
         let started = Instant::now();
-        let source = self.source(endpoint);
         let (parts, body) = request.into_parts();
-        let body = match body::read(&parts.headers, body, self.max_body).await {
+        let body = match body::read(&parts.headers, body, source.max_body).await {
             Ok(body) => body,
             Err(rejection) => return source.reject(&rejection, None, started.elapsed()),
         };
-        match self.take(endpoint, &parts.headers, &body).await {
+        match self.take(source, endpoint, &parts.headers, &body).await {
             Ok((answer, outcome)) => {
                 source.metrics.record(outcome, started.elapsed());
                 answer.into_response()
@@ -147,63 +105,59 @@ impl Receiver {
     /// Verify, then read, then store.
     async fn take(
         &self,
-        endpoint: Endpoint,
+        source: &Source,
+        endpoint: &Endpoint,
         headers: &HeaderMap,
         body: &Bytes,
     ) -> Result<(Answer, Outcome), Rejection> {
         let now = self.clock.now();
-        let secret_index = self
-            .verify(endpoint, headers, body, now)
+        let secret_index = source
+            .verify(headers, body, now)
             .map_err(Rejection::Unverified)?;
         let delivery = Delivery {
-            source: SHARED,
+            source: &source.id,
             headers,
             body,
             received_at: now,
             secret_index,
+            kept_headers: &source.kept_headers,
         };
-        let event = match read(endpoint, delivery).map_err(Rejection::Malformed)? {
-            Normalized::Event(event) => event,
-            Normalized::Ping => return Ok((Answer::of(endpoint, ""), Outcome::Ping)),
-            Normalized::Challenge(challenge) => {
-                return Ok((Answer::Challenge(challenge), Outcome::Ping));
+        match (endpoint.read)(delivery).map_err(Rejection::Malformed)? {
+            Normalized::Event(event) => {
+                let answer = (endpoint.answer)(&event.kind);
+                let duplicate = self.publisher.publish(*event, now).await?.duplicate;
+                Ok((answer, outcome(duplicate)))
             }
-        };
-        let answer = Answer::of(endpoint, &event.kind);
-        let published = self.publisher.publish(*event, now).await?;
-        let outcome = if published.duplicate {
-            Outcome::Duplicate
-        } else {
-            Outcome::Accepted
-        };
-        Ok((answer, outcome))
+            Normalized::Events(events) => self.batch(endpoint, events).await,
+            Normalized::Ping => Ok(((endpoint.answer)(""), Outcome::Ping)),
+            Normalized::Challenge(challenge) => Ok((Answer::Challenge(challenge), Outcome::Ping)),
+        }
     }
 
-    fn verify(
+    /// All or an error: what was stored before the error is a duplicate when the batch comes again.
+    async fn batch(
         &self,
-        endpoint: Endpoint,
-        headers: &HeaderMap,
-        body: &Bytes,
-        now: Timestamp,
-    ) -> Result<usize, Refusal> {
-        let keys = &self.source(endpoint).keys;
-        match endpoint {
-            Endpoint::Slack(_) => verify::slack::verify(headers, body, keys, now, self.tolerance),
-            Endpoint::GitHub => verify::github::verify(headers, body, keys),
-            Endpoint::PagerDuty => verify::pagerduty::verify(headers, body, keys),
-            Endpoint::IncidentIo => {
-                verify::standard_webhooks::verify(headers, body, keys, now, self.tolerance)
-            }
+        endpoint: &Endpoint,
+        events: Vec<Event>,
+    ) -> Result<(Answer, Outcome), Rejection> {
+        let now = self.clock.now();
+        let mut all_duplicates = true;
+        let answer = (endpoint.answer)("");
+        if events.is_empty() {
+            return Ok((answer, Outcome::Ping));
         }
+        for event in events {
+            all_duplicates &= self.publisher.publish(event, now).await?.duplicate;
+        }
+        Ok((answer, outcome(all_duplicates)))
     }
 }
 
-fn read(endpoint: Endpoint, delivery: Delivery<'_>) -> Result<Normalized, Malformed> {
-    match endpoint {
-        Endpoint::Slack(endpoint) => slack::normalize(endpoint, delivery),
-        Endpoint::GitHub => normalize::github::normalize(delivery),
-        Endpoint::PagerDuty => normalize::pagerduty::normalize(delivery),
-        Endpoint::IncidentIo => normalize::incidentio::normalize(delivery),
+fn outcome(duplicate: bool) -> Outcome {
+    if duplicate {
+        Outcome::Duplicate
+    } else {
+        Outcome::Accepted
     }
 }
 

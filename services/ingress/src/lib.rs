@@ -1,7 +1,7 @@
 //! Webhooks from the world: verified over their raw bytes, normalized, signed, published, and only
 //! then acknowledged.
 //!
-//! * **Reads** HTTP requests of Slack, GitHub, PagerDuty and incident.io, and nothing else.
+//! * **Reads** HTTP requests of the senders in [`provider::ALL`], and nothing else.
 //! * **Writes** `events.<provider>.shared.<kind>.<key>`: one event per delivery, with the raw body and
 //!   what is needed to verify it again.
 //! * **Owns** nothing: the same delivery has the same id in every replica and after every restart.
@@ -16,6 +16,7 @@ mod http;
 mod json;
 mod metrics;
 pub mod normalize;
+pub mod provider;
 mod publish;
 pub mod secrets;
 pub mod settings;
@@ -57,7 +58,7 @@ pub async fn run_on(
 ) -> Result<(), Error> {
     let nats = context.health.register("nats");
     let publisher = Arc::new(Publisher::default());
-    let receiver = Receiver::new(&settings, context.clock.clone(), Arc::clone(&publisher));
+    let receiver = Receiver::new(&settings, context.clock.clone(), Arc::clone(&publisher))?;
     let (on, off) = receiver.providers();
     tracing::info!(?on, ?off, "providers; those without a secret are refused");
 

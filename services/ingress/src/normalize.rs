@@ -29,8 +29,10 @@ pub struct Delivery<'a> {
     /// Raw, as it was signed.
     pub body: &'a Bytes,
     pub received_at: Timestamp,
-    /// Which of the live secrets matched.
+    /// Which of the secrets matched.
     pub secret_index: usize,
+    /// Headers that the event keeps: enough to verify it again and to find it at the sender.
+    pub kept_headers: &'a [HeaderName],
 }
 
 /// What to do with a delivery.
@@ -38,6 +40,8 @@ pub struct Delivery<'a> {
 pub enum Normalized {
     /// Store it. The event has no id yet; its `delivery_key` makes one.
     Event(Box<Event>),
+    /// Store them all: a batch, in its order.
+    Events(Vec<Event>),
     /// Acknowledge it; nothing happened.
     Ping,
     /// Answer with this text.
@@ -81,31 +85,6 @@ impl Delivery<'_> {
         kind.eq_ignore_ascii_case("application/x-www-form-urlencoded")
     }
 }
-
-/// Headers that an event keeps: enough to verify it again and to find it at the sender. Never
-/// `authorization` or cookies.
-const KEPT_HEADERS: [HeaderName; 20] = [
-    crate::verify::slack::SIGNATURE,
-    crate::verify::slack::TIMESTAMP,
-    slack::RETRY_NUMBER,
-    slack::RETRY_REASON,
-    crate::verify::github::SIGNATURE,
-    crate::verify::github::EVENT,
-    crate::verify::github::DELIVERY,
-    HeaderName::from_static("x-github-hook-id"),
-    HeaderName::from_static("x-github-hook-installation-target-type"),
-    HeaderName::from_static("x-github-hook-installation-target-id"),
-    crate::verify::pagerduty::SIGNATURE,
-    HeaderName::from_static("x-webhook-id"),
-    HeaderName::from_static("x-webhook-subscription"),
-    crate::verify::standard_webhooks::ID,
-    crate::verify::standard_webhooks::TIMESTAMP,
-    crate::verify::standard_webhooks::SIGNATURE,
-    crate::verify::standard_webhooks::SVIX_ID,
-    crate::verify::standard_webhooks::SVIX_TIMESTAMP,
-    crate::verify::standard_webhooks::SVIX_SIGNATURE,
-    header::USER_AGENT,
-];
 
 /// Reads `T` from JSON; the default of `T` when the JSON is sound but holds text that Rust cannot
 /// hold (a lone surrogate).

@@ -1,13 +1,16 @@
 //! Settings of ingress.
 
+mod secrets;
+
 use std::time::Duration;
 
 use tocsin_bus::BusSettings;
 use tocsin_kit::{
-    SecretList,
     http_server::Limits,
     settings::{Bytes, HttpListen, Seconds},
 };
+
+pub use secrets::ProviderSecrets;
 
 /// What Slack's and the Standard Webhooks libraries allow between a request's timestamp and our clock.
 const TOLERANCE: Duration = Duration::from_secs(300);
@@ -29,45 +32,10 @@ pub struct Settings {
     #[arg(long, env = "INGRESS_LISTEN", default_value = "0.0.0.0:8080")]
     pub listen: HttpListen,
 
-    /// Signing secrets of the Slack app, comma-separated while one is rotated. Without one,
-    /// everything that claims to come from Slack is refused.
-    #[arg(
-        long,
-        env = "SLACK_SIGNING_SECRET",
-        hide_env_values = true,
-        default_value = ""
-    )]
-    pub slack_signing_secret: SecretList,
+    #[command(flatten)]
+    pub secrets: ProviderSecrets,
 
-    /// Secrets of the GitHub App or its hooks, comma-separated; without one, GitHub is off.
-    #[arg(
-        long,
-        env = "GITHUB_WEBHOOK_SECRET",
-        hide_env_values = true,
-        default_value = ""
-    )]
-    pub github_webhook_secret: SecretList,
-
-    /// Secrets of PagerDuty's webhook subscriptions, comma-separated; without one, PagerDuty is off.
-    #[arg(
-        long,
-        env = "PAGERDUTY_WEBHOOK_SECRET",
-        hide_env_values = true,
-        default_value = ""
-    )]
-    pub pagerduty_webhook_secret: SecretList,
-
-    /// Signing secrets of incident.io's webhook endpoint (whsec_…), comma-separated; without one,
-    /// incident.io is off.
-    #[arg(
-        long,
-        env = "INCIDENTIO_WEBHOOK_SECRET",
-        hide_env_values = true,
-        default_value = ""
-    )]
-    pub incidentio_webhook_secret: SecretList,
-
-    /// How far a signed timestamp (Slack, incident.io) may be from our clock, in both directions.
+    /// How far a signed timestamp (Slack, Standard Webhooks) may be from our clock, in both directions.
     #[arg(long, env = "WEBHOOK_TOLERANCE", default_value_t = Seconds::new(TOLERANCE))]
     pub tolerance: Seconds,
 
@@ -101,6 +69,7 @@ mod tests {
     use std::ffi::OsString;
 
     use super::*;
+    use crate::normalize::{github, slack};
 
     #[test]
     fn secrets_are_lists_that_never_print() {
@@ -109,7 +78,8 @@ mod tests {
         let flags = flags.split_whitespace().map(OsString::from);
         let settings: Settings =
             tocsin_kit::settings::parse_service("ingress", flags).expect("settings");
-        assert_eq!(settings.slack_signing_secret.len(), 2);
+        assert_eq!(settings.secrets.of(&slack::PROVIDER).len(), 2);
+        assert!(settings.secrets.of(&github::PROVIDER).is_empty());
         assert_eq!(settings.max_body_bytes.get(), 2 << 20);
         assert_eq!(settings.tolerance.duration(), TOLERANCE);
         assert!(!format!("{settings:?}").contains("old"));

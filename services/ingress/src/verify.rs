@@ -1,28 +1,153 @@
 //! Whether a delivery comes from who holds the secret: one pure function per signature scheme.
 //!
-//! Each takes the headers (all values of them), the raw body and the live keys, and says which key
-//! matched or why none did. Comparisons take the same time whatever matches: every key is tried
-//! against every presented signature, and no key is left out after a match.
+//! A [`Verifier`] takes the headers (all values of them) and the raw body, and says which secret matched
+//! or why none did. Comparisons take the same time whatever matches: every live secret is tried against
+//! every presented signature, and none is left out after a match.
 
-pub mod github;
+mod hmac;
 mod mac;
-pub mod pagerduty;
-pub mod slack;
+mod secret;
 pub mod standard_webhooks;
 mod timestamp;
+mod timestamped;
+mod token;
 
-use http::{HeaderMap, HeaderName, HeaderValue};
+use std::time::Duration;
 
-pub use mac::Keys;
+use ::http::{HeaderMap, HeaderName, HeaderValue};
+use jiff::Timestamp;
+use tocsin_wire::scheme::Scheme;
+
+use self::hmac::HmacVerifier;
+use mac::Keys;
+pub use secret::{LiveSecret, Validity};
+use standard_webhooks::StandardKeys;
+use token::{Place, Tokens};
 
 /// Signatures looked at in one delivery; a sender rotating its secret presents two or three.
 pub const MAX_SIGNATURES: usize = 16;
 
+/// A scheme with its secrets, ready to use.
+#[derive(Clone, Debug)]
+pub struct Verifier {
+    kind: Kind,
+    /// Secrets that this scheme has no use for.
+    unusable: usize,
+}
+
+#[derive(Clone, Debug)]
+enum Kind {
+    Hmac(HmacVerifier),
+    StandardWebhooks(StandardKeys),
+    Stripe(HeaderName, Keys),
+    Token(Place, Tokens),
+}
+
+/// A scheme that nothing can be verified by.
+#[derive(Debug, thiserror::Error)]
+pub enum InvalidScheme {
+    #[error("{name:?} cannot be the name of a header")]
+    Header {
+        name: String,
+        #[source]
+        source: ::http::header::InvalidHeaderName,
+    },
+    #[error("the separator of signatures must be an ASCII character")]
+    Separator,
+}
+
+impl Verifier {
+    /// Of these secrets; those that the scheme cannot use are left out.
+    ///
+    /// # Errors
+    /// When the scheme names a header that cannot be one.
+    pub fn new(scheme: &Scheme, secrets: &[LiveSecret<'_>]) -> Result<Self, InvalidScheme> {
+        let (kind, usable) = match scheme {
+            Scheme::Hmac(scheme) => {
+                let hmac = HmacVerifier::new(scheme, secrets)?;
+                let usable = hmac.keys().len();
+                (Kind::Hmac(hmac), usable)
+            }
+            Scheme::StandardWebhooks => {
+                let keys = StandardKeys::new(secrets);
+                let usable = keys.len();
+                (Kind::StandardWebhooks(keys), usable)
+            }
+            Scheme::Stripe { header } => {
+                let keys = Keys::of_text(secrets);
+                let usable = keys.len();
+                (Kind::Stripe(header_name(header)?, keys), usable)
+            }
+            Scheme::Token { header } => tokens(Place::Header(header_name(header)?), secrets),
+            Scheme::Bearer => tokens(Place::Bearer, secrets),
+            Scheme::Basic => tokens(Place::Basic, secrets),
+        };
+        Ok(Self {
+            kind,
+            unusable: secrets.len().saturating_sub(usable),
+        })
+    }
+
+    /// How many of the secrets are empty, or not of the form that the scheme needs.
+    #[must_use]
+    pub fn unusable(&self) -> usize {
+        self.unusable
+    }
+
+    /// Position of the secret that a delivery was signed with, as of `now`. A signed time may be off by
+    /// `tolerance` in both directions, both ends included.
+    ///
+    /// # Errors
+    /// Why it is not believed.
+    pub fn verify(
+        &self,
+        headers: &HeaderMap,
+        body: &[u8],
+        now: Timestamp,
+        tolerance: Duration,
+    ) -> Result<usize, Refusal> {
+        match &self.kind {
+            Kind::Hmac(hmac) => hmac.verify(headers, body, now, tolerance),
+            Kind::StandardWebhooks(keys) => keys.verify(headers, body, now, tolerance),
+            Kind::Stripe(header, keys) => {
+                timestamped::verify(header, keys, headers, body, now, tolerance)
+            }
+            Kind::Token(place, tokens) => token::verify(place, tokens, headers, now),
+        }
+    }
+
+    /// Headers with which a stored delivery can be verified again; never one that holds a secret.
+    #[must_use]
+    pub fn kept_headers(&self) -> Vec<HeaderName> {
+        match &self.kind {
+            Kind::Hmac(hmac) => hmac.headers().cloned().collect(),
+            Kind::StandardWebhooks(_) => standard_webhooks::HEADERS.to_vec(),
+            Kind::Stripe(header, _) => vec![header.clone()],
+            Kind::Token(..) => Vec::new(),
+        }
+    }
+}
+
+fn tokens(place: Place, secrets: &[LiveSecret<'_>]) -> (Kind, usize) {
+    let tokens = Tokens::new(secrets);
+    let usable = tokens.len();
+    (Kind::Token(place, tokens), usable)
+}
+
+fn header_name(name: &str) -> Result<HeaderName, InvalidScheme> {
+    name.parse().map_err(|source| InvalidScheme::Header {
+        name: name.to_owned(),
+        source,
+    })
+}
+
 /// Why a delivery is not believed. The code is all that the sender hears.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]
 pub enum Refusal {
-    /// No secret is configured: nothing can be believed.
-    #[error("no signing secret is configured for this provider; set one")]
+    /// No secret holds now: nothing can be believed.
+    #[error(
+        "no usable signing secret is configured here; set one of the form that the sender shows"
+    )]
     MissingSecret,
     /// No signature header.
     #[error("the signature header is missing; is a secret set at the sender?")]
@@ -48,6 +173,12 @@ pub enum Refusal {
     /// A header that must be unique came twice: proxies disagree on which one counts.
     #[error("a header that must be unique came more than once")]
     DuplicateHeader,
+    /// No token where the scheme has it.
+    #[error("the header with the secret token is missing; is one set at the sender?")]
+    MissingToken,
+    /// A token, and not ours.
+    #[error("the token is not the one set here")]
+    WrongToken,
     /// Well-formed and wrong.
     #[error("the signature does not match; is the secret the one set at the sender?")]
     BadSignature,
@@ -55,7 +186,7 @@ pub enum Refusal {
 
 impl Refusal {
     /// Every reason, for metrics that are registered beforehand.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 12] = [
         Self::MissingSecret,
         Self::MissingSignature,
         Self::InvalidSignatureFormat,
@@ -65,6 +196,8 @@ impl Refusal {
         Self::StaleTimestamp,
         Self::FutureTimestamp,
         Self::DuplicateHeader,
+        Self::MissingToken,
+        Self::WrongToken,
         Self::BadSignature,
     ];
 
@@ -81,13 +214,15 @@ impl Refusal {
             Self::StaleTimestamp => "stale_timestamp",
             Self::FutureTimestamp => "future_timestamp",
             Self::DuplicateHeader => "duplicate_header",
+            Self::MissingToken => "missing_token",
+            Self::WrongToken => "wrong_token",
             Self::BadSignature => "bad_signature",
         }
     }
 }
 
 /// The one value of a header, `None` when it is missing; twice is refused.
-fn single<'a>(
+pub(crate) fn single<'a>(
     headers: &'a HeaderMap,
     name: &HeaderName,
 ) -> Result<Option<&'a HeaderValue>, Refusal> {

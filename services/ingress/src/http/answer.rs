@@ -1,51 +1,19 @@
-//! What a sender reads when all is well.
+//! Answers as HTTP has them.
 
-use axum::{
-    body::Body,
-    response::{IntoResponse, Response},
-};
+use axum::body::Body;
+use axum::response::{IntoResponse, Response};
 use http::{HeaderValue, header};
 use serde::Serialize;
 
-use super::Endpoint;
-use crate::normalize::slack;
+use crate::provider::Answer;
 
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
 const OK: &str = r#"{"ok":true}"#;
-/// Slack shows a menu without entries.
 const NO_OPTIONS: &str = r#"{"options":[]}"#;
-
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Answer {
-    Ok,
-    /// Slack shows any text in an answer to an interaction or a command to the user.
-    Empty,
-    NoOptions,
-    Challenge(String),
-}
 
 #[derive(Serialize)]
 struct Challenge<'a> {
     challenge: &'a str,
-}
-
-impl Answer {
-    /// The answer to an event of this kind.
-    pub(super) fn of(endpoint: Endpoint, kind: &str) -> Self {
-        match endpoint {
-            Endpoint::Slack(_) if kind == slack::BLOCK_SUGGESTION => Self::NoOptions,
-            Endpoint::Slack(slack::Endpoint::Interactions | slack::Endpoint::Commands) => {
-                Self::Empty
-            }
-            // A command or an interaction of an app that uses one URL for all.
-            Endpoint::Slack(_) if kind == slack::SLASH_COMMAND || slack::is_interaction(kind) => {
-                Self::Empty
-            }
-            Endpoint::Slack(_) | Endpoint::GitHub | Endpoint::PagerDuty | Endpoint::IncidentIo => {
-                Self::Ok
-            }
-        }
-    }
 }
 
 impl IntoResponse for Answer {

@@ -10,7 +10,7 @@ use tocsin_wire::{
     time,
 };
 
-use super::{Delivery, KEPT_HEADERS, OTHER};
+use super::{Delivery, OTHER};
 
 /// Titles are one line in a list.
 const MAX_TITLE_CHARS: usize = 300;
@@ -194,7 +194,7 @@ fn cut(text: &str, max_chars: usize) -> &str {
 
 fn kept_headers(delivery: &Delivery<'_>) -> Vec<Header> {
     let mut kept = Vec::with_capacity(6);
-    for name in &KEPT_HEADERS {
+    for name in delivery.kept_headers {
         for value in delivery.headers.get_all(name) {
             if let Ok(value) = value.to_str() {
                 kept.push(Header {

@@ -15,9 +15,10 @@ use tocsin_wire::{
     time,
 };
 
+use crate::provider::{self, Provider};
 use crate::publish;
 
-use super::{Delivery, Malformed, Normalized, github, incidentio, pagerduty, slack};
+use super::{Delivery, Malformed, Normalized};
 
 #[derive(Deserialize)]
 struct Index {
@@ -52,6 +53,7 @@ struct Expect {
     thread: Value,
     #[serde(default)]
     response: Value,
+    event_count: Option<usize>,
     #[serde(default)]
     github_repos: Vec<String>,
 }
@@ -63,7 +65,7 @@ pub(super) fn folder() -> PathBuf {
 pub(super) fn entries() -> Vec<Entry> {
     let index = std::fs::read_to_string(folder().join("index.json")).expect("index");
     let Index { entries } = serde_json::from_str(&index).expect("index");
-    assert_eq!(entries.len(), 96);
+    assert!(entries.len() >= 96);
     entries
 }
 
@@ -77,21 +79,18 @@ pub(super) fn deliver(
     headers: &HeaderMap,
     body: &Bytes,
 ) -> Result<Normalized, Malformed> {
+    let provider = Provider::named(provider).expect("a provider of the table");
+    let kept_headers = provider.kept_headers();
     let delivery = Delivery {
         source: "shared",
         headers,
         body,
         received_at: received_at(),
         secret_index: 0,
+        kept_headers: &kept_headers,
     };
-    match (provider, endpoint) {
-        ("github", _) => github::normalize(delivery),
-        ("pagerduty", _) => pagerduty::normalize(delivery),
-        ("incidentio", _) => incidentio::normalize(delivery),
-        (_, Some("interactions")) => slack::normalize(slack::Endpoint::Interactions, delivery),
-        (_, Some("commands")) => slack::normalize(slack::Endpoint::Commands, delivery),
-        _ => slack::normalize(slack::Endpoint::Events, delivery),
-    }
+    let endpoint = provider.endpoint(endpoint.unwrap_or_default());
+    (endpoint.unwrap_or(&provider.endpoints[0]).read)(delivery)
 }
 
 pub(super) fn headers<'a>(pairs: impl IntoIterator<Item = (&'a str, &'a str)>) -> HeaderMap {
@@ -118,6 +117,14 @@ fn every_fixture_is_what_the_index_says() {
     for entry in entries() {
         match (entry.expect.disposition.as_str(), normalized(&entry)) {
             ("event", Normalized::Event(event)) => check(&entry, &event),
+            ("event", Normalized::Events(events)) => {
+                assert_eq!(
+                    Some(events.len()),
+                    entry.expect.event_count,
+                    "{}",
+                    entry.file
+                );
+            }
             ("ping", Normalized::Ping) => {}
             ("handshake", Normalized::Challenge(challenge)) => {
                 assert_eq!(entry.expect.response["body_must_contain"], challenge);
@@ -272,14 +279,22 @@ fn fields(entry: &Entry, event: &Event) {
 
 #[test]
 fn golden_events() {
-    for provider in ["slack", "github", "pagerduty", "incidentio"] {
+    for provider in provider::ALL.iter().map(|provider| provider.name) {
         let mut golden = BTreeMap::new();
         for entry in entries()
             .into_iter()
             .filter(|entry| entry.provider == provider)
         {
-            if let Normalized::Event(event) = normalized(&entry) {
-                golden.insert(entry.file, readable(&event));
+            match normalized(&entry) {
+                Normalized::Event(event) => {
+                    golden.insert(entry.file, readable(&event));
+                }
+                Normalized::Events(events) => {
+                    for (index, event) in events.iter().enumerate() {
+                        golden.insert(format!("{} {index}", entry.file), readable(event));
+                    }
+                }
+                Normalized::Ping | Normalized::Challenge(_) => {}
             }
         }
         insta::assert_json_snapshot!(provider, golden);

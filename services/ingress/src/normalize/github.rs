@@ -9,16 +9,47 @@ use std::borrow::Cow;
 
 use form_urlencoded as form;
 use tocsin_wire::proto::{ActorKind, Event, EventStatus, Severity};
+use tocsin_wire::scheme::{HmacScheme, Scheme};
 
 use super::{Delivery, Malformed, Normalized, OTHER, draft::Draft, read_json, utf8};
-use crate::{
-    json::Text,
-    verify::github::{DELIVERY, EVENT, SIGNATURE},
-};
+use crate::json::Text;
+use crate::provider::{Endpoint, Provider, SecretSetting, Throttled};
 use payload::Payload;
 
 /// As events and subjects name it.
-pub const PROVIDER: &str = "github";
+const NAME: &str = "github";
+
+/// GitHub Apps and hooks. It never sends a delivery again by itself.
+pub const PROVIDER: Provider = Provider {
+    name: NAME,
+    title: "GitHub",
+    secret: SecretSetting {
+        flag: "github-webhook-secret",
+        variable: "GITHUB_WEBHOOK_SECRET",
+        help: "Secrets of the GitHub App or its hooks",
+    },
+    endpoints: &[Endpoint::only(normalize)],
+    // The SHA-1 header beside it is ignored.
+    schemes: &[Scheme::Hmac(HmacScheme::over_body(SIGNATURE, "sha256="))],
+    // Both tell deliveries apart, and both are outside the MAC.
+    single_headers: &[DELIVERY, EVENT],
+    kept_headers: &[
+        EVENT,
+        DELIVERY,
+        "x-github-hook-id",
+        "x-github-hook-installation-target-type",
+        "x-github-hook-installation-target-id",
+    ],
+    max_body: 25 << 20,
+    throttled: Throttled::Deferred,
+};
+
+/// The signature.
+const SIGNATURE: &str = "x-hub-signature-256";
+/// Id of the delivery, a GUID; the same when somebody redelivers it.
+const DELIVERY: &str = "x-github-delivery";
+/// Name of the event.
+const EVENT: &str = "x-github-event";
 
 /// Sent when a hook is made.
 const PING: &str = "ping";
@@ -46,7 +77,7 @@ pub fn normalize(delivery: Delivery<'_>) -> Result<Normalized, Malformed> {
 }
 
 fn event(delivery: Delivery<'_>, payload: &Payload<'_>) -> Event {
-    let mut draft = Draft::new(PROVIDER, delivery);
+    let mut draft = Draft::new(NAME, delivery);
     let native = delivery.header(EVENT);
     kinds::known(native)
         .unwrap_or(OTHER)

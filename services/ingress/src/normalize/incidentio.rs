@@ -8,13 +8,35 @@ use std::collections::BTreeMap;
 
 use serde_json::value::RawValue;
 use tocsin_wire::proto::{ActorKind, Event, EventStatus, Severity, TextFormat};
+use tocsin_wire::scheme::{HmacScheme, Scheme};
 
 use super::{Delivery, Malformed, Normalized, draft::Draft, read_json, times, utf8};
 use crate::json::{List, Reference, Text, object};
+use crate::provider::{Endpoint, MAX_BODY, Provider, SecretSetting, Throttled};
 use crate::verify::standard_webhooks;
 
 /// As events and subjects name it.
-pub const PROVIDER: &str = "incidentio";
+const NAME: &str = "incidentio";
+
+/// incident.io, which delivers through Svix. The older header of its own is for sources that choose it.
+pub const PROVIDER: Provider = Provider {
+    name: NAME,
+    title: "incident.io",
+    secret: SecretSetting {
+        flag: "incidentio-webhook-secret",
+        variable: "INCIDENTIO_WEBHOOK_SECRET",
+        help: "Signing secrets of incident.io's webhook endpoint (whsec_…)",
+    },
+    endpoints: &[Endpoint::only(normalize)],
+    schemes: &[
+        Scheme::StandardWebhooks,
+        Scheme::Hmac(HmacScheme::over_body("x-incident-signature", "")),
+    ],
+    single_headers: &[],
+    kept_headers: &[],
+    max_body: MAX_BODY,
+    throttled: Throttled::TooManyRequests,
+};
 
 /// Event types that we have a name for, without scope and version.
 const KNOWN: &[&str] = &[
@@ -159,7 +181,7 @@ pub fn normalize(delivery: Delivery<'_>) -> Result<Normalized, Malformed> {
 }
 
 fn event(delivery: Delivery<'_>, native: &str, outer: &Object<'_>) -> Event {
-    let mut draft = Draft::new(PROVIDER, delivery);
+    let mut draft = Draft::new(NAME, delivery);
     let (scope, name) = parts(native);
     if KNOWN.contains(&name) {
         draft.event.kind = match scope {

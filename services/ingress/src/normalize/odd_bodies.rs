@@ -6,6 +6,7 @@ use proptest::prelude::*;
 
 use super::Normalized;
 use super::fixtures::{deliver, entries, folder, headers};
+use crate::provider::Provider;
 
 const JSON: &str = "application/json";
 const FORM: &str = "application/x-www-form-urlencoded";
@@ -92,10 +93,7 @@ const ODD_BODIES: &[(&str, &str, &str, &str)] = &[
 fn odd_bodies_are_kept_and_only_broken_ones_refused() {
     for (endpoint, content_type, body, expected) in ODD_BODIES {
         let headers = headers([("content-type", *content_type), ("x-github-event", "push")]);
-        let provider = match *endpoint {
-            "github" | "pagerduty" | "incidentio" => *endpoint,
-            _ => "slack",
-        };
+        let provider = Provider::named(endpoint).map_or("slack", |provider| provider.name);
         let got = match deliver(provider, Some(*endpoint), &headers, &Bytes::from(*body)) {
             Ok(Normalized::Event(event)) => {
                 let hashed = format!("{provider}:shared:sha256:");

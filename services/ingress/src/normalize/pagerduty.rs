@@ -4,12 +4,36 @@
 //! updates name no service at all.
 
 use tocsin_wire::proto::{ActorKind, Event, EventStatus, Severity, TextFormat};
+use tocsin_wire::scheme::{HmacScheme, Scheme};
 
 use super::{Delivery, Malformed, Normalized, draft::Draft, read_json, times, utf8};
 use crate::json::{List, Text, object};
+use crate::provider::{Endpoint, MAX_BODY, Provider, SecretSetting, Throttled};
 
 /// As events and subjects name it.
-pub const PROVIDER: &str = "pagerduty";
+const NAME: &str = "pagerduty";
+
+/// PagerDuty V3 webhooks. It rotates a secret by sending several signatures.
+pub const PROVIDER: Provider = Provider {
+    name: NAME,
+    title: "PagerDuty",
+    secret: SecretSetting {
+        flag: "pagerduty-webhook-secret",
+        variable: "PAGERDUTY_WEBHOOK_SECRET",
+        help: "Secrets of PagerDuty's webhook subscriptions",
+    },
+    endpoints: &[Endpoint::only(normalize)],
+    schemes: &[Scheme::Hmac(HmacScheme::list(
+        "x-pagerduty-signature",
+        "v1=",
+        ',',
+    ))],
+    single_headers: &[],
+    kept_headers: &["x-webhook-id", "x-webhook-subscription"],
+    max_body: MAX_BODY,
+    // A 4xx but 429 drops the event, three in a row the subscription.
+    throttled: Throttled::TooManyRequests,
+};
 
 /// The button *Send Test Event*.
 const PING: &str = "pagey.ping";
@@ -129,7 +153,7 @@ pub fn normalize(delivery: Delivery<'_>) -> Result<Normalized, Malformed> {
 }
 
 fn event(delivery: Delivery<'_>, webhook: &Webhook<'_>) -> Event {
-    let mut draft = Draft::new(PROVIDER, delivery);
+    let mut draft = Draft::new(NAME, delivery);
     let native = webhook.event_type.text();
     if KNOWN.contains(&native) {
         draft.event.kind = native.replace('.', "_");

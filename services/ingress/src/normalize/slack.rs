@@ -12,43 +12,97 @@ mod mentions;
 use std::borrow::Cow;
 
 use form_urlencoded as form;
-use http::HeaderName;
+use tocsin_wire::scheme::{HmacScheme, Scheme, SignedTime};
 
 use super::{Delivery, Malformed, Normalized, draft::Draft, utf8};
+use crate::provider::{Answer, Endpoint, MAX_BODY, Provider, SecretSetting, Throttled};
 
 /// As events and subjects name it.
-pub const PROVIDER: &str = "slack";
+const NAME: &str = "slack";
+
+/// Slack apps. A source has one URL for events, interactions and commands; apps of this installation have
+/// one each.
+pub const PROVIDER: Provider = Provider {
+    name: NAME,
+    title: "Slack",
+    secret: SecretSetting {
+        flag: "slack-signing-secret",
+        variable: "SLACK_SIGNING_SECRET",
+        help: "Signing secrets of the Slack app",
+    },
+    endpoints: &[
+        Endpoint {
+            path: "events",
+            read: |delivery| normalize(Kind::Events, delivery),
+            answer: |kind| answer(Kind::Events, kind),
+        },
+        Endpoint {
+            path: "interactions",
+            read: |delivery| normalize(Kind::Interactions, delivery),
+            answer: |kind| answer(Kind::Interactions, kind),
+        },
+        Endpoint {
+            path: "commands",
+            read: |delivery| normalize(Kind::Commands, delivery),
+            answer: |kind| answer(Kind::Commands, kind),
+        },
+    ],
+    schemes: &[Scheme::Hmac(HmacScheme::timed(
+        "x-slack-signature",
+        "v0=",
+        SignedTime {
+            header: Cow::Borrowed("x-slack-request-timestamp"),
+            before: Cow::Borrowed("v0:"),
+            after: Cow::Borrowed(":"),
+        },
+    ))],
+    single_headers: &[],
+    kept_headers: &[RETRY_NUMBER, RETRY_REASON],
+    max_body: MAX_BODY,
+    // An interaction is never sent again, but an event is.
+    throttled: Throttled::TooManyRequests,
+};
 /// Kind of a slash command.
-pub const SLASH_COMMAND: &str = "slash_command";
+const SLASH_COMMAND: &str = "slash_command";
 /// Kind whose answer must be a list of options.
-pub const BLOCK_SUGGESTION: &str = "block_suggestion";
+const BLOCK_SUGGESTION: &str = "block_suggestion";
 
 /// 1 to 3 on Slack's retries.
-pub const RETRY_NUMBER: HeaderName = HeaderName::from_static("x-slack-retry-num");
+const RETRY_NUMBER: &str = "x-slack-retry-num";
 /// Why Slack tries again: `http_timeout`, `connection_failed` …
-pub const RETRY_REASON: HeaderName = HeaderName::from_static("x-slack-retry-reason");
+const RETRY_REASON: &str = "x-slack-retry-reason";
 
 /// Which of Slack's three URLs was called.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Endpoint {
+enum Kind {
     Events,
     Interactions,
     Commands,
 }
 
 /// Whether a kind is one of Slack's interactive payloads.
-#[must_use]
-pub fn is_interaction(kind: &str) -> bool {
+fn is_interaction(kind: &str) -> bool {
     kind != super::OTHER && kinds::interaction(kind) == kind
+}
+
+/// What Slack reads after an event of `kind`.
+fn answer(endpoint: Kind, kind: &str) -> Answer {
+    match endpoint {
+        _ if kind == BLOCK_SUGGESTION => Answer::NoOptions,
+        Kind::Interactions | Kind::Commands => Answer::Empty,
+        // A command or an interaction of an app that uses one URL for all.
+        Kind::Events if kind == SLASH_COMMAND || is_interaction(kind) => Answer::Empty,
+        Kind::Events => Answer::Ok,
+    }
 }
 
 /// Reads a verified delivery.
 ///
 /// # Errors
 /// When the body is neither JSON nor one of Slack's forms.
-pub fn normalize(endpoint: Endpoint, delivery: Delivery<'_>) -> Result<Normalized, Malformed> {
+fn normalize(endpoint: Kind, delivery: Delivery<'_>) -> Result<Normalized, Malformed> {
     let is_json = delivery.body.trim_ascii_start().first() == Some(&b'{');
-    let must_be_json = endpoint == Endpoint::Events && !delivery.is_form();
+    let must_be_json = endpoint == Kind::Events && !delivery.is_form();
     if is_json || must_be_json {
         return event::normalize(delivery, utf8(delivery.body)?);
     }

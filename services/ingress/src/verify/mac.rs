@@ -2,58 +2,85 @@
 
 use std::fmt;
 
+use base64::engine::DecodePaddingMode;
+use base64::engine::general_purpose::{GeneralPurpose, GeneralPurposeConfig};
 use hmac::{Hmac, KeyInit as _, Mac as _};
+use jiff::Timestamp;
 use sha2::Sha256;
 
 use super::Refusal;
+use super::secret::{LiveSecret, Validity};
 
 /// Bytes of an HMAC-SHA256.
 pub(super) const MAC_BYTES: usize = 32;
 
-/// The live signing secrets of one source, ready to use: hashing a key into its MAC is done once.
+/// People lose padding when they copy a secret.
+pub(super) const BASE64: GeneralPurpose = GeneralPurpose::new(
+    &base64::alphabet::STANDARD,
+    GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
+);
+
+/// The signing secrets of one source, ready to use: hashing a key into its MAC is done once.
 #[derive(Clone, Default)]
-pub struct Keys(Vec<Hmac<Sha256>>);
+pub(super) struct Keys(Vec<Key>);
+
+#[derive(Clone)]
+struct Key {
+    mac: Hmac<Sha256>,
+    /// In the list that the keys were made of.
+    position: usize,
+    validity: Validity,
+}
 
 impl Keys {
-    /// Empty secrets are left out: anybody can compute the MAC of an empty key.
-    pub fn new<'a>(secrets: impl IntoIterator<Item = &'a str>) -> Self {
-        Self::of_bytes(secrets.into_iter().map(str::as_bytes))
+    /// Of secrets that are used as text. Empty ones are left out: anybody can compute the MAC of an empty
+    /// key.
+    pub(super) fn of_text(secrets: &[LiveSecret<'_>]) -> Self {
+        Self::of(secrets, |text| Some(text.as_bytes().to_vec()))
     }
 
-    /// Of secrets that are not used as text.
-    pub(super) fn of_bytes(secrets: impl IntoIterator<Item = impl AsRef<[u8]>>) -> Self {
-        let keys = secrets
-            .into_iter()
-            .filter(|secret| !secret.as_ref().is_empty())
-            // HMAC takes keys of any length.
-            .filter_map(|secret| Hmac::new_from_slice(secret.as_ref()).ok())
-            .collect();
-        Self(keys)
+    /// With what `key` makes of each secret; those of which it makes nothing are left out.
+    pub(super) fn of(secrets: &[LiveSecret<'_>], key: impl Fn(&str) -> Option<Vec<u8>>) -> Self {
+        let keys = secrets.iter().enumerate().filter_map(|(position, secret)| {
+            let bytes = key(secret.text).filter(|bytes| !bytes.is_empty())?;
+            Some(Key {
+                // HMAC takes keys of any length.
+                mac: Hmac::new_from_slice(&bytes).ok()?,
+                position,
+                validity: secret.validity,
+            })
+        });
+        Self(keys.collect())
     }
 
-    /// Without keys nothing verifies.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+    pub(super) fn len(&self) -> usize {
+        self.0.len()
     }
 
-    /// Index of the first key under which one of `signatures` is the MAC of `parts`, one after the
-    /// other.
+    /// Refuses when no key is valid: without keys nothing verifies.
+    pub(super) fn check_any(&self, now: Timestamp) -> Result<(), Refusal> {
+        let is_live = self.0.iter().any(|key| key.validity.holds(now));
+        is_live.then_some(()).ok_or(Refusal::MissingSecret)
+    }
+
+    /// Position of the first valid secret under which one of `signatures` is the MAC of `parts`, one
+    /// after the other.
     pub(super) fn matching(
         &self,
+        now: Timestamp,
         parts: &[&[u8]],
         signatures: &[[u8; MAC_BYTES]],
     ) -> Result<usize, Refusal> {
         let mut matched = None;
-        for (index, key) in self.0.iter().enumerate() {
-            let mut mac = key.clone();
+        for key in self.0.iter().filter(|key| key.validity.holds(now)) {
+            let mut mac = key.mac.clone();
             for part in parts {
                 mac.update(part);
             }
             for signature in signatures {
                 let holds = mac.clone().verify_slice(signature).is_ok();
                 if holds && matched.is_none() {
-                    matched = Some(index);
+                    matched = Some(key.position);
                 }
             }
         }

@@ -1,16 +1,18 @@
-//! Standard Webhooks, symmetric: `webhook-signature: v1,<base64>[ v1,<base64>]` over
-//! `<webhook-id>.<webhook-timestamp>.<body>`. Svix's own names for the headers (`svix-id`, …) are taken
-//! as well. Entries of other versions are skipped.
+//! Standard Webhooks: `webhook-signature: v1,<base64>[ v1a,<base64>]` over
+//! `<webhook-id>.<webhook-timestamp>.<body>`. Under a secret (`whsec_…`) it is an HMAC, v1; under a public
+//! key (`whpk_…`) it is Ed25519, v1a. Svix's own names for the headers (`svix-id`, …) are taken as well.
+//! Entries of other versions are skipped.
 
 use std::time::Duration;
 
 use base64::Engine as _;
-use base64::engine::general_purpose::{GeneralPurpose, GeneralPurposeConfig};
-use base64::engine::{DecodePaddingMode, general_purpose};
+use base64::engine::general_purpose::STANDARD;
 use http::{HeaderMap, HeaderName, HeaderValue};
 use jiff::Timestamp;
+use tocsin_wire::PublicKey;
 
-use super::mac::MAC_BYTES;
+use super::mac::{self, MAC_BYTES};
+use super::secret::{LiveSecret, Validity};
 use super::{Keys, MAX_SIGNATURES, Refusal, single, timestamp};
 
 /// The message, the same on every retry; it is signed, so nobody can replay under another.
@@ -26,47 +28,104 @@ pub const SVIX_TIMESTAMP: HeaderName = HeaderName::from_static("svix-timestamp")
 /// As Svix calls [`SIGNATURE`].
 pub const SVIX_SIGNATURE: HeaderName = HeaderName::from_static("svix-signature");
 
+/// All of them.
+pub(super) const HEADERS: [HeaderName; 6] = [
+    ID,
+    TIMESTAMP,
+    SIGNATURE,
+    SVIX_ID,
+    SVIX_TIMESTAMP,
+    SVIX_SIGNATURE,
+];
+
 /// What secrets are shown with.
 const SECRET_PREFIX: &str = "whsec_";
+/// What public keys are shown with.
+const PUBLIC_PREFIX: &str = "whpk_";
+/// Bytes of an Ed25519 signature.
+const SIGNATURE_BYTES: usize = 64;
 
-/// People lose padding when they copy a secret.
-const BASE64: GeneralPurpose = GeneralPurpose::new(
-    &base64::alphabet::STANDARD,
-    GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
-);
-
-/// Keys of secrets as `whsec_<base64>` or without the prefix. Whatever is no base64 is left out, as
-/// an empty secret is: nothing verifies under it.
-pub fn keys<'a>(secrets: impl IntoIterator<Item = &'a str>) -> Keys {
-    let decoded = secrets.into_iter().filter_map(|secret| {
-        let secret = secret.strip_prefix(SECRET_PREFIX).unwrap_or(secret);
-        BASE64.decode(secret).ok()
-    });
-    Keys::of_bytes(decoded)
+/// Secrets as `whsec_<base64>` (or without the prefix) and public keys as `whpk_<base64>`. Whatever is
+/// neither is left out, as an empty secret is: nothing verifies under it.
+#[derive(Clone, Debug)]
+pub(super) struct StandardKeys {
+    secrets: Keys,
+    public: Vec<PublicEntry>,
 }
 
-/// Verifies one delivery as of `now`; its timestamp may be off by `tolerance` in both directions, both
-/// ends included. Gives the index of the key that matched. One right signature in any position
-/// suffices.
-///
-/// # Errors
-/// Why not.
-pub fn verify(
-    headers: &HeaderMap,
-    body: &[u8],
-    keys: &Keys,
-    now: Timestamp,
-    tolerance: Duration,
-) -> Result<usize, Refusal> {
-    if keys.is_empty() {
-        return Err(Refusal::MissingSecret);
+#[derive(Clone, Debug)]
+struct PublicEntry {
+    key: PublicKey,
+    position: usize,
+    validity: Validity,
+}
+
+impl StandardKeys {
+    pub(super) fn new(secrets: &[LiveSecret<'_>]) -> Self {
+        let public = secrets.iter().enumerate().filter_map(|(position, secret)| {
+            let key = secret.text.strip_prefix(PUBLIC_PREFIX)?.parse().ok()?;
+            Some(PublicEntry {
+                key,
+                position,
+                validity: secret.validity,
+            })
+        });
+        Self {
+            public: public.collect(),
+            secrets: Keys::of(secrets, |text| {
+                let secret = text.strip_prefix(SECRET_PREFIX).unwrap_or(text);
+                mac::BASE64.decode(secret).ok()
+            }),
+        }
     }
-    let presented = Presented::of(headers)?;
-    timestamp::check(presented.timestamp, now, tolerance)?;
-    let signatures = signatures(headers, &presented.signature)?;
-    let id = presented.id.as_bytes();
-    let parts = [id, b".", presented.timestamp.as_bytes(), b".", body];
-    keys.matching(&parts, &signatures)
+
+    pub(super) fn len(&self) -> usize {
+        self.secrets.len() + self.public.len()
+    }
+
+    /// Verifies one delivery; gives the position of the secret that matched. One right signature in any
+    /// position suffices.
+    pub(super) fn verify(
+        &self,
+        headers: &HeaderMap,
+        body: &[u8],
+        now: Timestamp,
+        tolerance: Duration,
+    ) -> Result<usize, Refusal> {
+        let mut public = self.public.iter().filter(|entry| entry.validity.holds(now));
+        if public.next().is_none() {
+            self.secrets.check_any(now)?;
+        }
+        let presented = Presented::of(headers)?;
+        timestamp::check(presented.timestamp, now, tolerance)?;
+        let signatures = Signatures::read(headers, &presented.signature)?;
+        let (id, time) = (presented.id.as_bytes(), presented.timestamp.as_bytes());
+        let parts = [id, b".", time, b".", body];
+        let secret = self.secrets.matching(now, &parts, &signatures.macs);
+        secret.or_else(|refusal| {
+            self.public_match(now, &parts, &signatures.ed25519)
+                .ok_or(refusal)
+        })
+    }
+
+    /// Nothing about it is secret, so it may take as long as it takes.
+    fn public_match(
+        &self,
+        now: Timestamp,
+        parts: &[&[u8]],
+        signatures: &[[u8; SIGNATURE_BYTES]],
+    ) -> Option<usize> {
+        if signatures.is_empty() || self.public.is_empty() {
+            return None;
+        }
+        let text = parts.concat();
+        let mut live = self.public.iter().filter(|entry| entry.validity.holds(now));
+        let matching = live.find(|entry| {
+            let mut signatures = signatures.iter();
+            signatures.any(|signature| entry.key.verifies(&text, signature))
+        });
+        matching.map(|entry| entry.position)
+    }
 }
 
 /// The id of a delivery, under either name; empty when it has none.
@@ -102,23 +161,40 @@ impl<'a> Presented<'a> {
     }
 }
 
-fn signatures(headers: &HeaderMap, name: &HeaderName) -> Result<Vec<[u8; MAC_BYTES]>, Refusal> {
-    let values = headers.get_all(name).iter();
-    let entries = values
-        .flat_map(|value| value.as_bytes().split(|byte| *byte == b' '))
-        .filter(|entry| !entry.is_empty());
-    let mut signatures = Vec::with_capacity(2);
-    for (index, entry) in entries.enumerate() {
-        if index >= MAX_SIGNATURES {
+#[derive(Default)]
+struct Signatures {
+    macs: Vec<[u8; MAC_BYTES]>,
+    ed25519: Vec<[u8; SIGNATURE_BYTES]>,
+}
+
+impl Signatures {
+    fn read(headers: &HeaderMap, name: &HeaderName) -> Result<Self, Refusal> {
+        let values = headers.get_all(name).iter();
+        let entries = values
+            .flat_map(|value| value.as_bytes().split(|byte| *byte == b' '))
+            .filter(|entry| !entry.is_empty());
+        let mut signatures = Self::default();
+        for (index, entry) in entries.enumerate() {
+            if index >= MAX_SIGNATURES {
+                return Err(Refusal::InvalidSignatureFormat);
+            }
+            signatures.take(entry);
+        }
+        if signatures.macs.is_empty() && signatures.ed25519.is_empty() {
             return Err(Refusal::InvalidSignatureFormat);
         }
-        let decoded = entry
-            .strip_prefix(b"v1,")
-            .and_then(|entry| general_purpose::STANDARD.decode(entry).ok());
-        signatures.extend(decoded.and_then(|bytes| <[u8; MAC_BYTES]>::try_from(bytes).ok()));
+        Ok(signatures)
     }
-    if signatures.is_empty() {
-        return Err(Refusal::InvalidSignatureFormat);
+
+    fn take(&mut self, entry: &[u8]) {
+        if let Some(mac) = entry.strip_prefix(b"v1,") {
+            self.macs.extend(decoded::<MAC_BYTES>(mac));
+        } else if let Some(signature) = entry.strip_prefix(b"v1a,") {
+            self.ed25519.extend(decoded::<SIGNATURE_BYTES>(signature));
+        }
     }
-    Ok(signatures)
+}
+
+fn decoded<const BYTES: usize>(text: &[u8]) -> Option<[u8; BYTES]> {
+    STANDARD.decode(text).ok()?.try_into().ok()
 }

@@ -17,8 +17,17 @@ pub(super) fn check(
     now: Timestamp,
     tolerance: Duration,
 ) -> Result<(), Refusal> {
+    check_digits(timestamp.as_bytes(), now, tolerance)
+}
+
+/// [`check`] of a time that stands inside another header.
+pub(super) fn check_digits(
+    digits: &[u8],
+    now: Timestamp,
+    tolerance: Duration,
+) -> Result<(), Refusal> {
     let tolerance = i64::try_from(tolerance.as_secs()).unwrap_or(i64::MAX);
-    let age = now.as_second().saturating_sub(seconds(timestamp)?);
+    let age = now.as_second().saturating_sub(seconds(digits)?);
     if age > tolerance {
         return Err(Refusal::StaleTimestamp);
     }
@@ -28,8 +37,7 @@ pub(super) fn check(
     Ok(())
 }
 
-fn seconds(timestamp: &HeaderValue) -> Result<i64, Refusal> {
-    let digits = timestamp.as_bytes();
+fn seconds(digits: &[u8]) -> Result<i64, Refusal> {
     let well_formed =
         (1..=MAX_DIGITS).contains(&digits.len()) && digits.iter().all(u8::is_ascii_digit);
     if !well_formed {

@@ -5,6 +5,7 @@ use std::convert::Infallible;
 use bytes::Bytes;
 use reqwest::RequestBuilder;
 use serde_json::Value;
+use tocsin_ingress::normalize::github;
 use tocsin_testkit::TestBus;
 use tocsin_testkit::standins::signature;
 
@@ -147,7 +148,9 @@ fn unreadable(ingress: &Ingress) -> Vec<(&'static str, RequestBuilder, u16, &'st
 async fn a_provider_without_a_secret_is_refused() {
     let bus = TestBus::start().await.expect("a bus");
     let mut settings = settings(bus.settings());
-    settings.github_webhook_secret = "".parse().expect("a list");
+    settings.secrets = settings
+        .secrets
+        .with(&github::PROVIDER, "".parse().expect("a list"));
     let ingress = Ingress::start_with(settings).await;
     let request = ingress.signed(GITHUB, SECRET, &fixture("github/push.json"));
     check("no secret", request, 401, "signature_missing_secret").await;

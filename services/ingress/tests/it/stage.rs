@@ -8,11 +8,14 @@ use std::time::Duration;
 use jiff::Timestamp;
 use reqwest::RequestBuilder;
 use tocsin_bus::{BusSettings, Outcome};
+use tocsin_ingress::provider::{self, Provider};
+use tocsin_ingress::settings::ProviderSecrets;
 use tocsin_ingress::{Settings, run_on};
 use tocsin_kit::{Clock, Context, settings::Bytes, settings::HttpListen, settings::Seconds};
 use tocsin_testkit::standins::{http_client, signature};
 use tocsin_testkit::{TestBus, eventually};
 use tocsin_wire::proto::{Envelope, Event};
+use tocsin_wire::scheme::Scheme;
 use tocsin_wire::{Service, Subject};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
@@ -34,23 +37,26 @@ pub(crate) struct Ingress {
 }
 
 pub(crate) fn settings(bus: BusSettings) -> Settings {
-    let secrets = || format!("{SECRET},{OLD_SECRET}").parse().expect("secrets");
     Settings {
         bus,
         listen: HttpListen::loopback(),
-        slack_signing_secret: secrets(),
-        github_webhook_secret: secrets(),
-        pagerduty_webhook_secret: secrets(),
-        incidentio_webhook_secret: [SECRET, OLD_SECRET]
-            .map(signature::standard_webhooks_secret)
-            .join(",")
-            .parse()
-            .expect("secrets"),
+        secrets: provider::ALL
+            .iter()
+            .fold(ProviderSecrets::default(), with_secrets),
         tolerance: Seconds::new(Duration::from_secs(300)),
         max_body_bytes: Bytes::new(1 << 20),
         header_timeout: Seconds::new(Duration::from_millis(500)),
         request_timeout: Seconds::new(Duration::from_secs(10)),
     }
+}
+
+fn with_secrets(all: ProviderSecrets, provider: &&Provider) -> ProviderSecrets {
+    let shown = |secret| match provider.schemes.first() {
+        Some(Scheme::StandardWebhooks) => signature::standard_webhooks_secret(secret),
+        _ => secret.to_owned(),
+    };
+    let secrets = [SECRET, OLD_SECRET].map(shown).join(",");
+    all.with(provider, secrets.parse().expect("secrets"))
 }
 
 /// What is on EVENTS, in order, as the router would see it.

@@ -9,7 +9,7 @@ use crate::normalize::{
 };
 
 pub(super) fn event(delivery: Delivery<'_>, fields: &Form<'_>) -> Event {
-    let mut draft = Draft::new(super::PROVIDER, delivery);
+    let mut draft = Draft::new(super::NAME, delivery);
     super::SLASH_COMMAND.clone_into(&mut draft.event.kind);
     super::SLASH_COMMAND.clone_into(&mut draft.event.native_type);
     record_attempt(&mut draft, &delivery);

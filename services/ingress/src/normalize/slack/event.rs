@@ -114,7 +114,7 @@ pub(super) fn normalize(delivery: Delivery<'_>, body: &str) -> Result<Normalized
 }
 
 fn event(delivery: Delivery<'_>, outer: &Outer<'_>) -> Event {
-    let mut draft = Draft::new(super::PROVIDER, delivery);
+    let mut draft = Draft::new(super::NAME, delivery);
     let inner = &outer.event;
     let native = match outer.kind.text() {
         "event_callback" => inner.kind.text(),

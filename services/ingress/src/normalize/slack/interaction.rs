@@ -105,7 +105,7 @@ object! {
 
 pub(super) fn event(delivery: Delivery<'_>, payload: &str) -> Result<Event, Malformed> {
     let payload: Payload<'_> = read_json(payload)?;
-    let mut draft = Draft::new(super::PROVIDER, delivery);
+    let mut draft = Draft::new(super::NAME, delivery);
     kinds::interaction(payload.kind.text()).clone_into(&mut draft.event.kind);
     draft.event.native_type = payload.kind.owned();
     record_attempt(&mut draft, &delivery);
