@@ -10,7 +10,7 @@
 //! * [`streams`]: the table of streams, consumers and buckets, with who writes and who reads.
 //! * [`permissions`]: the NATS users that follow from the table.
 //! * [`message`]: an envelope with its CloudEvents headers, sealed and opened.
-//! * [`scheme`]: how senders sign.
+//! * [`source`], [`scheme`]: senders of an org, and how they sign. [`rate`]: what they may send.
 //! * [`catalogue`]: tools, models, agents and MCP servers, by name.
 //! * [`sealed`]: secrets on their way to the one room that may open them; references to them.
 //! * [`signing`], [`keyring`]: Ed25519 over a fixed text; keys under the operator's root.
@@ -23,10 +23,12 @@ pub mod keyring;
 pub mod limits;
 pub mod message;
 pub mod permissions;
+pub mod rate;
 pub mod scheme;
 pub mod sealed;
 pub mod service;
 pub mod signing;
+pub mod source;
 pub mod streams;
 pub mod subject;
 pub mod time;

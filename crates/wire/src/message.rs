@@ -116,6 +116,8 @@ impl Envelope {
             Some(Body::Claim(_)) => "claim",
             Some(Body::DeadLetter(_)) => "dead_letter",
             Some(Body::SecretRecord(_)) => "secret_record",
+            Some(Body::SourceRecord(_)) => "source_record",
+            Some(Body::SourceHealth(_)) => "source_health",
             Some(Body::Revocation(_)) => "revocation",
             None => "unknown",
         };
@@ -142,6 +144,8 @@ impl Envelope {
             Some(Body::Claim(claim)) => &claim.key,
             Some(Body::DeadLetter(dead)) => &dead.subject,
             Some(Body::SecretRecord(record)) => &record.name,
+            Some(Body::SourceRecord(record)) => &record.id,
+            Some(Body::SourceHealth(health)) => &health.source,
             Some(Body::Revocation(revocation)) => &revocation.token_id,
             None => "",
         }

@@ -7,6 +7,7 @@
 use std::time::Duration;
 
 use crate::limits;
+use crate::rate::{RateTier, TIERS};
 use crate::service::Service;
 use crate::service::Service::{AgentWorker, Audit, Config, Ingress, Operator, Router};
 
@@ -197,7 +198,40 @@ pub const STREAMS: &[StreamSpec] = &[
         ],
         purpose: "What could not be handled, with the reason and the original bytes.",
     },
+    rate(
+        &TIERS[0],
+        &[(Ingress, &["rate.small.>"])],
+        "Admissions of tier small: at most 100 in any 10 s.",
+    ),
+    rate(
+        &TIERS[1],
+        &[(Ingress, &["rate.medium.>"])],
+        "Admissions of tier medium: at most 5,000 in any 10 s.",
+    ),
+    rate(
+        &TIERS[2],
+        &[(Ingress, &["rate.large.>"])],
+        "Admissions of tier large, the default: at most 250,000 in any 10 s.",
+    ),
 ];
+
+/// Who may publish what.
+type Writers = &'static [(Service, &'static [&'static str])];
+
+/// A tier's stream: the server refuses what is over the limit, and forgets it after the window.
+const fn rate(tier: &RateTier, writers: Writers, purpose: &'static str) -> StreamSpec {
+    StreamSpec {
+        name: tier.stream,
+        subjects: tier.subjects,
+        retention: Retention::Limits,
+        max_age: tier.max_age(),
+        max_bytes: 64 * MEBIBYTE,
+        max_messages_per_subject: tier.messages() as i64,
+        when_full: WhenFull::RefuseNew,
+        writers,
+        purpose,
+    }
+}
 
 /// `ack_wait` of readers that write batches and send no signs of life meanwhile: long enough for a
 /// slow database, short enough that a killed reader's messages move on within the five seconds
@@ -286,6 +320,20 @@ pub const BUCKETS: &[BucketSpec] = &[
         purpose: "Public signing and sealing keys under the operator's root; never deleted.",
     },
     BucketSpec {
+        name: "sources",
+        max_age: Duration::ZERO,
+        writers: &[Config],
+        readers: &[Ingress],
+        purpose: "Senders with a URL, secrets and limits of their own.",
+    },
+    BucketSpec {
+        name: "source_health",
+        max_age: Duration::from_secs(30 * DAY.as_secs()),
+        writers: &[Ingress],
+        readers: &[Ingress],
+        purpose: "What each ingress saw of each source.",
+    },
+    BucketSpec {
         name: "secrets",
         max_age: Duration::ZERO,
         writers: &[Config],
@@ -307,6 +355,8 @@ pub const VERBS: &[(Service, &str, &[Service])] = &[
     (Config, "effective", &[Operator]),
     (Config, "lookup", &[Operator]),
     (Router, "explain", &[Operator]),
+    (Ingress, "source_health", &[Config, Operator]),
+    (Ingress, "source_test", &[Config, Operator]),
 ];
 
 /// The stream called `name`.

@@ -83,6 +83,15 @@ pub enum Subject {
         /// Consumer that gave it up.
         consumer: String,
     },
+    /// `rate.<tier>.<source>.<key>`
+    Rate {
+        /// Tier of [`crate::rate`].
+        tier: String,
+        /// Source id, or `shared`.
+        source: Token,
+        /// What is limited: the source itself, or an address of it.
+        key: KeyToken,
+    },
     /// `$KV.<bucket>.<key>`
     KeyValue {
         /// Bucket.
@@ -159,6 +168,7 @@ impl fmt::Display for Subject {
             }
             Self::ConfigChanged { org, node } => write!(formatter, "config.changed.{org}.{node}"),
             Self::Dead { stream, consumer } => write!(formatter, "dead.{stream}.{consumer}"),
+            Self::Rate { tier, source, key } => write!(formatter, "rate.{tier}.{source}.{key}"),
             Self::KeyValue { bucket, key } => write!(formatter, "$KV.{bucket}.{key}"),
         }
     }
@@ -190,6 +200,11 @@ fn parse(text: &str) -> Result<Subject, String> {
     }
     let tokens: Vec<&str> = text.split('.').collect();
     match tokens.as_slice() {
+        ["rate", tier, source, key] => Ok(Subject::Rate {
+            tier: name(tier)?,
+            source: token(source)?,
+            key: token(key)?,
+        }),
         ["events", provider, source, kind, key] => Ok(Subject::Event {
             provider: token(provider)?,
             source: token(source)?,
@@ -319,6 +334,11 @@ mod tests {
                 }
             ),
             (any_token(), any_token()).prop_map(|(org, node)| Subject::ConfigChanged { org, node }),
+            (name, any_token(), ".{0,30}").prop_map(|(tier, source, key)| Subject::Rate {
+                tier,
+                source,
+                key: KeyToken::encode(&key)
+            }),
             (name, name).prop_map(|(stream, consumer)| Subject::Dead { stream, consumer }),
             (name, ".{1,20}").prop_map(|(bucket, key)| Subject::KeyValue {
                 bucket,

@@ -35,6 +35,8 @@ pub(super) fn summary(body: &Body) -> Value {
         | Body::RoutingRecord(_)
         | Body::TeamRecord(_)
         | Body::SecretRecord(_)
+        | Body::SourceRecord(_)
+        | Body::SourceHealth(_)
         | Body::Claim(_)
         | Body::Revocation(_) => Facts::default(),
     };
