@@ -5,6 +5,7 @@ use std::error::Error as _;
 use async_nats::jetstream::context::{PublishError as ClientError, PublishErrorKind};
 use async_nats::jetstream::{self, ErrorCode};
 use async_nats::{HeaderMap, HeaderName};
+use jiff::Timestamp;
 use tocsin_wire::message::{self, Sealed};
 use tocsin_wire::proto::Envelope;
 use tocsin_wire::{Subject, limits};
@@ -126,7 +127,52 @@ impl PublishError {
     }
 }
 
+/// When the server shall publish a message, as `@at <RFC 3339>`.
+const SCHEDULE_HEADER: &str = "Nats-Schedule";
+/// On which subject.
+const SCHEDULE_TARGET_HEADER: &str = "Nats-Schedule-Target";
+
 impl Bus {
+    /// Takes one message of a window of [`tocsin_wire::rate`]: `false` when the window is full. It is
+    /// empty and unsigned: nobody reads it, it only counts.
+    ///
+    /// # Errors
+    /// When nobody knows whether it counts.
+    pub async fn take(&self, window: &Subject) -> Result<bool, PublishError> {
+        let subject = window.to_string();
+        let taking = self.publish_bytes(subject, HeaderMap::new(), bytes::Bytes::new());
+        match taking.await {
+            Ok(_) => Ok(true),
+            Err(PublishError::SubjectFull { .. }) => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Signs and stores a message that the server publishes at `at` on the subject it is consumed on.
+    /// A message on the same subject takes the place of one that still waits.
+    ///
+    /// # Errors
+    /// As [`Bus::publish`].
+    pub async fn publish_at(
+        &self,
+        outgoing: Outgoing,
+        at: Timestamp,
+    ) -> Result<Published, PublishError> {
+        let Outgoing {
+            subject,
+            envelope,
+            trace,
+            ..
+        } = outgoing;
+        let target = subject.consumed_on().to_string();
+        let sealed = message::seal(&envelope, &subject, &self.inner.key, trace.as_deref());
+        let mut headers = header_map(sealed.headers);
+        headers.insert(SCHEDULE_HEADER, format!("@at {at:.0}"));
+        headers.insert(SCHEDULE_TARGET_HEADER, target);
+        self.publish_bytes(sealed.subject, headers, sealed.payload)
+            .await
+    }
+
     /// Signs, publishes and waits until the message is stored.
     pub async fn publish(&self, outgoing: Outgoing) -> Result<Published, PublishError> {
         let Outgoing {
@@ -144,10 +190,7 @@ impl Bus {
         sealed: Sealed,
         expected_sequence: Option<u64>,
     ) -> Result<Published, PublishError> {
-        let mut headers = HeaderMap::new();
-        for (name, value) in sealed.headers {
-            headers.insert(HeaderName::from_static(name), value);
-        }
+        let mut headers = header_map(sealed.headers);
         if let Some(sequence) = expected_sequence {
             headers.insert(EXPECTED_SEQUENCE_HEADER, sequence.to_string());
         }
@@ -190,6 +233,14 @@ impl Bus {
             Err(error) => Err(classify(subject, error)),
         }
     }
+}
+
+fn header_map(pairs: Vec<(&'static str, String)>) -> HeaderMap {
+    let mut headers = HeaderMap::new();
+    for (name, value) in pairs {
+        headers.insert(HeaderName::from_static(name), value);
+    }
+    headers
 }
 
 fn classify(subject: String, error: ClientError) -> PublishError {

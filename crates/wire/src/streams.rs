@@ -55,6 +55,13 @@ pub struct StreamSpec {
     pub purpose: &'static str,
 }
 
+impl StreamSpec {
+    /// Whether it takes messages that it publishes itself at a later time.
+    pub fn schedules(&self) -> bool {
+        self.name == "DEFERRED"
+    }
+}
+
 /// One durable pull consumer.
 #[derive(Debug, Clone, Copy)]
 pub struct ConsumerSpec {
@@ -99,6 +106,18 @@ pub const STREAMS: &[StreamSpec] = &[
         when_full: WhenFull::RefuseNew,
         writers: &[(Ingress, &["events.>"])],
         purpose: "Verified webhooks, as they came and normalized.",
+    },
+    // The server schedules no messages in a stream that refuses new ones; ingress bounds what it defers.
+    StreamSpec {
+        name: "DEFERRED",
+        subjects: &["deferred.>"],
+        retention: Retention::Limits,
+        max_age: Duration::from_secs(7 * DAY.as_secs()),
+        max_bytes: 1_024 * MEBIBYTE,
+        max_messages_per_subject: -1,
+        when_full: WhenFull::DropOldest,
+        writers: &[(Ingress, &["deferred.>"])],
+        purpose: "Events over a rate limit whose sender never tries again, until there is room.",
     },
     StreamSpec {
         name: "WORK",
@@ -182,12 +201,13 @@ pub const STREAMS: &[StreamSpec] = &[
         max_messages_per_subject: -1,
         when_full: WhenFull::DropOldest,
         writers: &[
-            (Router, &["dead.EVENTS.router"]),
+            (Router, &["dead.EVENTS.router", "dead.DEFERRED.router"]),
             (AgentWorker, &["dead.WORK.>"]),
             (
                 Audit,
                 &[
                     "dead.EVENTS.audit",
+                    "dead.DEFERRED.audit",
                     "dead.SIGNALS.audit",
                     "dead.JOURNAL.audit",
                     "dead.RESULTS.audit",
@@ -260,6 +280,14 @@ pub const CONSUMERS: &[ConsumerSpec] = &[
         max_ack_pending: 1_000,
     },
     ConsumerSpec {
+        name: "router",
+        stream: "DEFERRED",
+        filter: "deferred.due.>",
+        service: Router,
+        ack_wait: limits::WORK_ACK_WAIT,
+        max_ack_pending: 1_000,
+    },
+    ConsumerSpec {
         name: "workers-default",
         stream: "WORK",
         filter: "work.run.default.>",
@@ -268,6 +296,7 @@ pub const CONSUMERS: &[ConsumerSpec] = &[
         max_ack_pending: 10_000,
     },
     audit("EVENTS", "events.>"),
+    audit("DEFERRED", "deferred.due.>"),
     audit("SIGNALS", "signal.>"),
     audit("JOURNAL", "journal.>"),
     audit("RESULTS", "results.>"),

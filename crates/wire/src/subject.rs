@@ -3,7 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use crate::ids::RunId;
+use crate::ids::{EventId, RunId};
 use crate::key_token::KeyToken;
 use crate::service::Service;
 use crate::token::{OrgId, Pool, TeamId, Token};
@@ -20,6 +20,31 @@ pub enum Subject {
         /// Kind of event.
         kind: Token,
         /// Channel, repository or service it is about.
+        key: KeyToken,
+    },
+    /// `deferred.at.<provider>.<source>.<kind>.<key>.<id>`: an event that its stream holds back until a
+    /// time, and then publishes as [`Subject::DueEvent`]
+    DeferredEvent {
+        /// As of the event's subject.
+        provider: Token,
+        /// As of the event's subject.
+        source: Token,
+        /// As of the event's subject.
+        kind: Token,
+        /// As of the event's subject.
+        key: KeyToken,
+        /// Which event: one that comes again takes the place of the one before.
+        id: EventId,
+    },
+    /// `deferred.due.<provider>.<source>.<kind>.<key>`: an event whose time has come
+    DueEvent {
+        /// As of the event's subject.
+        provider: Token,
+        /// As of the event's subject.
+        source: Token,
+        /// As of the event's subject.
+        kind: Token,
+        /// As of the event's subject.
         key: KeyToken,
     },
     /// `work.run.<pool>.<org>.<team>`
@@ -116,13 +141,25 @@ impl Subject {
     }
 
     /// The subject on which the message will be consumed: what is signed. A message that waits in
-    /// the backlog is signed for the work subject it will move to.
+    /// the backlog is signed for the work subject it will move to, one that is deferred for where it comes out.
     pub fn consumed_on(&self) -> Self {
         match self {
             Self::BacklogRun { pool, org, team } => Self::WorkRun {
                 pool: pool.clone(),
                 org: org.clone(),
                 team: team.clone(),
+            },
+            Self::DeferredEvent {
+                provider,
+                source,
+                kind,
+                key,
+                ..
+            } => Self::DueEvent {
+                provider: provider.clone(),
+                source: source.clone(),
+                kind: kind.clone(),
+                key: key.clone(),
             },
             other => other.clone(),
         }
@@ -152,6 +189,22 @@ impl fmt::Display for Subject {
             } => {
                 write!(formatter, "events.{provider}.{source}.{kind}.{key}")
             }
+            Self::DeferredEvent {
+                provider,
+                source,
+                kind,
+                key,
+                id,
+            } => write!(
+                formatter,
+                "deferred.at.{provider}.{source}.{kind}.{key}.{id}"
+            ),
+            Self::DueEvent {
+                provider,
+                source,
+                kind,
+                key,
+            } => write!(formatter, "deferred.due.{provider}.{source}.{kind}.{key}"),
             Self::WorkRun { pool, org, team } => write!(formatter, "work.run.{pool}.{org}.{team}"),
             Self::BacklogRun { pool, org, team } => {
                 write!(formatter, "backlog.run.{pool}.{org}.{team}")
@@ -200,6 +253,19 @@ fn parse(text: &str) -> Result<Subject, String> {
     }
     let tokens: Vec<&str> = text.split('.').collect();
     match tokens.as_slice() {
+        ["deferred", "due", provider, source, kind, key] => Ok(Subject::DueEvent {
+            provider: token(provider)?,
+            source: token(source)?,
+            kind: token(kind)?,
+            key: token(key)?,
+        }),
+        ["deferred", "at", provider, source, kind, key, id] => Ok(Subject::DeferredEvent {
+            provider: token(provider)?,
+            source: token(source)?,
+            kind: token(kind)?,
+            key: token(key)?,
+            id: token(id)?,
+        }),
         ["rate", tier, source, key] => Ok(Subject::Rate {
             tier: name(tier)?,
             source: token(source)?,
@@ -309,6 +375,23 @@ mod tests {
                     source,
                     kind,
                     key: KeyToken::encode(&key)
+                }
+            ),
+            (any_token(), any_token(), any_token()).prop_map(|(provider, source, kind)| {
+                Subject::DueEvent {
+                    provider,
+                    source,
+                    kind,
+                    key: KeyToken::encode("a key"),
+                }
+            }),
+            (any_token(), any_token(), any_token(), any::<u128>()).prop_map(
+                |(provider, source, kind, id)| Subject::DeferredEvent {
+                    provider,
+                    source,
+                    kind,
+                    key: KeyToken::encode("a key"),
+                    id: Uuid::from_u128(id).into(),
                 }
             ),
             (any_token(), any_token(), any_token())

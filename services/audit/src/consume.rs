@@ -14,7 +14,9 @@ use crate::pg::Records;
 
 /// Every stream that is recorded. WORK and BACKLOG are not: a work queue has one reader, and what
 /// happens to work is in its journal and its results.
-pub(crate) const STREAMS: [&str; 6] = ["EVENTS", "SIGNALS", "JOURNAL", "RESULTS", "CONFIG", "DEAD"];
+pub(crate) const STREAMS: [&str; 7] = [
+    "EVENTS", "DEFERRED", "SIGNALS", "JOURNAL", "RESULTS", "CONFIG", "DEAD",
+];
 
 /// Durable name on each of them.
 const CONSUMER: &str = "audit";

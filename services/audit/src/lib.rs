@@ -1,7 +1,7 @@
 //! Keeps the record: every event, decision, run, post and dead letter, append-only, and tells the
 //! whole life of an event.
 //!
-//! * **Reads** EVENTS, SIGNALS, JOURNAL, RESULTS, CONFIG and DEAD, each with the consumer `audit`.
+//! * **Reads** EVENTS, DEFERRED, SIGNALS, JOURNAL, RESULTS, CONFIG and DEAD, each with the consumer `audit`.
 //! * **Owns** the schema `audit` in Postgres: `records` (one row per message, which the database
 //!   itself refuses to change) and `bodies` (the bytes and headers of each, which may be erased).
 //!   Both are partitioned by the month in which the broker stored the message.

@@ -92,7 +92,7 @@ impl Recorded {
     }
 
     fn is_event(&self) -> bool {
-        self.stream == "EVENTS"
+        matches!(self.stream.as_str(), "EVENTS" | "DEFERRED")
     }
 
     /// A repeat of somebody else's event: its decision names a run that it did not start.

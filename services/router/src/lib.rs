@@ -1,6 +1,6 @@
 //! Decides whose an event is and what is to be done with it.
 //!
-//! * **Reads** EVENTS (consumer `router`), and the buckets `routing` and `teams` into memory.
+//! * **Reads** EVENTS and DEFERRED (consumers `router`), and the buckets `routing` and `teams` into memory.
 //! * **Writes** `work.run.>`, `backlog.run.>` and `results.router.decision.>`; one decision for every
 //!   event, also for those that start nothing.
 //! * **Owns** the bucket `seen`: which event was first to tell of something.
@@ -38,8 +38,9 @@ use consume::Router;
 use explain::explain;
 use index::{Index, ROUTING, TEAMS};
 
-/// The consumer that the router reads with.
+/// The consumers that the router reads with: what comes, and what was held back until now.
 const EVENTS: (&str, &str) = ("EVENTS", "router");
+const DEFERRED: (&str, &str) = ("DEFERRED", "router");
 
 /// Runs the router until `context` stops it.
 ///
@@ -74,20 +75,18 @@ pub async fn run(settings: Settings, context: Context) -> Result<(), Error> {
 
     let router = Router::new(&bus, index, settings.bots()).map_err(Error::Subject)?;
     let router = Arc::new(router);
-    let handler = move |delivery| {
-        let router = Arc::clone(&router);
-        async move { Box::pin(router.handle(delivery)).await }
+    let consume = |consumer| {
+        let (router, soft) = (Arc::clone(&router), context.stop.clone());
+        let handler = move |delivery| {
+            let router = Arc::clone(&router);
+            async move { Box::pin(router.handle(delivery)).await }
+        };
+        let stop = async move { soft.soft().await };
+        bus.consume(consumer, settings.concurrency.get(), stop, handler)
     };
-    let concurrency = settings.concurrency.get();
-    let soft = context.stop.clone();
-    bus.consume(
-        EVENTS,
-        concurrency,
-        async move { soft.soft().await },
-        handler,
-    )
-    .await
-    .map_err(Error::Consume)
+    tokio::try_join!(Box::pin(consume(EVENTS)), Box::pin(consume(DEFERRED)))
+        .map(|_both| ())
+        .map_err(Error::Consume)
 }
 
 /// Keeps the check `nats` at what the connection says.

@@ -10,6 +10,7 @@ mod buckets;
 mod consuming;
 mod permissions;
 mod questions;
+mod rates;
 mod samples;
 mod secrets;
 mod streams;

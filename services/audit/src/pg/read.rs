@@ -49,7 +49,7 @@ const LIST_ALL: &str = "
         d.org, d.team, d.run_id, d.summary as decision, f.summary as result
     from (
         select correlation_id, stored_at, stream_sequence, summary from records
-        where stream = 'EVENTS' and stored_at >= $2 and ($3::text is null or summary->>'provider' = $3)
+        where stream in ('EVENTS', 'DEFERRED') and stored_at >= $2 and ($3::text is null or summary->>'provider' = $3)
         order by stored_at desc, stream_sequence desc limit $1
     ) as e
     left join lateral (
@@ -76,7 +76,7 @@ const LIST_OF_ORG: &str = "
     ) as d
     join lateral (
         select stored_at, summary from records
-        where correlation_id = d.correlation_id and stream = 'EVENTS'
+        where correlation_id = d.correlation_id and stream in ('EVENTS', 'DEFERRED')
         order by stored_at limit 1
     ) as e on true
     left join lateral (
