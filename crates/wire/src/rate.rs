@@ -29,42 +29,58 @@ pub struct RateTier {
     pub grain: u32,
 }
 
-/// Every tier, the smallest first.
-pub const TIERS: &[RateTier] = &[
-    RateTier {
-        name: "small",
-        stream: "RATE_small",
-        subjects: &["rate.small.>"],
-        window: Duration::from_secs(10),
-        limit: 100,
-        grain: 1,
-    },
-    RateTier {
-        name: "medium",
-        stream: "RATE_medium",
-        subjects: &["rate.medium.>"],
-        window: Duration::from_secs(10),
-        limit: 5_000,
-        grain: 10,
-    },
-    RateTier {
-        name: "large",
-        stream: "RATE_large",
-        subjects: &["rate.large.>"],
-        window: Duration::from_secs(10),
-        limit: 250_000,
-        grain: 250,
-    },
-];
+/// For senders that should be quiet: 10 a second, in bursts of a hundred.
+pub const SMALL: &RateTier = &RateTier {
+    name: "small",
+    stream: "RATE_small",
+    subjects: &["rate.small.>"],
+    window: Duration::from_secs(10),
+    limit: 100,
+    grain: 1,
+};
 
-/// The tier of a source that names none, and of the shared ones: it bounds what a sender gone mad can do.
-pub const DEFAULT: &RateTier = &TIERS[2];
+/// For busy senders: 500 a second.
+pub const MEDIUM: &RateTier = &RateTier {
+    name: "medium",
+    stream: "RATE_medium",
+    subjects: &["rate.medium.>"],
+    window: Duration::from_secs(10),
+    limit: 5_000,
+    grain: 10,
+};
+
+/// More than one ingress takes: it bounds what a sender gone mad can do. The tier of a source that names
+/// none, and of the shared ones.
+pub const LARGE: &RateTier = &RateTier {
+    name: "large",
+    stream: "RATE_large",
+    subjects: &["rate.large.>"],
+    window: Duration::from_secs(10),
+    limit: 250_000,
+    grain: 250,
+};
+
+/// Every tier that a source may name, the smallest first.
+pub const TIERS: &[&RateTier] = &[SMALL, MEDIUM, LARGE];
+
+/// See [`LARGE`].
+pub const DEFAULT: &RateTier = LARGE;
+
+/// How many deliveries of one source are put aside until there is room, in any ten minutes.
+pub const DEFERRALS: &RateTier = &RateTier {
+    name: "deferral",
+    stream: "RATE_deferral",
+    subjects: &["rate.deferral.>"],
+    window: Duration::from_secs(600),
+    limit: 20_000,
+    grain: 10,
+};
 
 impl RateTier {
     /// The tier with this name.
     #[must_use]
     pub fn named(name: &str) -> Option<&'static Self> {
-        TIERS.iter().find(|tier| tier.name == name)
+        TIERS.iter().find(|tier| tier.name == name).copied()
     }
 
     /// Messages that lie in the stream when a window is full.
@@ -96,7 +112,7 @@ mod tests {
 
     #[test]
     fn tiers_are_whole_and_have_their_stream() {
-        for tier in TIERS {
+        for tier in TIERS.iter().copied().chain([DEFERRALS]) {
             assert_eq!(tier.limit % tier.grain, 0, "{}", tier.name);
             assert_eq!(tier.stream, format!("RATE_{}", tier.name));
             assert_eq!(tier.subjects, [format!("rate.{}.>", tier.name)]);

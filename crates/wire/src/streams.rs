@@ -7,7 +7,7 @@
 use std::time::Duration;
 
 use crate::limits;
-use crate::rate::{RateTier, TIERS};
+use crate::rate::{DEFERRALS, LARGE, MEDIUM, RateTier, SMALL};
 use crate::service::Service;
 use crate::service::Service::{AgentWorker, Audit, Config, Ingress, Operator, Router};
 
@@ -219,19 +219,24 @@ pub const STREAMS: &[StreamSpec] = &[
         purpose: "What could not be handled, with the reason and the original bytes.",
     },
     rate(
-        &TIERS[0],
+        SMALL,
         &[(Ingress, &["rate.small.>"])],
         "Admissions of tier small: at most 100 in any 10 s.",
     ),
     rate(
-        &TIERS[1],
+        MEDIUM,
         &[(Ingress, &["rate.medium.>"])],
         "Admissions of tier medium: at most 5,000 in any 10 s.",
     ),
     rate(
-        &TIERS[2],
+        LARGE,
         &[(Ingress, &["rate.large.>"])],
         "Admissions of tier large, the default: at most 250,000 in any 10 s.",
+    ),
+    rate(
+        DEFERRALS,
+        &[(Ingress, &["rate.deferral.>"])],
+        "Events put aside: at most 20,000 of a source in any 10 min.",
     ),
 ];
 

@@ -238,6 +238,25 @@ impl FromStr for Subject {
     }
 }
 
+fn deferred(tokens: &[&str]) -> Result<Subject, String> {
+    match tokens {
+        ["due", provider, source, kind, key] => Ok(Subject::DueEvent {
+            provider: token(provider)?,
+            source: token(source)?,
+            kind: token(kind)?,
+            key: token(key)?,
+        }),
+        ["at", provider, source, kind, key, id] => Ok(Subject::DeferredEvent {
+            provider: token(provider)?,
+            source: token(source)?,
+            kind: token(kind)?,
+            key: token(key)?,
+            id: token(id)?,
+        }),
+        _ => Err("deferred.at or deferred.due, and an event's tokens, are needed".to_owned()),
+    }
+}
+
 fn parse(text: &str) -> Result<Subject, String> {
     if let Some(rest) = text.strip_prefix("$KV.") {
         let (bucket, key) = rest
@@ -253,19 +272,7 @@ fn parse(text: &str) -> Result<Subject, String> {
     }
     let tokens: Vec<&str> = text.split('.').collect();
     match tokens.as_slice() {
-        ["deferred", "due", provider, source, kind, key] => Ok(Subject::DueEvent {
-            provider: token(provider)?,
-            source: token(source)?,
-            kind: token(kind)?,
-            key: token(key)?,
-        }),
-        ["deferred", "at", provider, source, kind, key, id] => Ok(Subject::DeferredEvent {
-            provider: token(provider)?,
-            source: token(source)?,
-            kind: token(kind)?,
-            key: token(key)?,
-            id: token(id)?,
-        }),
+        ["deferred", rest @ ..] => deferred(rest),
         ["rate", tier, source, key] => Ok(Subject::Rate {
             tier: name(tier)?,
             source: token(source)?,

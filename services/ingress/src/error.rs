@@ -3,18 +3,24 @@
 use std::{borrow::Cow, time::Duration};
 
 use http::StatusCode;
-use tocsin_bus::{BusError, PublishError};
+use tocsin_bus::{BusError, PublishError, SecretError};
 use tocsin_kit::{Problem, http_server::ServeError};
 use tocsin_wire::InvalidToken;
 
-use crate::{
-    normalize::Malformed,
-    publish::PUBLISH_TIMEOUT,
-    verify::{InvalidScheme, Refusal},
-};
+use crate::normalize::Malformed;
+use crate::provider::Throttled;
+use crate::publish::PUBLISH_TIMEOUT;
+use crate::verify::{InvalidScheme, Refusal};
 
 /// When a sender may try again: the bus is usually back within a second or two.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
+
+/// When a sender over its limit may try again: the windows slide, so there is room every moment.
+const LIMIT_RETRY: Duration = Duration::from_secs(2);
+
+/// What is said of every path that nothing is received at.
+pub(crate) const UNKNOWN: &str =
+    "no webhook is received at this path; see the list of endpoints in the README";
 
 /// Ingress cannot start or go on.
 #[derive(Debug, thiserror::Error)]
@@ -23,6 +29,10 @@ pub enum Error {
     Connect(#[source] BusError),
     #[error("verify by the scheme of a provider")]
     Scheme(#[source] InvalidScheme),
+    #[error("open the secrets of sources")]
+    Secrets(#[source] SecretError),
+    #[error("answer questions about sources")]
+    Answer(#[source] BusError),
     #[error("receive webhooks")]
     Serve(#[source] ServeError),
 }
@@ -34,6 +44,16 @@ pub(crate) enum Rejection {
     BodyTooLarge { limit: usize },
     #[error("the body did not arrive completely")]
     BodyIncomplete(#[source] axum::Error),
+    #[error("the source is disabled")]
+    Disabled,
+    #[error("the source does not take deliveries from this address")]
+    AddressNotAllowed,
+    #[error("the source is not loaded yet")]
+    SourceLoading,
+    #[error("there is no such source")]
+    UnknownSource,
+    #[error("more deliveries than the rate limit allows")]
+    Limited(Throttled),
     #[error("the signature does not hold")]
     Unverified(#[source] Refusal),
     #[error("the body cannot be read")]
@@ -56,6 +76,11 @@ impl Rejection {
                 "body_too_large"
             }
             Self::BodyIncomplete(_) => "body_incomplete",
+            Self::Disabled => "source_disabled",
+            Self::AddressNotAllowed => "address_not_allowed",
+            Self::SourceLoading => "source_loading",
+            Self::UnknownSource => "unknown_webhook",
+            Self::Limited(_) => "rate_limited",
             Self::Unverified(refusal) => refusal.code(),
             Self::Malformed(malformed) => malformed.code(),
             Self::Subject(_) => "internal",
@@ -72,7 +97,7 @@ impl Rejection {
 
     /// Whether it is our trouble: the sender did nothing wrong and shall try again.
     pub(crate) fn is_ours(&self) -> bool {
-        self.status() == StatusCode::SERVICE_UNAVAILABLE
+        self.status() == StatusCode::SERVICE_UNAVAILABLE && !matches!(self, Self::Limited(_))
     }
 
     fn status(&self) -> StatusCode {
@@ -82,9 +107,15 @@ impl Rejection {
             }
             Self::BodyIncomplete(_) | Self::Malformed(_) => StatusCode::BAD_REQUEST,
             Self::Unverified(_) => StatusCode::UNAUTHORIZED,
-            Self::Subject(_) | Self::Disconnected | Self::Unacknowledged | Self::Publish(_) => {
-                StatusCode::SERVICE_UNAVAILABLE
-            }
+            Self::Disabled | Self::AddressNotAllowed => StatusCode::FORBIDDEN,
+            Self::UnknownSource => StatusCode::NOT_FOUND,
+            Self::Limited(Throttled::TooManyRequests) => StatusCode::TOO_MANY_REQUESTS,
+            Self::Limited(_)
+            | Self::SourceLoading
+            | Self::Subject(_)
+            | Self::Disconnected
+            | Self::Unacknowledged
+            | Self::Publish(_) => StatusCode::SERVICE_UNAVAILABLE,
         }
     }
 
@@ -98,11 +129,20 @@ impl Rejection {
             Self::BodyIncomplete(_) => "the body did not arrive completely; send it again".into(),
             Self::Unverified(refusal) => refusal.to_string().into(),
             Self::Malformed(malformed) => malformed.to_string().into(),
+            Self::Disabled => "this source is disabled; its owner can enable it".into(),
+            Self::AddressNotAllowed => "this source takes no deliveries from your address".into(),
+            Self::UnknownSource => UNKNOWN.into(),
+            Self::Limited(_) => {
+                "more deliveries than this source may send; come again later".into()
+            }
             _ => "the event could not be stored; send it again".into(),
         };
         match self {
             Self::Unverified(refusal) => {
                 Problem::new(status, format!("signature_{}", refusal.code()), detail)
+            }
+            Self::Limited(_) => {
+                Problem::new(status, self.code(), detail).with_retry_after(LIMIT_RETRY)
             }
             _ if self.is_ours() => Problem::unavailable(self.code(), detail, RETRY_AFTER),
             _ => Problem::new(status, self.code(), detail),

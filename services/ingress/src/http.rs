@@ -1,70 +1,45 @@
-//! The endpoints: `POST /webhooks/<provider>` and what else the rows of [`crate::provider`] name.
+//! The endpoints: `POST /webhooks/<provider>` and what else the rows of [`crate::provider`] name, and
+//! `POST /webhooks/<provider>/<source id>`.
 //!
 //! 2xx is said only after the event is stored, or when there is nothing to store. Else 401
-//! `signature_<reason>`, 400 `invalid_json` or `invalid_form`, 413 `body_too_large`, and 503
-//! with `Retry-After` when the trouble is ours.
+//! `signature_<reason>`, 403 `source_disabled` or `address_not_allowed`, 400 `invalid_json` or
+//! `invalid_form`, 413 `body_too_large`, 429 or 503 `rate_limited`, and 503 with `Retry-After` when the
+//! trouble is ours.
 
 mod answer;
 mod body;
-mod source;
 
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use axum::Router;
-use axum::extract::Request;
+use axum::extract::{ConnectInfo, Path, Request};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::post;
 use bytes::Bytes;
-use http::{HeaderMap, Uri};
-use tocsin_kit::{Clock, Problem};
-use tocsin_wire::proto::Event;
+use http::Uri;
+use ipnet::IpNet;
+use tocsin_kit::Problem;
 use tokio::time::Instant;
 
-use crate::Settings;
-use crate::error::{Error, Rejection};
-use crate::metrics::Outcome;
-use crate::normalize::{Delivery, Normalized};
-use crate::provider::{self, Answer, Endpoint};
-use crate::publish::Publisher;
-use source::Source;
+use crate::address;
+use crate::error::{Rejection, UNKNOWN};
+use crate::intake::{Incoming, Intake};
+use crate::provider::Endpoint;
+use crate::source::Source;
+use crate::sources::Sources;
 
 /// What every request needs.
 pub(crate) struct Receiver {
-    shared: Vec<Arc<Source>>,
-    clock: Clock,
-    publisher: Arc<Publisher>,
+    pub(crate) shared: Vec<Arc<Source>>,
+    pub(crate) sources: Arc<Sources>,
+    pub(crate) intake: Arc<Intake>,
+    /// Who may say for whom it speaks.
+    pub(crate) proxies: Vec<IpNet>,
 }
 
 impl Receiver {
-    pub(crate) fn new(
-        settings: &Settings,
-        clock: Clock,
-        publisher: Arc<Publisher>,
-    ) -> Result<Self, Error> {
-        let shared = provider::ALL.iter().map(|provider| {
-            let secrets = settings.secrets.of(provider);
-            let tolerance = settings.tolerance.duration();
-            let max_body = settings.max_body_bytes.as_usize();
-            Source::shared(provider, secrets, tolerance, max_body).map(Arc::new)
-        });
-        Ok(Self {
-            shared: shared.collect::<Result<_, _>>().map_err(Error::Scheme)?,
-            clock,
-            publisher,
-        })
-    }
-
-    /// Names of the providers that have a secret, and of those that have none.
-    pub(crate) fn providers(&self) -> (Vec<&'static str>, Vec<&'static str>) {
-        let (on, off): (Vec<_>, Vec<_>) = self.shared.iter().partition(|source| source.is_on());
-        let name = |source: &Arc<Source>| source.provider.name;
-        (
-            on.into_iter().map(name).collect(),
-            off.into_iter().map(name).collect(),
-        )
-    }
-
-    /// The routes of all providers.
+    /// The routes of all providers and sources.
     pub(crate) fn router(self) -> Router {
         let receiver = Arc::new(self);
         let mut router = Router::new();
@@ -83,88 +58,73 @@ impl Receiver {
                 router = router.route(&path, taking);
             }
         }
-        router.fallback(unknown)
+        let to_source = move |Path((provider, id)): Path<(String, String)>, request: Request| {
+            let receiver = Arc::clone(&receiver);
+            async move { Box::pin(receiver.receive_for(&provider, &id, request)).await }
+        };
+        router
+            .route("/webhooks/{provider}/{source}", post(to_source))
+            .fallback(unknown)
+    }
+
+    async fn receive_for(&self, provider: &str, id: &str, request: Request) -> Response {
+        let found = self.sources.find(provider, id);
+        match found.and_then(|source| {
+            let endpoint = source.endpoint().ok_or(Rejection::UnknownSource)?;
+            Ok((source, endpoint))
+        }) {
+            Ok((source, endpoint)) => self.receive(&source, endpoint, request).await,
+            Err(rejection) => rejection.problem().into_response(),
+        }
     }
 
     async fn receive(&self, source: &Source, endpoint: &Endpoint, request: Request) -> Response {
         let started = Instant::now();
         let (parts, body) = request.into_parts();
-        let body = match body::read(&parts.headers, body, source.max_body).await {
-            Ok(body) => body,
-            Err(rejection) => return source.reject(&rejection, None, started.elapsed()),
+        let peer = parts.extensions.get::<ConnectInfo<SocketAddr>>();
+        let sender: Option<IpAddr> =
+            peer.map(|peer| address::sender(peer.0.ip(), &parts.headers, &self.proxies));
+        let read = match source.admits(sender) {
+            Ok(()) => body::read(&parts.headers, body, source.max_body).await,
+            Err(rejection) => Err(rejection),
         };
-        match self.take(source, endpoint, &parts.headers, &body).await {
-            Ok((answer, outcome)) => {
-                source.metrics.record(outcome, started.elapsed());
-                answer.into_response()
-            }
-            Err(rejection) => source.reject(&rejection, Some(&body), started.elapsed()),
+        let body = match read {
+            Ok(body) => body,
+            Err(rejection) => return self.reject(source, &rejection, None, started),
+        };
+        let incoming = Incoming {
+            headers: &parts.headers,
+            body: &body,
+            sender,
+        };
+        match self.intake.take(source, endpoint, incoming, started).await {
+            Ok(answer) => answer.into_response(),
+            Err(rejection) => self.reject(source, &rejection, Some(incoming), started),
         }
     }
 
-    /// Verify, then read, then store.
-    async fn take(
+    fn reject(
         &self,
         source: &Source,
-        endpoint: &Endpoint,
-        headers: &HeaderMap,
-        body: &Bytes,
-    ) -> Result<(Answer, Outcome), Rejection> {
-        let now = self.clock.now();
-        let secret_index = source
-            .verify(headers, body, now)
-            .map_err(Rejection::Unverified)?;
-        let delivery = Delivery {
-            source: &source.id,
-            headers,
-            body,
-            received_at: now,
-            secret_index,
-            kept_headers: &source.kept_headers,
-        };
-        match (endpoint.read)(delivery).map_err(Rejection::Malformed)? {
-            Normalized::Event(event) => {
-                let answer = (endpoint.answer)(&event.kind);
-                let duplicate = self.publisher.publish(*event, now).await?.duplicate;
-                Ok((answer, outcome(duplicate)))
-            }
-            Normalized::Events(events) => self.batch(endpoint, events).await,
-            Normalized::Ping => Ok(((endpoint.answer)(""), Outcome::Ping)),
-            Normalized::Challenge(challenge) => Ok((Answer::Challenge(challenge), Outcome::Ping)),
+        rejection: &Rejection,
+        incoming: Option<Incoming<'_>>,
+        started: Instant,
+    ) -> Response {
+        let now = self.intake.now();
+        let body: Option<&Bytes> = incoming.map(|incoming| incoming.body);
+        let is_first = source.count_refusal(rejection, body, now, started.elapsed());
+        // At most one per interval: it costs as much as dozens of refusals.
+        if is_first && let (Rejection::Unverified(_), Some(incoming)) = (rejection, incoming) {
+            let findings = source.diagnose(incoming.headers, incoming.body, now);
+            source.note(|figures| figures.last_findings = findings);
         }
-    }
-
-    /// All or an error: what was stored before the error is a duplicate when the batch comes again.
-    async fn batch(
-        &self,
-        endpoint: &Endpoint,
-        events: Vec<Event>,
-    ) -> Result<(Answer, Outcome), Rejection> {
-        let now = self.clock.now();
-        let mut all_duplicates = true;
-        let answer = (endpoint.answer)("");
-        if events.is_empty() {
-            return Ok((answer, Outcome::Ping));
-        }
-        for event in events {
-            all_duplicates &= self.publisher.publish(event, now).await?.duplicate;
-        }
-        Ok((answer, outcome(all_duplicates)))
-    }
-}
-
-fn outcome(duplicate: bool) -> Outcome {
-    if duplicate {
-        Outcome::Duplicate
-    } else {
-        Outcome::Accepted
+        rejection.problem().into_response()
     }
 }
 
 async fn unknown(uri: Uri) -> Problem {
-    let detail = "no webhook is received at this path; see the list of endpoints in the README";
     if uri.path().starts_with("/webhooks") {
-        Problem::not_found("unknown_webhook", detail)
+        Problem::not_found("unknown_webhook", UNKNOWN)
     } else {
         Problem::not_found("not_found", "nothing is served at this path")
     }

@@ -2,8 +2,11 @@
 //! then acknowledged.
 //!
 //! * **Reads** HTTP requests of the senders in [`provider::ALL`], and nothing else.
-//! * **Writes** `events.<provider>.shared.<kind>.<key>`: one event per delivery, with the raw body and
-//!   what is needed to verify it again.
+//! * **Writes** `events.<provider>.<source>.<kind>.<key>`: one event per delivery, with the raw body and
+//!   what is needed to verify it again; `deferred.>` when its sender is over a limit and never comes again;
+//!   `rate.>`, by which the limits hold over all replicas; and the bucket `source_health`.
+//! * **Follows** the bucket `sources`, and opens the secrets that are sealed to this room.
+//! * **Answers** `svc.ingress.source_health` and `svc.ingress.source_test`.
 //! * **Owns** nothing: the same delivery has the same id in every replica and after every restart.
 //! * **Never** says 2xx before the bus has stored the event, holds a delivery in memory after its
 //!   answer, asks another service or a database, logs a body or a signature, or lets anything in a
@@ -11,15 +14,22 @@
 //!
 //! [`verify`] and [`normalize`] are pure functions over headers and bytes; [`run`] is the shell.
 
+mod address;
+pub mod diagnose;
 mod error;
+mod health;
 mod http;
+mod intake;
 mod json;
+mod limits;
 mod metrics;
 pub mod normalize;
 pub mod provider;
 mod publish;
 pub mod secrets;
 pub mod settings;
+mod source;
+mod sources;
 pub mod verify;
 
 use std::sync::Arc;
@@ -27,13 +37,19 @@ use std::sync::Arc;
 use tocsin_bus::{Bus, follow_state};
 use tocsin_kit::{Check, Context, http_server};
 use tocsin_wire::Service;
+use tocsin_wire::source::{SOURCE_HEALTH, SOURCES};
 use tokio::net::TcpListener;
 
 pub use error::Error;
 pub use settings::Settings;
 
 use crate::http::Receiver;
+use health::{SourcesHealth, TestQuestion};
+use intake::Intake;
 use publish::Publisher;
+use secrets::SourceSecrets;
+use source::Source;
+use sources::Sources;
 
 /// Receives webhooks until `context` stops it. The port is open before the bus is there; until then
 /// every delivery gets 503.
@@ -56,24 +72,71 @@ pub async fn run_on(
     settings: Settings,
     context: Context,
 ) -> Result<(), Error> {
-    let nats = context.health.register("nats");
+    let checks = Checks {
+        nats: context.health.register("nats"),
+        sources: context.health.register("sources"),
+    };
     let publisher = Arc::new(Publisher::default());
-    let receiver = Receiver::new(&settings, context.clock.clone(), Arc::clone(&publisher))?;
-    let (on, off) = receiver.providers();
-    tracing::info!(?on, ?off, "providers; those without a secret are refused");
-
+    let room = Room {
+        shared: shared(&settings).map_err(Error::Scheme)?,
+        sources: Arc::default(),
+        intake: Arc::new(Intake::new(context.clock.clone(), Arc::clone(&publisher))),
+        health: Arc::default(),
+    };
+    let receiver = Receiver {
+        shared: room.shared.clone(),
+        sources: Arc::clone(&room.sources),
+        intake: Arc::clone(&room.intake),
+        proxies: settings.trusted_proxies.clone(),
+    };
     let serving = http_server::serve(listener, receiver.router(), settings.limits(), &context);
-    let connecting = connect(&settings, &context, nats, &publisher);
+    let connecting = connect(&settings, &context, checks, &publisher, &room);
     let serving = async { serving.await.map_err(Error::Serve) };
     tokio::try_join!(Box::pin(serving), connecting)?;
     Ok(())
 }
 
+/// What the parts of this room share.
+struct Room {
+    shared: Vec<Arc<Source>>,
+    sources: Arc<Sources>,
+    intake: Arc<Intake>,
+    health: Arc<SourcesHealth>,
+}
+
+struct Checks {
+    nats: Check,
+    sources: Check,
+}
+
+/// What the secrets in the settings verify, one per provider.
+fn shared(settings: &Settings) -> Result<Vec<Arc<Source>>, verify::InvalidScheme> {
+    let tolerance = settings.tolerance.duration();
+    let max_body = settings.max_body_bytes.as_usize();
+    let shared = provider::ALL.iter().map(|provider| {
+        let secrets = settings.secrets.of(provider);
+        Source::shared(provider, secrets, tolerance, max_body).map(Arc::new)
+    });
+    let shared: Vec<_> = shared.collect::<Result<_, _>>()?;
+    let names = |on: bool| -> Vec<_> {
+        let those = shared.iter().filter(|source| source.is_on() == on);
+        those.map(|source| source.provider.name).collect()
+    };
+    let (on, off) = (names(true), names(false));
+    tracing::info!(
+        ?on,
+        ?off,
+        "providers with and without a shared secret; the latter are refused"
+    );
+    Ok(shared)
+}
+
 async fn connect(
     settings: &Settings,
     context: &Context,
-    nats: Check,
+    checks: Checks,
     publisher: &Publisher,
+    room: &Room,
 ) -> Result<(), Error> {
     let clock = context.clock.clone();
     let now = Arc::new(move || clock.now());
@@ -83,12 +146,83 @@ async fn connect(
     };
     let bus = connected.map_err(Error::Connect)?;
     let state = bus.watch_state();
+    follow_sources(settings, context, &bus, checks.sources, room)?;
+    answer_questions(context, &bus, room);
     publisher.connected(bus);
     // Keeps the check at what the connection says, until the stop or the end of the client.
+    let nats = checks.nats;
     let following = follow_state(state, |state| match state {
         Ok(()) => nats.ready(),
         Err(why) => nats.not_ready(why),
     });
     context.stop.until_soft(following).await;
     Ok(())
+}
+
+/// Sources as config publishes them, their secrets, and what is seen of them.
+fn follow_sources(
+    settings: &Settings,
+    context: &Context,
+    bus: &Bus,
+    loaded: Check,
+    room: &Room,
+) -> Result<(), Error> {
+    let (sources, stop) = (Arc::clone(&room.sources), context.stop.clone());
+    let bucket = bus.bucket(SOURCES);
+    context.tasks.spawn("follow sources", async move {
+        sources.follow(bucket, &stop, loaded).await;
+        Ok::<(), Error>(())
+    });
+    if let Some(path) = &settings.sealing_key_file {
+        let secrets = SourceSecrets::new(bus, path).map_err(Error::Secrets)?;
+        let (sources, stop) = (Arc::clone(&room.sources), context.stop.clone());
+        context.tasks.spawn("open secrets", async move {
+            sources.open(&secrets, &stop).await;
+            Ok::<(), Error>(())
+        });
+    } else {
+        tracing::warn!("SEALING_KEY_FILE is not set: sources cannot be used, only shared secrets");
+    }
+    let (health, stop) = (Arc::clone(&room.health), context.stop.clone());
+    let bucket = bus.bucket(SOURCE_HEALTH);
+    context.tasks.spawn("follow health", async move {
+        health.follow(bucket, &stop).await;
+        Ok::<(), Error>(())
+    });
+    let (sources, shared) = (Arc::clone(&room.sources), room.shared.clone());
+    let (bus, stop) = (bus.clone(), context.stop.clone());
+    context.tasks.spawn("write health", async move {
+        let all = || {
+            sources
+                .all()
+                .into_iter()
+                .chain(shared.iter().cloned())
+                .collect()
+        };
+        health::write_figures(&bus, all, &stop).await;
+        Ok::<(), Error>(())
+    });
+    Ok(())
+}
+
+fn answer_questions(context: &Context, bus: &Bus, room: &Room) {
+    let (health, serving, stop) = (Arc::clone(&room.health), bus.clone(), context.stop.clone());
+    context.tasks.spawn("answer health", async move {
+        let answer = move |question| std::future::ready(health.answer(question));
+        let serving = serving.serve("source_health", stop.soft(), answer);
+        serving.await.map_err(Error::Answer)
+    });
+    let (health, sources) = (Arc::clone(&room.health), Arc::clone(&room.sources));
+    let (serving, stop, intake) = (bus.clone(), context.stop.clone(), Arc::clone(&room.intake));
+    context.tasks.spawn("answer tests", async move {
+        let answer = move |question| {
+            let answer = TestQuestion::read(question).and_then(|question| {
+                let source = sources.with_id(&question.source)?;
+                question.answer(&source, &health, intake.now())
+            });
+            std::future::ready(answer)
+        };
+        let serving = serving.serve("source_test", stop.soft(), answer);
+        serving.await.map_err(Error::Answer)
+    });
 }

@@ -15,6 +15,10 @@ pub(crate) enum Outcome {
     Duplicate,
     /// Acknowledged, and nothing to store.
     Ping,
+    /// Of a kind that its source does not want.
+    Filtered,
+    /// Over a limit, and stored until there is room.
+    Deferred,
     /// The sender's fault.
     Refused,
     /// Ours.
@@ -26,6 +30,8 @@ pub(crate) struct ProviderMetrics {
     accepted: Counter,
     duplicate: Counter,
     ping: Counter,
+    filtered: Counter,
+    deferred: Counter,
     refused: Counter,
     unavailable: Counter,
     ack: Histogram,
@@ -43,6 +49,8 @@ impl ProviderMetrics {
             accepted: count("accepted"),
             duplicate: count("duplicate"),
             ping: count("ping"),
+            filtered: count("filtered"),
+            deferred: count("deferred"),
             refused: count("refused"),
             unavailable: count("unavailable"),
             ack: metrics::histogram!("tocsin_ingress_ack_seconds", "provider" => provider),
@@ -56,6 +64,8 @@ impl ProviderMetrics {
             Outcome::Accepted => (&self.accepted, true),
             Outcome::Duplicate => (&self.duplicate, true),
             Outcome::Ping => (&self.ping, true),
+            Outcome::Filtered => (&self.filtered, true),
+            Outcome::Deferred => (&self.deferred, true),
             Outcome::Refused => (&self.refused, false),
             Outcome::Unavailable => (&self.unavailable, false),
         };

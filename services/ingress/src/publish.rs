@@ -3,7 +3,7 @@
 use std::{sync::OnceLock, time::Duration};
 
 use jiff::Timestamp;
-use tocsin_bus::{Bus, Outgoing, Published};
+use tocsin_bus::{Bus, Outgoing, PublishError, Published};
 use tocsin_wire::{
     InvalidToken, KeyToken, Service, Subject, Token, identifier,
     ids::EventId,
@@ -32,14 +32,56 @@ impl Publisher {
         event: Event,
         now: Timestamp,
     ) -> Result<Published, Rejection> {
-        let bus = self.0.get().filter(|bus| bus.is_connected());
-        let bus = bus.ok_or(Rejection::Disconnected)?;
+        let bus = self.bus()?;
         let subject = subject(&event).map_err(Rejection::Subject)?;
         let publishing = bus.publish(Outgoing::new(subject, envelope(event, now)));
-        tokio::time::timeout(PUBLISH_TIMEOUT, publishing)
-            .await
-            .map_err(|_elapsed| Rejection::Unacknowledged)?
-            .map_err(Rejection::Publish)
+        acknowledged(publishing).await
+    }
+
+    /// Stores an event that comes out at `until`.
+    pub(crate) async fn defer(
+        &self,
+        event: Event,
+        now: Timestamp,
+        until: Timestamp,
+    ) -> Result<Published, Rejection> {
+        let bus = self.bus()?;
+        let subject = deferred_subject(&event).map_err(Rejection::Subject)?;
+        let outgoing = Outgoing::new(subject, envelope(event, now));
+        acknowledged(bus.publish_at(outgoing, until)).await
+    }
+
+    /// The connection, when there is one.
+    pub(crate) fn bus(&self) -> Result<&Bus, Rejection> {
+        let bus = self.0.get().filter(|bus| bus.is_connected());
+        bus.ok_or(Rejection::Disconnected)
+    }
+}
+
+async fn acknowledged(
+    publishing: impl Future<Output = Result<Published, PublishError>>,
+) -> Result<Published, Rejection> {
+    tokio::time::timeout(PUBLISH_TIMEOUT, publishing)
+        .await
+        .map_err(|_elapsed| Rejection::Unacknowledged)?
+        .map_err(Rejection::Publish)
+}
+
+fn deferred_subject(event: &Event) -> Result<Subject, InvalidToken> {
+    match subject(event)? {
+        Subject::Event {
+            provider,
+            source,
+            kind,
+            key,
+        } => Ok(Subject::DeferredEvent {
+            provider,
+            source,
+            kind,
+            key,
+            id: EventId::derive(&event.delivery_key),
+        }),
+        other => Ok(other),
     }
 }
 

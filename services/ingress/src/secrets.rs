@@ -6,7 +6,7 @@
 use tocsin_bus::{Bus, SecretError, SecretReader};
 use tocsin_kit::settings::ServicePath;
 use tocsin_wire::sealed::{Audience, Zeroizing};
-use tocsin_wire::{OrgId, Service, TeamId};
+use tocsin_wire::{OrgId, SecretName, Service, TeamId};
 
 /// Opens secrets for the audience `ingress`. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -22,17 +22,16 @@ impl SourceSecrets {
         SecretReader::new(bus, Audience::Ingress, path).map(Self)
     }
 
-    /// `text` of a source's config with its references, `${secret:name}`, replaced by the values that
-    /// hold at the last node of `line` (root first). Wiped from memory when it is dropped.
+    /// The value of `name` at the last node of `line` (root first). Wiped from memory when it is dropped.
     ///
     /// # Errors
-    /// When a reference leads to nothing that this room may open; the error names it.
-    pub async fn resolve(
+    /// When there is none that this room may open; the error names it.
+    pub async fn read(
         &self,
         org: &OrgId,
         line: &[TeamId],
-        text: &str,
+        name: &SecretName,
     ) -> Result<Zeroizing<String>, SecretError> {
-        self.0.resolve(org, line, text).await
+        self.0.read(org, line, name).await
     }
 }

@@ -4,10 +4,11 @@ mod secrets;
 
 use std::time::Duration;
 
+use ipnet::IpNet;
 use tocsin_bus::BusSettings;
 use tocsin_kit::{
     http_server::Limits,
-    settings::{Bytes, HttpListen, Seconds},
+    settings::{Bytes, HttpListen, Seconds, ServicePath},
 };
 
 pub use secrets::ProviderSecrets;
@@ -34,6 +35,16 @@ pub struct Settings {
 
     #[command(flatten)]
     pub secrets: ProviderSecrets,
+
+    /// Private sealing keys of this room, with which the secrets of sources are opened; without them only
+    /// the shared secrets above work. `{service}` in it is replaced by `ingress`.
+    #[arg(long, env = "SEALING_KEY_FILE", value_name = "PATH")]
+    pub sealing_key_file: Option<ServicePath>,
+
+    /// Proxies, as ranges of addresses, comma-separated, whose `X-Forwarded-For` names the sender; it
+    /// matters for allow-lists and rate limits by address.
+    #[arg(long, env = "INGRESS_TRUSTED_PROXIES", value_delimiter = ',')]
+    pub trusted_proxies: Vec<IpNet>,
 
     /// How far a signed timestamp (Slack, Standard Webhooks) may be from our clock, in both directions.
     #[arg(long, env = "WEBHOOK_TOLERANCE", default_value_t = Seconds::new(TOLERANCE))]

@@ -116,6 +116,18 @@ impl Verifier {
         }
     }
 
+    /// The sender's time of a delivery, in seconds since 1970, where the scheme signs one.
+    #[must_use]
+    pub fn claimed_time(&self, headers: &HeaderMap) -> Option<i64> {
+        let digits = match &self.kind {
+            Kind::Hmac(hmac) => headers.get(hmac.time_header()?)?.as_bytes(),
+            Kind::StandardWebhooks(_) => standard_webhooks::time(headers)?.as_bytes(),
+            Kind::Stripe(header, _) => timestamped::time(headers.get(header)?.as_bytes())?,
+            Kind::Token(..) => return None,
+        };
+        std::str::from_utf8(digits).ok()?.parse().ok()
+    }
+
     /// Headers with which a stored delivery can be verified again; never one that holds a secret.
     #[must_use]
     pub fn kept_headers(&self) -> Vec<HeaderName> {

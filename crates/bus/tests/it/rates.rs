@@ -7,7 +7,7 @@ use tocsin_bus::{Outcome, Outgoing};
 use tocsin_testkit::bus::clock;
 use tocsin_testkit::{TestBus, eventually};
 use tocsin_wire::ids::EventId;
-use tocsin_wire::rate::TIERS;
+use tocsin_wire::rate::SMALL;
 use tocsin_wire::{KeyToken, Service, Subject, Token};
 
 use crate::samples::{LIMIT, event, event_subject, title};
@@ -20,13 +20,13 @@ async fn two_replicas_share_one_window_that_survives_the_server() {
         test.connect(Service::Ingress).await.expect("connects"),
     );
     let source = Token::new("src_1").expect("token");
-    let window = TIERS[0].subject(&source, &KeyToken::encode("source"));
+    let window = SMALL.subject(&source, &KeyToken::encode("source"));
     let mut taken = 0;
     for bus in [&one, &other].into_iter().cycle().take(300) {
         taken += u32::from(bus.take(&window).await.expect("an answer"));
     }
-    assert_eq!(taken, TIERS[0].messages());
-    let another = TIERS[0].subject(&source, &KeyToken::encode("another"));
+    assert_eq!(taken, SMALL.messages());
+    let another = SMALL.subject(&source, &KeyToken::encode("another"));
     assert!(one.take(&another).await.expect("an answer"));
 
     test.server.restart().await.expect("restarted");

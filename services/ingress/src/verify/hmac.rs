@@ -61,6 +61,10 @@ impl HmacVerifier {
         &self.keys
     }
 
+    pub(super) fn time_header(&self) -> Option<&HeaderName> {
+        self.time.as_ref().map(|time| &time.header)
+    }
+
     /// Where what is signed stands: enough to verify a delivery again.
     pub(super) fn headers(&self) -> impl Iterator<Item = &HeaderName> {
         let time = self.time.as_ref().map(|time| &time.header);

@@ -135,6 +135,13 @@ pub fn delivery_id(headers: &HeaderMap) -> &str {
     id.and_then(|id| id.to_str().ok()).unwrap_or_default()
 }
 
+/// The signed time, under either name.
+pub(super) fn time(headers: &HeaderMap) -> Option<&HeaderValue> {
+    headers
+        .get(TIMESTAMP)
+        .or_else(|| headers.get(SVIX_TIMESTAMP))
+}
+
 struct Presented<'a> {
     id: &'a HeaderValue,
     timestamp: &'a HeaderValue,

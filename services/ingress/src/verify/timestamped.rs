@@ -25,6 +25,12 @@ pub(super) fn verify(
     keys.matching(now, &[presented.time, b".", body], &presented.signatures)
 }
 
+/// The time inside the header.
+pub(super) fn time(value: &[u8]) -> Option<&[u8]> {
+    let mut entries = value.split(|at| *at == b',');
+    entries.find_map(|entry| entry.trim_ascii().strip_prefix(b"t="))
+}
+
 struct Presented<'a> {
     time: &'a [u8],
     signatures: Vec<[u8; MAC_BYTES]>,

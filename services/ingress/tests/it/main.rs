@@ -6,4 +6,5 @@ mod bus_trouble;
 mod fixtures;
 mod secrets;
 mod sockets;
+mod sources;
 mod stage;

@@ -11,7 +11,13 @@ use tocsin_wire::sealed::{Audience, Place, SealingRing, seal};
 use tocsin_wire::{OrgId, SecretName, Service, TeamId};
 
 /// As config does it.
-async fn put(config: &Bus, ring: &SealingRing, name: &str, audience: Audience, value: &str) {
+pub(crate) async fn put(
+    config: &Bus,
+    ring: &SealingRing,
+    name: &str,
+    audience: Audience,
+    value: &str,
+) {
     let place = Place {
         org: OrgId::new("acme").expect("org"),
         node: TeamId::new("acme").expect("node"),
@@ -47,29 +53,39 @@ async fn put(config: &Bus, ring: &SealingRing, name: &str, audience: Audience, v
     written.expect("written");
 }
 
+/// To whom config seals.
+pub(crate) async fn ring(config: &Bus) -> SealingRing {
+    let mut ring = config.sealing_ring();
+    for record in config.sealing_keys().await.expect("keys") {
+        assert!(ring.insert(record));
+    }
+    ring
+}
+
+/// Where a room finds its private sealing keys.
+pub(crate) fn key_files(test: &TestBus) -> ServicePath {
+    let file = test.keys().sealing_key_file(&Audience::Ingress);
+    let pattern = file.with_file_name("{service}.seal");
+    pattern.display().to_string().parse().expect("path")
+}
+
 #[tokio::test]
 async fn a_sources_secret_opens_here_and_a_workers_does_not() {
     let test = TestBus::start().await.expect("bus");
     let config = test.connect(Service::Config).await.expect("config");
     let ingress = test.connect(Service::Ingress).await.expect("ingress");
-    let mut ring = config.sealing_ring();
-    for record in config.sealing_keys().await.expect("keys") {
-        assert!(ring.insert(record));
-    }
+    let ring = ring(&config).await;
     put(&config, &ring, "hook", Audience::Ingress, "whsec-1").await;
     put(&config, &ring, "model", Audience::default(), "sk-1").await;
-    let file = test.keys().sealing_key_file(&Audience::Ingress);
-    let pattern = file.with_file_name("{service}.seal");
-    let pattern: ServicePath = pattern.display().to_string().parse().expect("path");
+    let pattern = key_files(&test);
     let secrets = SourceSecrets::new(&ingress, &pattern).expect("keys");
     let org = OrgId::new("acme").expect("org");
     let line = ["acme", "pay"].map(|id| TeamId::new(id).expect("id"));
-    let resolve = |text: &'static str| secrets.resolve(&org, &line, text);
-    let value = resolve("v1,${secret:hook},plain").await.expect("opens");
-    assert_eq!(value.as_str(), "v1,whsec-1,plain");
-    let refused = resolve("${secret:model}").await.expect_err("a worker's");
+    let name = |name| SecretName::new(name).expect("name");
+    let value = secrets.read(&org, &line, &name("hook")).await;
+    assert_eq!(value.expect("opens").as_str(), "whsec-1");
+    let refused = secrets.read(&org, &line, &name("model")).await;
+    let refused = refused.expect_err("a worker's");
     assert!(matches!(refused, SecretError::Unknown { .. }), "{refused}");
     assert!(!format!("{refused} {refused:?}").contains("sk-1"));
-    let refused = resolve("${secret:").await.expect_err("malformed");
-    assert!(matches!(refused, SecretError::Malformed), "{refused}");
 }

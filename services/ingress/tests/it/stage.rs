@@ -43,6 +43,8 @@ pub(crate) fn settings(bus: BusSettings) -> Settings {
         secrets: provider::ALL
             .iter()
             .fold(ProviderSecrets::default(), with_secrets),
+        sealing_key_file: None,
+        trusted_proxies: Vec::new(),
         tolerance: Seconds::new(Duration::from_secs(300)),
         max_body_bytes: Bytes::new(1 << 20),
         header_timeout: Seconds::new(Duration::from_millis(500)),
@@ -65,6 +67,10 @@ pub(crate) struct Stored(Arc<Mutex<Vec<(Subject, Envelope)>>>);
 
 impl Stored {
     pub(crate) async fn follow(bus: &TestBus) -> Self {
+        Self::follow_stream(bus, "EVENTS").await
+    }
+
+    pub(crate) async fn follow_stream(bus: &TestBus, stream: &'static str) -> Self {
         let router = bus.connect(Service::Router).await.expect("connected");
         let stored = Self::default();
         let seen = stored.clone();
@@ -75,7 +81,7 @@ impl Stored {
                 async { Outcome::Done }
             };
             router
-                .consume(("EVENTS", "router"), 1, std::future::pending(), handler)
+                .consume((stream, "router"), 1, std::future::pending(), handler)
                 .await
         });
         stored

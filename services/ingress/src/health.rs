@@ -1,0 +1,232 @@
+//! The health of each source: what this process saw is written to the bucket `source_health`, what all of
+//! them saw is answered as `svc.ingress.source_health`, and `svc.ingress.source_test` says what a captured
+//! delivery got wrong. Both are for those who may see a source; config asks for its owners.
+//!
+//! Questions: `{"sources": ["src_…"]}` (all without it), answered by `{"src_…": {figures}}`; and
+//! `{"source": "src_…", "headers": {"name": "value"}, "body_base64": "…"}`, answered by
+//! `{"verdict": "ok" | code, "findings": [{"code", "text"}]}`. Without a body the findings of the last
+//! refusal are told.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use http::{HeaderMap, HeaderName, HeaderValue};
+use jiff::Timestamp;
+use serde::Deserialize;
+use serde_json::{Value, json};
+use tocsin_bus::{Answer, Bucket, Bus, Change};
+use tocsin_kit::{ErrorChain, Stop};
+use tocsin_wire::ids::{EventId, MessageId};
+use tocsin_wire::proto::envelope::Body;
+use tocsin_wire::proto::{Envelope, SourceHealth};
+use tocsin_wire::source::{SOURCE_HEALTH, SourceFigures};
+use tocsin_wire::{KeyToken, Service};
+
+use crate::source::Source;
+
+/// How often figures that changed are written; a person who looks waits no longer.
+const WRITE_INTERVAL: Duration = Duration::from_secs(5);
+
+/// What every ingress wrote, by key of the bucket.
+#[derive(Default)]
+pub(crate) struct SourcesHealth {
+    told: Mutex<BTreeMap<String, (String, SourceFigures)>>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct HealthQuestion {
+    sources: Option<BTreeSet<String>>,
+}
+
+/// What [`crate::http::Receiver`] is asked about one source.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct TestQuestion {
+    pub(crate) source: String,
+    #[serde(default)]
+    headers: BTreeMap<String, String>,
+    body_base64: Option<String>,
+}
+
+impl SourcesHealth {
+    /// Follows what all of them write.
+    pub(crate) async fn follow(&self, bucket: Bucket, stop: &Stop) {
+        let observe = |change| match change {
+            Change::CaughtUp => {}
+            Change::Removed { key } => {
+                self.told().remove(&key);
+            }
+            Change::Put { key, entry } => {
+                let Some(Body::SourceHealth(health)) = entry.envelope.body else {
+                    return;
+                };
+                match serde_json::from_slice(&health.figures) {
+                    Ok(figures) => {
+                        self.told().insert(key, (health.source, figures));
+                    }
+                    Err(error) => tracing::debug!(key, %error, "figures of another version"),
+                }
+            }
+        };
+        bucket.watch(stop.soft(), observe).await;
+    }
+
+    /// The figures of all processes together, of the sources asked for.
+    pub(crate) fn answer(&self, question: Value) -> Result<Value, Answer> {
+        let question = match question {
+            Value::Null => HealthQuestion { sources: None },
+            question => serde_json::from_value(question).map_err(|error| Answer {
+                code: 400,
+                detail: format!("{error}; ask {{\"sources\": [\"src_…\"]}}"),
+            })?,
+        };
+        let wanted = |source: &str| {
+            question
+                .sources
+                .as_ref()
+                .is_none_or(|all| all.contains(source))
+        };
+        let mut sums: BTreeMap<String, SourceFigures> = BTreeMap::new();
+        for (source, figures) in self.told().values() {
+            if wanted(source) {
+                sums.entry(source.clone()).or_default().add(figures);
+            }
+        }
+        Ok(json!(sums))
+    }
+
+    /// The last findings about a source, of whichever process refused last.
+    pub(crate) fn last_findings(&self, source: &str) -> SourceFigures {
+        let mut sum = SourceFigures::default();
+        for (of, figures) in self.told().values() {
+            if of == source {
+                sum.add(figures);
+            }
+        }
+        sum
+    }
+
+    fn told(&self) -> std::sync::MutexGuard<'_, BTreeMap<String, (String, SourceFigures)>> {
+        self.told.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Writes the figures of `sources` that changed, until `stop`, and once more at the end.
+pub(crate) async fn write_figures<S: AsRef<Source>>(
+    bus: &Bus,
+    sources: impl Fn() -> Vec<S>,
+    stop: &Stop,
+) {
+    let bucket = bus.bucket(SOURCE_HEALTH);
+    let mut written: BTreeMap<String, SourceFigures> = BTreeMap::new();
+    loop {
+        let is_last = stop
+            .until_soft(tokio::time::sleep(WRITE_INTERVAL))
+            .await
+            .is_none();
+        for source in sources() {
+            let source = source.as_ref();
+            let figures = source.figures();
+            let is_new = figures != SourceFigures::default()
+                && written.get(&source.figures_id) != Some(&figures);
+            if !is_new {
+                continue;
+            }
+            let put = Box::pin(put(bus, &bucket, &source.figures_id, figures.clone()));
+            match stop.until_hard(put).await {
+                Some(Ok(())) => {
+                    written.insert(source.figures_id.clone(), figures);
+                }
+                Some(Err(error)) => {
+                    tracing::debug!(
+                        source = source.figures_id,
+                        error,
+                        "figures are not written yet"
+                    );
+                }
+                None => return,
+            }
+        }
+        if is_last {
+            return;
+        }
+    }
+}
+
+async fn put(
+    bus: &Bus,
+    bucket: &Bucket,
+    source: &str,
+    mut figures: SourceFigures,
+) -> Result<(), String> {
+    let now = bus.now();
+    figures.at = now.as_second();
+    let text = |error: &(dyn std::error::Error + 'static)| ErrorChain(error).to_string();
+    let key = format!("{source}.{}", KeyToken::encode(bus.instance()));
+    let body = SourceHealth {
+        source: source.to_owned(),
+        instance: bus.instance().to_owned(),
+        figures: serde_json::to_vec(&figures)
+            .map_err(|error| text(&error))?
+            .into(),
+    };
+    let id = MessageId::key_value(SOURCE_HEALTH, &key, &now.to_string());
+    let correlation = EventId::from(id.as_uuid());
+    let body = Body::SourceHealth(body);
+    let envelope = Envelope::new(id, Service::Ingress, now, correlation, None, body);
+    let written = bucket.put(&key, &envelope).await;
+    written.map(|_revision| ()).map_err(|error| text(&error))
+}
+
+impl TestQuestion {
+    pub(crate) fn read(question: Value) -> Result<Self, Answer> {
+        serde_json::from_value(question).map_err(|error| Answer {
+            code: 400,
+            detail: format!(
+                "{error}; ask {{\"source\": \"src_…\", \"headers\": {{}}, \"body_base64\": \"…\"}}"
+            ),
+        })
+    }
+
+    /// What a captured delivery got wrong, or what the last refused one did.
+    pub(crate) fn answer(
+        self,
+        source: &Source,
+        health: &SourcesHealth,
+        now: Timestamp,
+    ) -> Result<Value, Answer> {
+        let bad = |detail: String| Answer { code: 400, detail };
+        let Some(body) = self.body_base64 else {
+            let figures = health.last_findings(&source.figures_id);
+            let verdict = figures
+                .last_refusal
+                .unwrap_or_else(|| "nothing_refused".to_owned());
+            return Ok(json!({
+                "verdict": verdict,
+                "at": figures.last_refused,
+                "last_accepted": figures.last_accepted,
+                "findings": figures.last_findings,
+            }));
+        };
+        let body = STANDARD.decode(body);
+        let body = body.map_err(|error| bad(format!("body_base64 is not base64: {error}")))?;
+        let mut headers = HeaderMap::new();
+        for (name, value) in &self.headers {
+            let header = HeaderName::from_bytes(name.as_bytes());
+            let header = header.map_err(|_| bad(format!("{name:?} is no name of a header")))?;
+            let value = HeaderValue::from_str(value);
+            let value =
+                value.map_err(|_| bad(format!("the value of {name} cannot be a header's")))?;
+            headers.append(header, value);
+        }
+        let findings = source.diagnose(&headers, &body, now);
+        let verdict = findings
+            .last()
+            .map_or("ok", |finding| finding.code.as_str());
+        Ok(json!({"verdict": verdict, "findings": findings}))
+    }
+}

@@ -1,0 +1,237 @@
+//! One delivery from its headers and body to its event in the stream: verify, limit, read, store.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::HeaderMap;
+use jiff::Timestamp;
+use tocsin_bus::Bus;
+use tocsin_kit::Clock;
+use tocsin_wire::proto::Event;
+use tocsin_wire::rate::{self, RateTier};
+use tocsin_wire::{KeyToken, Subject, Token};
+use tokio::time::Instant;
+
+use crate::error::Rejection;
+use crate::limits::RateLimits;
+use crate::metrics::Outcome;
+use crate::normalize::{Delivery, Normalized};
+use crate::provider::{Answer, Endpoint, Throttled};
+use crate::publish::{PUBLISH_TIMEOUT, Publisher};
+use crate::source::Source;
+
+/// Pseudo source of the windows of whole orgs; ids of sources begin otherwise.
+const ORG_WINDOWS: &str = "org";
+/// Key of a source's own window.
+const SOURCE_KEY: &str = "source";
+
+/// What came, before anything is believed.
+#[derive(Clone, Copy)]
+pub(crate) struct Incoming<'a> {
+    pub(crate) headers: &'a HeaderMap,
+    pub(crate) body: &'a Bytes,
+    pub(crate) sender: Option<IpAddr>,
+}
+
+/// Takes deliveries of any source.
+pub(crate) struct Intake {
+    clock: Clock,
+    publisher: Arc<Publisher>,
+    limits: RateLimits,
+}
+
+/// Whether a delivery is within the limits.
+enum Admission {
+    Now,
+    /// Over them, and the sender will not come again.
+    Deferred(Timestamp),
+}
+
+impl Intake {
+    pub(crate) fn new(clock: Clock, publisher: Arc<Publisher>) -> Self {
+        Self {
+            clock,
+            publisher,
+            limits: RateLimits::default(),
+        }
+    }
+
+    pub(crate) fn now(&self) -> Timestamp {
+        self.clock.now()
+    }
+
+    /// Stores what a delivery says, and counts it. Nothing is stored when this fails, or it is stored
+    /// under an id that its repeat has too.
+    pub(crate) async fn take(
+        &self,
+        source: &Source,
+        endpoint: &Endpoint,
+        incoming: Incoming<'_>,
+        started: Instant,
+    ) -> Result<Answer, Rejection> {
+        let now = self.clock.now();
+        let Incoming { headers, body, .. } = incoming;
+        let verified = source.verify(headers, body, now);
+        let secret_index = verified.map_err(Rejection::Unverified)?;
+        let admission = self.admit(source, incoming.sender, now).await?;
+        let delivery = Delivery {
+            source: &source.id,
+            headers,
+            body,
+            received_at: now,
+            secret_index,
+            kept_headers: &source.kept_headers,
+        };
+        let (answer, events) = match (endpoint.read)(delivery).map_err(Rejection::Malformed)? {
+            Normalized::Event(event) => ((endpoint.answer)(&event.kind), vec![*event]),
+            Normalized::Events(events) => ((endpoint.answer)(""), events),
+            Normalized::Ping => ((endpoint.answer)(""), Vec::new()),
+            Normalized::Challenge(challenge) => (Answer::Challenge(challenge), Vec::new()),
+        };
+        let is_retry = events.iter().any(|event| event.attempt > 0);
+        let outcome = self
+            .store(source, events, secret_index, &admission, now)
+            .await?;
+        let took = started.elapsed();
+        source.metrics.record(outcome, took);
+        let took = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
+        let skew = source.verifier.claimed_time(headers);
+        source.note(|figures| {
+            match outcome {
+                Outcome::Duplicate => figures.duplicates += 1,
+                _ => figures.accepted += 1,
+            }
+            figures.retries += u64::from(is_retry);
+            // A moving mean: what happens now weighs a sixteenth.
+            figures.mean_ack_micros = match figures.mean_ack_micros {
+                0 => took,
+                mean => mean - mean / 16 + took / 16,
+            };
+            figures.last_accepted = Some(now.as_second());
+            if let Some(claimed) = skew {
+                figures.clock_skew_seconds = Some(claimed.saturating_sub(now.as_second()));
+            }
+            let secret = source.secret_id(secret_index);
+            match figures.secret_last_used.get_mut(secret) {
+                Some(last) => *last = now.as_second(),
+                None => {
+                    let secret = secret.to_owned();
+                    figures.secret_last_used.insert(secret, now.as_second());
+                }
+            }
+        });
+        Ok(answer)
+    }
+
+    /// All or an error: what was stored before the error is a duplicate when the delivery comes again.
+    async fn store(
+        &self,
+        source: &Source,
+        events: Vec<Event>,
+        secret_index: usize,
+        admission: &Admission,
+        now: Timestamp,
+    ) -> Result<Outcome, Rejection> {
+        let mut outcome = Outcome::Ping;
+        for mut event in events {
+            if !source.takes(&event.kind) {
+                outcome = Outcome::Filtered;
+                continue;
+            }
+            source.org.clone_into(&mut event.org);
+            source.default_team.clone_into(&mut event.default_team);
+            source
+                .secret_id(secret_index)
+                .clone_into(&mut event.secret_id);
+            let published = match admission {
+                Admission::Now => self.publisher.publish(event, now).await?,
+                Admission::Deferred(until) => self.publisher.defer(event, now, *until).await?,
+            };
+            outcome = match admission {
+                _ if published.duplicate && outcome != Outcome::Accepted => Outcome::Duplicate,
+                Admission::Now => Outcome::Accepted,
+                Admission::Deferred(_) => Outcome::Deferred,
+            };
+        }
+        Ok(outcome)
+    }
+
+    /// Asks the windows of the source, of its org and of the sender's address.
+    async fn admit(
+        &self,
+        source: &Source,
+        sender: Option<IpAddr>,
+        now: Timestamp,
+    ) -> Result<Admission, Rejection> {
+        let bus = self.publisher.bus()?;
+        for (tier, window) in windows(source, sender) {
+            let window = window.map_err(Rejection::Subject)?;
+            if !self.counted(bus, tier, &window).await? {
+                return self.over_limit(source, tier, now).await;
+            }
+        }
+        Ok(Admission::Now)
+    }
+
+    /// Whether a window has room. Whoever waits for the bus hears of its trouble as soon as for an event.
+    async fn counted(
+        &self,
+        bus: &Bus,
+        tier: &RateTier,
+        window: &Subject,
+    ) -> Result<bool, Rejection> {
+        let asking = self.limits.admits(bus, tier, window);
+        tokio::time::timeout(PUBLISH_TIMEOUT, asking)
+            .await
+            .map_err(|_elapsed| Rejection::Unacknowledged)?
+            .map_err(Rejection::Publish)
+    }
+
+    /// What its provider hears. A sender that never tries again is not turned away, unless there is no
+    /// room to put its deliveries aside either.
+    async fn over_limit(
+        &self,
+        source: &Source,
+        tier: &RateTier,
+        now: Timestamp,
+    ) -> Result<Admission, Rejection> {
+        let throttled = source.provider.throttled;
+        if throttled != Throttled::Deferred {
+            return Err(Rejection::Limited(throttled));
+        }
+        let bus = self.publisher.bus()?;
+        let owner = Token::new(source.figures_id.as_str()).map_err(Rejection::Subject)?;
+        let window = rate::DEFERRALS.subject(&owner, &KeyToken::encode(SOURCE_KEY));
+        if self.counted(bus, rate::DEFERRALS, &window).await? {
+            Ok(Admission::Deferred(source.slot(tier, now)))
+        } else {
+            Err(Rejection::Limited(throttled))
+        }
+    }
+}
+
+type Window = (
+    &'static RateTier,
+    Result<Subject, tocsin_wire::InvalidToken>,
+);
+
+/// The windows that a delivery counts in, the narrowest first.
+fn windows(source: &Source, sender: Option<IpAddr>) -> Vec<Window> {
+    let subject = |tier: &'static RateTier, owner: &str, key: &str| {
+        let owner = Token::new(owner);
+        (
+            tier,
+            owner.map(|owner| tier.subject(&owner, &KeyToken::encode(key))),
+        )
+    };
+    let id = source.figures_id.as_str();
+    let mut windows = vec![subject(source.tier, id, SOURCE_KEY)];
+    if let Some(sender) = sender {
+        windows.push(subject(source.tier, id, &sender.to_string()));
+    }
+    if !source.org.is_empty() {
+        windows.push(subject(rate::DEFAULT, ORG_WINDOWS, &source.org));
+    }
+    windows
+}

@@ -1,0 +1,363 @@
+//! Sources of their own: secrets, limits, filters, and what their owner is told.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use tocsin_bus::Bus;
+use tocsin_testkit::standins::signature;
+use tocsin_testkit::{TestBus, eventually};
+use tocsin_wire::ids::{EventId, MessageId};
+use tocsin_wire::proto::envelope::Body;
+use tocsin_wire::proto::{Envelope, Event, SourceRecord, SourceSecret};
+use tocsin_wire::sealed::{Audience, SealingRing};
+use tocsin_wire::{Service, time};
+
+use crate::secrets::{key_files, put, ring};
+use crate::stage::{Ingress, LIMIT, NOW, Stored, event, fixture, settings};
+
+const NEW: &str = "the new secret";
+const OLD: &str = "the old secret";
+
+struct Stage {
+    bus: TestBus,
+    config: Bus,
+    ring: SealingRing,
+    stored: Stored,
+    ingress: Ingress,
+}
+
+impl Stage {
+    async fn start() -> Self {
+        let bus = TestBus::start().await.expect("a bus");
+        let config = bus.connect(Service::Config).await.expect("config");
+        let ring = ring(&config).await;
+        let stored = Stored::follow(&bus).await;
+        let ingress = Self::replica(&bus).await;
+        Self {
+            bus,
+            config,
+            ring,
+            stored,
+            ingress,
+        }
+    }
+
+    async fn replica(bus: &TestBus) -> Ingress {
+        let mut settings = settings(bus.settings());
+        settings.sealing_key_file = Some(key_files(bus));
+        let ingress = Ingress::start_with(settings).await;
+        eventually("ingress is ready", LIMIT, || async { ingress.is_ready() }).await;
+        ingress
+    }
+
+    async fn seal(&self, name: &str, value: &str) {
+        put(&self.config, &self.ring, name, Audience::Ingress, value).await;
+    }
+
+    async fn publish(&self, record: SourceRecord) {
+        let bytes = format!("{record:?}");
+        let id = MessageId::key_value("sources", &record.id, &bytes);
+        let correlation = EventId::from(id.as_uuid());
+        let key = record.id.clone();
+        let body = Body::SourceRecord(record);
+        let now = self.config.now();
+        let envelope = Envelope::new(id, Service::Config, now, correlation, None, body);
+        let written = self.config.bucket("sources").put(&key, &envelope).await;
+        written.expect("written");
+    }
+
+    /// A GitHub delivery, with a body of its own per `number`.
+    async fn deliver(&self, to: &Ingress, id: &str, secret: &str, number: usize) -> (u16, Value) {
+        let body =
+            format!(r#"{{"action":"created","repository":{{"full_name":"acme/r{number}"}}}}"#);
+        let signed = signature::github(secret, body.as_bytes()).expect("signed");
+        let request = to
+            .post(&format!("/webhooks/github/{id}"))
+            .header("content-type", "application/json")
+            .header("x-github-event", "issue_comment")
+            .header("x-github-delivery", format!("d-{number}"))
+            .header("x-hub-signature-256", signed);
+        let answer = request.body(body).send().await.expect("an answer");
+        let status = answer.status().as_u16();
+        (status, answer.json().await.unwrap_or_default())
+    }
+
+    async fn status(&self, id: &str, secret: &str, number: usize) -> u16 {
+        self.deliver(&self.ingress, id, secret, number).await.0
+    }
+
+    async fn until_status(&self, id: &str, secret: &str, status: u16) {
+        eventually("the source answers so", LIMIT, || async {
+            let got = self.status(id, secret, 0).await;
+            if got == status {
+                Ok(())
+            } else {
+                Err(got.to_string())
+            }
+        })
+        .await;
+    }
+}
+
+fn secret(id: &str, name: &str, expires: Option<i64>) -> SourceSecret {
+    let at = |seconds| time::to_proto(jiff::Timestamp::from_second(seconds).expect("in range"));
+    SourceSecret {
+        id: id.to_owned(),
+        name: name.to_owned(),
+        version: 1,
+        not_before: None,
+        expires: expires.map(at),
+    }
+}
+
+fn record(id: &str, settings: &Value) -> SourceRecord {
+    SourceRecord {
+        id: id.to_owned(),
+        org: "acme".to_owned(),
+        provider: "github".to_owned(),
+        name: "main".to_owned(),
+        disabled: false,
+        settings: settings.to_string().into_bytes().into(),
+        secrets: vec![secret("2", "new", None)],
+        version: 1,
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_source_has_secrets_that_rotate_and_an_owner() {
+    let stage = Stage::start().await;
+    stage.seal("new", NEW).await;
+    stage.seal("old", OLD).await;
+    let both = SourceRecord {
+        secrets: vec![secret("2", "new", None), secret("1", "old", Some(NOW + 60))],
+        ..record("src_a", &json!({"default_team": "pay"}))
+    };
+    stage.publish(both.clone()).await;
+    stage.until_status("src_a", NEW, 200).await;
+    assert_eq!(stage.status("src_a", OLD, 1).await, 200);
+    assert_eq!(stage.status("src_a", "wrong", 2).await, 401);
+    assert_eq!(stage.status("src_none", NEW, 2).await, 404);
+
+    let events = stage.stored.wait_for(2).await;
+    let said = |event: &Event| {
+        let tenant = (event.org.clone(), event.default_team.clone());
+        (event.source_id.clone(), event.secret_id.clone(), tenant)
+    };
+    let tenant = ("acme".to_owned(), "pay".to_owned());
+    let expected = |secret: &str| ("src_a".to_owned(), secret.to_owned(), tenant.clone());
+    assert_eq!(said(event(&events[0].1)), expected("2"));
+    assert_eq!(said(event(&events[1].1)), expected("1"));
+    assert!(
+        events[0]
+            .0
+            .to_string()
+            .starts_with("events.github.src_a.issue_comment.")
+    );
+
+    // The old one expires, is taken away, and the whole source goes.
+    let expired = SourceRecord {
+        secrets: vec![secret("2", "new", None), secret("1", "old", Some(NOW))],
+        version: 2,
+        ..both.clone()
+    };
+    stage.publish(expired).await;
+    stage.until_status("src_a", OLD, 401).await;
+    assert_eq!(stage.status("src_a", NEW, 3).await, 200);
+    let disabled = SourceRecord {
+        disabled: true,
+        version: 3,
+        ..both
+    };
+    stage.publish(disabled).await;
+    stage.until_status("src_a", NEW, 403).await;
+    stage
+        .config
+        .bucket("sources")
+        .delete("src_a")
+        .await
+        .expect("deleted");
+    stage.until_status("src_a", NEW, 404).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_source_says_what_it_takes_and_from_whom() {
+    let stage = Stage::start().await;
+    stage.seal("new", NEW).await;
+    // Its secret comes later: until then it is our trouble, not the sender's.
+    let later = SourceRecord {
+        secrets: vec![secret("1", "later", None)],
+        ..record("src_b", &json!({}))
+    };
+    stage.publish(later).await;
+    stage.until_status("src_b", NEW, 503).await;
+    stage.seal("later", NEW).await;
+    stage.until_status("src_b", NEW, 200).await;
+
+    let foreign = json!({"allowed_addresses": ["192.0.2.0/24"]});
+    stage.publish(record("src_c", &foreign)).await;
+    stage.until_status("src_c", NEW, 403).await;
+    let own = json!({"allowed_addresses": ["127.0.0.0/8"], "only_kinds": ["push"]});
+    stage.publish(record("src_c", &own)).await;
+    stage.until_status("src_c", NEW, 200).await;
+    let small = json!({"max_body_bytes": 10});
+    stage.publish(record("src_c", &small)).await;
+    stage.until_status("src_c", NEW, 413).await;
+    // Of src_c nothing was stored: it wanted pushes only.
+    let events = stage.stored.wait_for(1).await;
+    assert!(
+        events
+            .iter()
+            .all(|(_, stored)| event(stored).source_id == "src_b")
+    );
+    // A record that nobody can work by stops the source.
+    stage
+        .publish(record("src_c", &json!({"rate_tier": "none"})))
+        .await;
+    stage.until_status("src_c", NEW, 404).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_replicas_admit_no_more_than_the_limit_and_defer_the_rest() {
+    let stage = Stage::start().await;
+    let other = Stage::replica(&stage.bus).await;
+    stage.seal("new", NEW).await;
+    stage
+        .publish(record("src_d", &json!({"rate_tier": "small"})))
+        .await;
+    stage.until_status("src_d", NEW, 200).await;
+    eventually("the other has it too", LIMIT, || async {
+        stage.deliver(&other, "src_d", NEW, 0).await.0 == 200
+    })
+    .await;
+    let deferred = Stored::follow_stream(&stage.bus, "DEFERRED").await;
+    // GitHub never tries again: all are taken, and those over the limit come out later.
+    for number in 0..300 {
+        let to = if number % 2 == 0 {
+            &stage.ingress
+        } else {
+            &other
+        };
+        assert_eq!(
+            stage.deliver(to, "src_d", NEW, number).await.0,
+            200,
+            "{number}"
+        );
+    }
+    // The clock of ingress is behind that of the server: what is put aside comes out at once.
+    let deferred = deferred.wait_for(200).await;
+    let undeferred = eventually("every one is stored", LIMIT, || async {
+        let undeferred = stage.stored.events();
+        let all = undeferred.len() + deferred.len();
+        if all >= 300 {
+            Ok(undeferred)
+        } else {
+            Err(all.to_string())
+        }
+    })
+    .await;
+    assert!(
+        (95..=100).contains(&undeferred.len()),
+        "{}",
+        undeferred.len()
+    );
+    let ids: BTreeSet<_> = undeferred
+        .iter()
+        .chain(&deferred)
+        .map(|(_, stored)| event(stored).delivery_id.clone())
+        .collect();
+    assert_eq!(ids.len(), 300, "each once");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_sender_that_tries_again_hears_so() {
+    let stage = Stage::start().await;
+    stage.seal("new", NEW).await;
+    let pagerduty = SourceRecord {
+        provider: "pagerduty".to_owned(),
+        ..record("src_e", &json!({"rate_tier": "small"}))
+    };
+    stage.publish(pagerduty).await;
+    let body = fixture("pagerduty/incident.triggered.json");
+    let deliver = || async {
+        let signed = signature::pagerduty(NEW, &body).expect("signed");
+        let request = stage.ingress.post("/webhooks/pagerduty/src_e");
+        let request = request.header("x-pagerduty-signature", signed);
+        request.body(body.clone()).send().await.expect("an answer")
+    };
+    eventually("it is loaded", LIMIT, || async {
+        deliver().await.status() == 200
+    })
+    .await;
+    let refused = eventually("the window is full", LIMIT, || async {
+        let answer = deliver().await;
+        if answer.status() == 429 {
+            Ok(answer)
+        } else {
+            Err(answer.status().to_string())
+        }
+    })
+    .await;
+    assert!(refused.headers().contains_key("retry-after"));
+    let problem: Value = refused.json().await.expect("JSON");
+    assert_eq!(problem["code"], "rate_limited");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn its_owner_is_told_what_the_sender_got_wrong() {
+    let stage = Stage::start().await;
+    stage.seal("new", NEW).await;
+    stage.publish(record("src_f", &json!({}))).await;
+    stage.until_status("src_f", NEW, 200).await;
+    let (status, problem) = stage
+        .deliver(&stage.ingress, "src_f", &format!("{NEW}\n"), 1)
+        .await;
+    assert_eq!(
+        (status, &problem["code"]),
+        (401, &json!("signature_bad_signature"))
+    );
+    assert!(
+        !problem.to_string().contains("line feed"),
+        "the sender is told no more"
+    );
+
+    let question = json!({"source": "src_f"});
+    let answer = eventually("the finding is told", Duration::from_secs(30), || async {
+        let answer = stage
+            .config
+            .ask(Service::Ingress, "source_test", &question)
+            .await;
+        let answer = answer.map_err(|error| error.to_string())?;
+        if answer["verdict"] == "bad_signature" {
+            Ok(answer)
+        } else {
+            Err(answer.to_string())
+        }
+    })
+    .await;
+    assert_eq!(
+        answer["findings"][0]["code"], "sender_secret_has_line_feed",
+        "{answer}"
+    );
+    let question = json!({
+        "source": "src_f",
+        "headers": {"x-slack-signature": "v0=1"},
+        "body_base64": "e30=",
+    });
+    let answer = stage
+        .config
+        .ask(Service::Ingress, "source_test", &question)
+        .await;
+    let answer = answer.expect("an answer");
+    assert_eq!(answer["verdict"], "missing_signature");
+    assert_eq!(answer["findings"][0]["code"], "other_headers");
+    let question = json!({"sources": ["src_f", "src_other"]});
+    let health = stage
+        .config
+        .ask(Service::Ingress, "source_health", &question)
+        .await;
+    let health = health.expect("an answer");
+    assert_eq!(health["src_f"]["refused"]["bad_signature"], 1);
+    assert_eq!(health["src_f"]["secret_last_used"]["2"], NOW);
+    assert_eq!(health.as_object().map(serde_json::Map::len), Some(1));
+}
