@@ -15,6 +15,7 @@
 //! * [`signing`], [`keyring`]: Ed25519 over a fixed text; keys under the operator's root.
 
 pub mod catalogue;
+pub mod event_form;
 pub mod identifier;
 pub mod ids;
 pub mod key_token;

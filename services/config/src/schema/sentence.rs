@@ -4,7 +4,7 @@ use jsonschema::ValidationError;
 use jsonschema::error::{TypeKind, ValidationErrorKind};
 use serde_json::Value;
 
-use super::nearest::nearest;
+use super::nearest;
 use crate::policy::{Path, Rule, Violation};
 
 /// Known names that a sentence lists; beyond it the nearest one has to do.
