@@ -23,6 +23,7 @@ pub mod keyring;
 pub mod limits;
 pub mod message;
 pub mod permissions;
+pub mod rule;
 pub mod sealed;
 pub mod service;
 pub mod signing;
