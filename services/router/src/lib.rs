@@ -17,6 +17,7 @@ mod claim;
 mod consume;
 pub mod decide;
 mod error;
+pub mod event_rules;
 pub mod explain;
 pub mod index;
 pub mod owner;
