@@ -277,6 +277,19 @@ impl From<&Event> for EventForm {
     }
 }
 
+impl EventForm {
+    /// With texts no longer than rules see them.
+    #[must_use]
+    pub fn bounded(mut self) -> Self {
+        let texts = [&mut self.title, &mut self.text, &mut self.url];
+        for text in texts.into_iter().chain(self.attributes.values_mut()) {
+            let end = cut(text).len();
+            text.truncate(end);
+        }
+        self
+    }
+}
+
 impl OneOrMore {
     fn values(&self) -> impl Iterator<Item = &str> {
         match self {
