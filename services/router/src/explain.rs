@@ -16,7 +16,8 @@
 //! rules were asked), `rule` (the name of the one that decided, or null) and `rules`, for each in order
 //! `{"name", "when", "then", "enabled", "values": {"severity": "high"}, "result": true, "error": null,
 //! "decides": true}`. `result` is null where `error` says why; rules behind the deciding one are
-//! evaluated as well. What is asked of a stored event is only recorded facts: nothing is written.
+//! evaluated as well; `reasons` say when the rules were not asked at all, as for a message of Tocsin's own.
+//! An ambiguous event has `claimed_by` with all owners, whom no decision names. What is asked of a stored event is only recorded facts: nothing is written.
 
 use std::sync::Arc;
 
@@ -103,14 +104,15 @@ impl Explainer {
     async fn stored(&self, id: &str) -> Result<EventForm, Answer> {
         let question = json!({ "event_id": id });
         let answer = self.bus.ask(Service::Audit, "event", &question).await;
-        let mut answer = answer.map_err(|error| match error {
+        let answer = answer.map_err(|error| match error {
             AskError::Refused { code, detail, .. } => Answer { code, detail },
             AskError::Unreachable { .. } => Answer {
                 code: 503,
                 detail: "audit keeps the events and does not answer; is it running?".to_owned(),
             },
         })?;
-        serde_json::from_value(answer["event"].take()).map_err(|error| Answer {
+        let event = answer.get("event").cloned().unwrap_or_default();
+        serde_json::from_value(event).map_err(|error| Answer {
             code: 502,
             detail: format!("audit told of the event in another form: {error}"),
         })
@@ -168,12 +170,31 @@ fn explain(question: &Question, index: &Index, bots: &BotIdentity) -> Value {
         if let Some(id) = &question.event_id {
             fields.insert("event_id".to_owned(), json!(id));
         }
+        let several = claimants(&question.event, index);
+        if !several.is_empty() {
+            fields.insert("claimed_by".to_owned(), several.into());
+        }
         fields.insert(
             "index".to_owned(),
             json!({"identifiers": index.identifiers(), "teams": index.teams()}),
         );
     }
     answer
+}
+
+/// Those among whom nothing tells whose the event is. Only here are they named: whoever reads a decision
+/// or a notice may belong to any of them.
+fn claimants(event: &Event, index: &Index) -> Vec<Value> {
+    let route = route(event, index);
+    let (RouteOutcome::Ambiguous, Some(matched)) = (route.outcome, route.matched) else {
+        return Vec::new();
+    };
+    let kind = IdentifierType::named(matched.by);
+    let owners = kind.map(|kind| index.owners(kind, &matched.value));
+    owners
+        .iter()
+        .flat_map(|owners| owners.iter().map(owner_json))
+        .collect()
 }
 
 /// The index, where one team has other rules.

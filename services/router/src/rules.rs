@@ -117,7 +117,7 @@ impl TeamRules {
             overrides: entries(output, "trigger_overrides")
                 .filter_map(|(provider, wanted)| Some((provider.clone(), Override::read(wanted)?)))
                 .collect(),
-            auto_investigate: texts(at(config, "auto_investigate"), "channel_ids").collect(),
+            auto_investigate: auto_investigate(at(config, "auto_investigate")),
             triggers: entries(config, "triggers")
                 .filter(|(_, kinds)| kinds.is_array())
                 .map(|(provider, _)| {
@@ -210,6 +210,14 @@ impl BotIdentity {
 fn integration(integrations: &Value, name: &str, field: &str) -> Option<String> {
     let own = at(integrations, name);
     text(own, field).or_else(|| text(at(own, "config"), field))
+}
+
+/// The channels, unless they are switched off as a whole.
+fn auto_investigate(value: &Value) -> BTreeSet<String> {
+    if at(value, "enabled") == &Value::Bool(false) {
+        return BTreeSet::new();
+    }
+    texts(value, "channel_ids").collect()
 }
 
 fn output_channels(notifications: &Value) -> BTreeMap<String, String> {

@@ -57,14 +57,15 @@ pub(crate) async fn run(command: Rules) -> Result<(), CommandError> {
 }
 
 fn question(event: &str, team: Option<&str>, rules: Option<Value>) -> Value {
-    let mut question = json!({ "event_id": event });
-    if let Some(team) = team {
-        question["team"] = team.into();
-    }
-    if let Some(rules) = rules {
-        question["rules"] = rules;
-    }
-    question
+    let fields = [
+        Some(("event_id", event.into())),
+        team.map(|team| ("team", team.into())),
+        rules.map(|rules| ("rules", rules)),
+    ];
+    let fields = fields.into_iter().flatten();
+    fields
+        .map(|(name, value): (&str, Value)| (name.to_owned(), value))
+        .collect()
 }
 
 fn proposed(path: &Path) -> Result<Value, CommandError> {
