@@ -5,7 +5,7 @@ mod text;
 use std::path::{Path, PathBuf};
 
 use clap::Subcommand;
-use serde_json::{Value, json};
+use serde_json::Value;
 use tocsin_bus::BusSettings;
 use tocsin_wire::Service;
 
@@ -89,6 +89,8 @@ fn rules_of(yaml: &str) -> Result<Value, String> {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
     #[test]
