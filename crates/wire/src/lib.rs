@@ -16,6 +16,7 @@
 //! * [`signing`], [`keyring`]: Ed25519 over a fixed text; keys under the operator's root.
 
 pub mod catalogue;
+pub mod event_form;
 pub mod identifier;
 pub mod ids;
 pub mod key_token;
@@ -25,6 +26,7 @@ pub mod message;
 pub mod permissions;
 pub mod rate;
 pub mod scheme;
+pub mod rule;
 pub mod sealed;
 pub mod service;
 pub mod signing;

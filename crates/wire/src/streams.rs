@@ -386,6 +386,8 @@ pub const READ_BELOW: &[(&str, Service, &str)] = &[
 pub const VERBS: &[(Service, &str, &[Service])] = &[
     (Audit, "life", &[Operator]),
     (Audit, "events", &[Operator]),
+    // Rules are tried out on events of old; who may ask the router that may see all of them.
+    (Audit, "event", &[Operator, Router]),
     (Config, "effective", &[Operator]),
     (Config, "lookup", &[Operator]),
     (Router, "explain", &[Operator]),

@@ -5,7 +5,7 @@
 //! * **Owns** the schema `audit` in Postgres: `records` (one row per message, which the database
 //!   itself refuses to change) and `bodies` (the bytes and headers of each, which may be erased).
 //!   Both are partitioned by the month in which the broker stored the message.
-//! * **Answers** `svc.audit.life` and `svc.audit.events`.
+//! * **Answers** `svc.audit.life`, `svc.audit.events` and `svc.audit.event`.
 //! * **Writes** nothing to the bus but dead letters of its own consumers.
 //! * **Never** acknowledges what is not committed, and never changes what is.
 //!
@@ -74,6 +74,16 @@
 //! ```json
 //! {"events": [{"event_id": "…", "at": "…", "provider": "slack", "kind": "app_mention", "title": "…", "action": "run",
 //!              "org": "acme", "team": "payments", "run_id": "…", "outcome": "completed"}]}
+//! ```
+//!
+//! # `svc.audit.event`
+//!
+//! Asked as `svc.audit.life`, by operators and by the router on an operator's behalf: the event itself,
+//! as [`tocsin_wire::event_form::EventForm`] has it, with texts of at most 16 KiB. 410 when its body has
+//! been erased.
+//!
+//! ```json
+//! {"event_id": "…", "event": {"provider": "pagerduty", "kind": "incident_triggered", "title": "…"}}
 //! ```
 
 mod consume;
@@ -212,6 +222,19 @@ fn serve(context: &Context, bus: &Bus, records: &Records) {
         }
     };
     context.tasks.spawn("answer life", life);
+    let event = {
+        let (bus, records, stop) = (bus.clone(), records.clone(), context.stop.clone());
+        async move {
+            let answer = move |question| {
+                let records = records.clone();
+                async move { query::answer_event(&records, question).await }
+            };
+            let verb = "event";
+            let serving = bus.serve(verb, stop.soft(), answer).await;
+            serving.map_err(|source| Error::Serve { verb, source })
+        }
+    };
+    context.tasks.spawn("answer event", event);
     let (bus, records, stop) = (bus.clone(), records.clone(), context.stop.clone());
     let clock = context.clock.clone();
     context.tasks.spawn("answer events", async move {

@@ -91,7 +91,7 @@ impl Recorded {
         number(&self.summary, name)
     }
 
-    fn is_event(&self) -> bool {
+    pub(crate) fn is_event(&self) -> bool {
         matches!(self.stream.as_str(), "EVENTS" | "DEFERRED")
     }
 

@@ -5,6 +5,8 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use tocsin_bus::Answer;
 use tocsin_kit::ErrorChain;
+use tocsin_wire::event_form::EventForm;
+use tocsin_wire::proto::envelope::Body;
 
 use crate::error::OperationError;
 use crate::life::{Life, life, runs_of, text};
@@ -56,6 +58,46 @@ pub(crate) async fn answer_life(records: &Records, question: Value) -> Result<Va
     })?;
     serde_json::to_value(life)
         .map_err(|error| refuse(500, format!("cannot encode a life: {error}")))
+}
+
+/// Answers `svc.audit.event`.
+pub(crate) async fn answer_event(records: &Records, question: Value) -> Result<Value, Answer> {
+    let LifeQuestion { event_id } = serde_json::from_value(question).map_err(|error| {
+        refuse(
+            400,
+            format!(
+                "{error}; ask {{\"event_id\": \"…\"}} with the id of an event, a run or a delivery"
+            ),
+        )
+    })?;
+    let text = event_id.trim();
+    let not_found = || {
+        refuse(
+            404,
+            format!("no event, run or delivery {event_id:?} is recorded"),
+        )
+    };
+    let found = records
+        .find_event(text)
+        .await
+        .map_err(|error| failed(&error))?;
+    let id = found.ok_or_else(not_found)?;
+    let rows = records
+        .rows_of_event(id)
+        .await
+        .map_err(|error| failed(&error))?;
+    let recorded = rows
+        .iter()
+        .find(|row| row.is_event())
+        .ok_or_else(not_found)?;
+    let Some(Body::Event(event)) = &recorded.body else {
+        return Err(refuse(
+            410,
+            format!("the body of event {id} has been erased"),
+        ));
+    };
+    let form = EventForm::from(event).bounded();
+    Ok(json!({ "event_id": id, "event": form }))
 }
 
 async fn find_life(records: &Records, text: &str) -> Result<Option<Life>, OperationError> {

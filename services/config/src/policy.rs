@@ -13,6 +13,7 @@ mod path;
 mod readiness;
 mod refusal;
 mod review;
+mod rules;
 mod security;
 mod violation;
 
@@ -147,6 +148,8 @@ pub(crate) fn judge(rules: &Rules, judged: &Judged<'_>) -> Verdict {
         step.touches(path)
     }));
     violations.extend(hanging_together(rules, &step));
+    let of_rules = event_rules(&step, &violations);
+    violations.extend(of_rules);
     if !violations.is_empty() {
         return Verdict::Refuse(violations);
     }
@@ -167,6 +170,7 @@ pub(crate) fn validation(rules: &Rules, line: &Lineage) -> (Readiness, Vec<Viola
     violations.extend(values(rules, &effective, |_| true));
     violations.extend(dependency::faults(&effective));
     violations.extend(names::faults(rules, &effective));
+    violations.extend(rules::faults(&effective));
     (readiness(rules, &effective), violations)
 }
 
@@ -285,6 +289,27 @@ fn hanging_together(rules: &Rules, step: &Step<'_>) -> Vec<Violation> {
         found.extend(last_entrance(step));
     }
     found
+}
+
+/// Faults of the rules for events. Who writes them answers for all of them; who writes something else,
+/// for what that breaks: an agent that a rule names. What the schema has said is not said again.
+fn event_rules(step: &Step<'_>, said: &[Violation]) -> Vec<Violation> {
+    let found = if step.touches(&Path::of(["rules"])) {
+        rules::faults(&step.effective_after)
+    } else if step.touches(&Path::of(["agents"])) {
+        let after = rules::faults(&step.effective_after);
+        news(after, || rules::faults(&step.effective_before))
+    } else {
+        return Vec::new();
+    };
+    let is_said = |fault: &Violation| {
+        let mut said = said.iter();
+        said.any(|said| {
+            let below = fault.path.strip_prefix(&said.path);
+            below.is_some_and(|below| below.is_empty() || below.starts_with('.'))
+        })
+    };
+    found.into_iter().filter(|fault| !is_said(fault)).collect()
 }
 
 /// Rule 8: who switches the last entrance agent off has to name another agent to get the events.

@@ -2,7 +2,6 @@
 //! its errors as sentences. Pure.
 
 mod cron;
-mod nearest;
 mod normalise;
 mod sentence;
 
@@ -10,8 +9,8 @@ use jsonschema::{Draft, Validator};
 use serde_json::Value;
 
 pub(crate) use cron::is_cron;
-pub(crate) use nearest::nearest;
 pub(crate) use normalise::normalised;
+pub(crate) use tocsin_expr::nearest;
 
 use crate::merge::Config;
 use crate::policy::Violation;

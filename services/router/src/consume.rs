@@ -278,6 +278,7 @@ impl Router {
             agent: String::new(),
             destinations: vec![destination],
             notice: Some(queue_full(&full.owner, limits::TEAM_BACKLOG)),
+            joins_open_run: false,
         };
         let request = run_request(run, &task.cause, &notice, task.event);
         let placed = self.publisher.work(&owner, request, &task.cause).await?;

@@ -7,6 +7,7 @@ mod event_parts;
 mod notice;
 mod reason;
 mod route;
+mod ruled;
 mod trigger;
 
 use tocsin_wire::proto::{Decision, DecisionAction, Destination, Event, Notice};
@@ -19,6 +20,7 @@ pub use route::{Lookup, Matched, Route, RouteOutcome, route};
 use crate::owner::Owner;
 use crate::rules::{BotIdentity, TeamRules};
 use event_parts::{is_addressed, without_mentions};
+use ruled::{How, Ruled};
 
 /// What is to be done with an event.
 #[derive(Clone, Debug, PartialEq)]
@@ -46,6 +48,9 @@ pub struct Start {
     pub destinations: Vec<Destination>,
     /// Set when nothing is to be investigated: the run only posts this text.
     pub notice: Option<Notice>,
+    /// An alert or message that joins the run that is open for its correlation key or conversation, if
+    /// there is one; else the run is started.
+    pub joins_open_run: bool,
 }
 
 /// Decides on `event`. `bots` are the names under which this installation writes.
@@ -88,6 +93,17 @@ fn decide_on(event: &Event, route: Route, lookup: &impl Lookup, bots: &BotIdenti
         decided.reasons.push(refusal);
         return decided;
     }
+    let ruled = match (&outcome, &rules) {
+        (RouteOutcome::Owned(_), Some(rules)) => ruled::judge(event, rules, &mut decided.reasons),
+        _ => None,
+    };
+    match (ruled, &outcome, &rules) {
+        (Some(Ruled::Ignored), ..) => return decided,
+        (Some(Ruled::Started(how)), RouteOutcome::Owned(owner), Some(rules)) => {
+            return run(decided, event, owner.clone(), rules, how);
+        }
+        _ => {}
+    }
     let defaults = TeamRules::default();
     match trigger::trigger(event, bots, rules.as_deref().unwrap_or(&defaults)) {
         Err(why_not) => {
@@ -97,7 +113,9 @@ fn decide_on(event: &Event, route: Route, lookup: &impl Lookup, bots: &BotIdenti
         Ok(why) => decided.reasons.push(why),
     }
     match (outcome, rules) {
-        (RouteOutcome::Owned(owner), Some(rules)) => run(decided, event, owner, &rules),
+        (RouteOutcome::Owned(owner), Some(rules)) => {
+            run(decided, event, owner, &rules, How::default())
+        }
         (RouteOutcome::Owned(owner), None) => unknown_team(decided, event, &owner),
         (RouteOutcome::Ambiguous, _) => unrouted(
             decided,
@@ -114,7 +132,7 @@ fn decide_on(event: &Event, route: Route, lookup: &impl Lookup, bots: &BotIdenti
     }
 }
 
-fn run(mut decided: Decided, event: &Event, owner: Owner, rules: &TeamRules) -> Decided {
+fn run(mut decided: Decided, event: &Event, owner: Owner, rules: &TeamRules, how: How) -> Decided {
     let destinations = destination::destinations(event, rules);
     let mut notice = None;
     if is_addressed(event) && without_mentions(&event.text).is_empty() {
@@ -133,9 +151,10 @@ fn run(mut decided: Decided, event: &Event, owner: Owner, rules: &TeamRules) -> 
     decided.action = DecisionAction::Run;
     decided.start = Some(Start {
         owner,
-        agent: rules.agent().to_owned(),
+        agent: how.agent.unwrap_or_else(|| rules.agent().to_owned()),
         destinations,
         notice,
+        joins_open_run: how.joins_open_run,
     });
     decided
 }
@@ -183,6 +202,7 @@ fn unrouted(
         agent: String::new(),
         destinations: vec![reply],
         notice: Some(notice),
+        joins_open_run: false,
     });
     decided
 }

@@ -1,160 +1,222 @@
 //! `svc.router.explain`: what would happen to an event, without making it happen.
 //!
-//! The question is `{"identifiers": {"slack_channel_id": "C1"}}`, which only asks whose that is, or
-//! has `provider` and `kind` as well and what else the decision depends on: `action`, `text`, `actor`
-//! (`{"kind": "user" | "bot", "id", "name"}`), `conversation` (`{"channel", "thread", "message"}`) and
-//! `attributes`.
+//! Only operators may ask, who see every tenant; the broker's permissions refuse everybody else. The
+//! question says which event:
+//!
+//! * `{"identifiers": {"slack_channel_id": "C1"}}` only asks whose that is;
+//! * an event as [`EventForm`] has it, with `provider` and `kind`, at the top level or under `event`;
+//! * `{"event_id": "…"}`: a stored event, by its id, its run's or its delivery's.
+//!
+//! With an event it may try rules out: `"rules": [{"name", "when", "then"}, …]` are asked instead of the
+//! team's own, as config would keep them under `rules`; `"team": "acme/payments"` says whose rules are
+//! meant where that is not whom the event is routed to.
+//!
+//! The answer to an event has `action`, `owner`, `tried`, `matched_by`, `matched_value`, `reasons`,
+//! `run`, and how its rules were evaluated: `rules_of` (`proposed`, the team, or null where nobody's
+//! rules were asked), `rule` (the name of the one that decided, or null) and `rules`, for each in order
+//! `{"name", "when", "then", "enabled", "values": {"severity": "high"}, "result": true, "error": null,
+//! "decides": true}`. `result` is null where `error` says why; rules behind the deciding one are
+//! evaluated as well; `reasons` say when the rules were not asked at all, as for a message of Tocsin's own.
+//! An ambiguous event has `claimed_by` with all owners, whom no decision names. What is asked of a stored event is only recorded facts: nothing is written.
 
-use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use serde::Deserialize;
-use serde_json::{Value, json};
-use tocsin_bus::Answer;
+use serde_json::{Map, Value, json};
+use tocsin_bus::{Answer, AskError, Bus};
+use tocsin_wire::Service;
+use tocsin_wire::event_form::EventForm;
+use tocsin_wire::identifier::IdentifierType;
 use tocsin_wire::proto::destination::Kind;
-use tocsin_wire::proto::{Actor, ActorKind, Conversation, Destination, Event, Identifier};
+use tocsin_wire::proto::{Destination, Event};
+use tocsin_wire::rule::{MAX_RULES, Then};
 
-use crate::decide::{Decided, ReasonCode, RouteOutcome, decide, route};
+use crate::decide::{Decided, Lookup, ReasonCode, RouteOutcome, decide, route};
+use crate::event_rules::Step;
 use crate::index::Index;
 use crate::owner::Owner;
-use crate::rules::BotIdentity;
+use crate::rules::{BotIdentity, TeamRules};
 
-/// Identifiers in one question; an event has a handful.
-const MAX_IDENTIFIERS: usize = 100;
-
-#[derive(Deserialize)]
+/// What a question may hold beside an event that is written out at its top level.
+#[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
+struct Asked {
+    event_id: Option<String>,
+    event: Option<EventForm>,
+    team: Option<String>,
+    rules: Option<Vec<Value>>,
+}
+
+/// The names of [`Asked`].
+const ASKED: [&str; 4] = ["event_id", "event", "team", "rules"];
+
+/// A question whose event is in hand.
 struct Question {
-    #[serde(default)]
-    identifiers: BTreeMap<String, OneOrMore>,
-    #[serde(default)]
-    provider: String,
-    #[serde(default)]
-    kind: String,
-    #[serde(default)]
-    action: String,
-    #[serde(default)]
-    text: String,
-    actor: Option<Speaker>,
-    conversation: Option<Place>,
-    #[serde(default)]
-    attributes: BTreeMap<String, String>,
+    event: Event,
+    /// Of a stored event.
+    event_id: Option<String>,
+    team: Option<Owner>,
+    rules: Option<Value>,
 }
 
-#[derive(Deserialize)]
-#[serde(untagged)]
-enum OneOrMore {
-    One(String),
-    More(Vec<String>),
+/// Answers questions.
+#[derive(Clone)]
+pub(crate) struct Explainer {
+    pub(crate) bus: Bus,
+    pub(crate) index: Arc<Index>,
+    pub(crate) bots: Arc<BotIdentity>,
 }
 
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Speaker {
-    #[serde(default)]
-    kind: String,
-    #[serde(default)]
-    id: String,
-    #[serde(default)]
-    name: String,
+impl Explainer {
+    /// Answers one.
+    ///
+    /// # Errors
+    /// 400 with what is wrong with the question; what audit answers when it does not know a stored event.
+    pub(crate) async fn answer(self, question: Value) -> Result<Value, Answer> {
+        let question = self.read(question).await?;
+        Ok(explain(&question, &self.index, &self.bots))
+    }
+
+    async fn read(&self, question: Value) -> Result<Question, Answer> {
+        let (asked, inline) = split(question)?;
+        let form = match (&asked.event_id, asked.event, inline) {
+            (Some(id), None, None) => self.stored(id).await?,
+            (None, Some(form), None) | (None, None, Some(form)) => form,
+            (None, None, None) => return Err(refused("name an event: event_id or event")),
+            _ => return Err(refused("name one event: event_id, event, or its fields")),
+        };
+        let event = Event::try_from(form).map_err(|error| refused(error.to_string()))?;
+        let has_rules = asked.rules.is_some() || asked.team.is_some();
+        if has_rules && event.kind.is_empty() {
+            return Err(refused("rules need an event with its provider and kind"));
+        }
+        let team = asked.team.as_deref().map(team).transpose()?;
+        let rules = asked.rules.map(proposed).transpose()?;
+        Ok(Question {
+            event,
+            event_id: asked.event_id,
+            team,
+            rules,
+        })
+    }
+
+    /// The record has every event, also those that EVENTS has let go.
+    async fn stored(&self, id: &str) -> Result<EventForm, Answer> {
+        let question = json!({ "event_id": id });
+        let answer = self.bus.ask(Service::Audit, "event", &question).await;
+        let answer = answer.map_err(|error| match error {
+            AskError::Refused { code, detail, .. } => Answer { code, detail },
+            AskError::Unreachable { .. } => Answer {
+                code: 503,
+                detail: "audit keeps the events and does not answer; is it running?".to_owned(),
+            },
+        })?;
+        let event = answer.get("event").cloned().unwrap_or_default();
+        serde_json::from_value(event).map_err(|error| Answer {
+            code: 502,
+            detail: format!("audit told of the event in another form: {error}"),
+        })
+    }
 }
 
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Place {
-    #[serde(default)]
-    workspace: String,
-    #[serde(default)]
-    channel: String,
-    #[serde(default)]
-    thread: String,
-    #[serde(default)]
-    message: String,
+/// What is asked, and the event that stands beside it.
+fn split(question: Value) -> Result<(Asked, Option<EventForm>), Answer> {
+    let wrong = |error: serde_json::Error| {
+        refused(format!(
+            "{error}; ask for {{\"identifiers\": {{\"slack_channel_id\": \"C1\"}}}}, or about an event_id"
+        ))
+    };
+    let Value::Object(fields) = question else {
+        return Err(refused(
+            "the question is an object, such as {\"event_id\": \"…\"}",
+        ));
+    };
+    let is_asked = |name: &String| ASKED.contains(&name.as_str());
+    let (asked, inline): (Map<_, _>, Map<_, _>) =
+        fields.into_iter().partition(|(name, _)| is_asked(name));
+    let is_inline = !inline.is_empty();
+    let asked = serde_json::from_value(Value::Object(asked)).map_err(wrong)?;
+    let inline = is_inline.then(|| serde_json::from_value(Value::Object(inline)));
+    Ok((asked, inline.transpose().map_err(wrong)?))
 }
 
-/// Answers a question.
-///
-/// # Errors
-/// 400 with what is wrong with the question.
-pub fn explain(question: Value, index: &Index, bots: &BotIdentity) -> Result<Value, Answer> {
-    let question: Question = serde_json::from_value(question).map_err(|error| Answer {
+fn team(text: &str) -> Result<Owner, Answer> {
+    let parts = text.split_once('/');
+    let owner = parts.and_then(|(org, team)| Owner::new(org, team).ok());
+    owner.ok_or_else(|| refused(format!("team {text:?} is not <org>/<team>")))
+}
+
+fn proposed(rules: Vec<Value>) -> Result<Value, Answer> {
+    if rules.len() > MAX_RULES {
+        return Err(refused(format!("at most {MAX_RULES} rules are allowed")));
+    }
+    Ok(Value::Array(rules))
+}
+
+fn refused(detail: impl Into<String>) -> Answer {
+    Answer {
         code: 400,
-        detail: format!("{error}; ask for {{\"identifiers\": {{\"slack_channel_id\": \"C1\"}}}}"),
-    })?;
-    let asks_for_decision = !question.kind.is_empty();
-    let event = question.event()?;
-    let mut answer = if asks_for_decision {
-        decision(&event, index, bots)
+        detail: detail.into(),
+    }
+}
+
+fn explain(question: &Question, index: &Index, bots: &BotIdentity) -> Value {
+    let mut answer = if question.event.kind.is_empty() {
+        ownership(&question.event, index)
     } else {
-        ownership(&event, index)
+        decision(question, index, bots)
     };
     if let Some(fields) = answer.as_object_mut() {
+        if let Some(id) = &question.event_id {
+            fields.insert("event_id".to_owned(), json!(id));
+        }
+        let several = claimants(&question.event, index);
+        if !several.is_empty() {
+            fields.insert("claimed_by".to_owned(), several.into());
+        }
         fields.insert(
             "index".to_owned(),
             json!({"identifiers": index.identifiers(), "teams": index.teams()}),
         );
     }
-    Ok(answer)
+    answer
 }
 
-impl Question {
-    fn event(self) -> Result<Event, Answer> {
-        let mut identifiers = Vec::new();
-        for (kind, values) in self.identifiers {
-            let values = match values {
-                OneOrMore::One(value) => vec![value],
-                OneOrMore::More(values) => values,
-            };
-            identifiers.extend(values.into_iter().map(|value| Identifier {
-                r#type: kind.clone(),
-                value,
-            }));
-        }
-        if identifiers.len() > MAX_IDENTIFIERS {
-            let detail = format!("ask about at most {MAX_IDENTIFIERS} identifiers at once");
-            return Err(Answer { code: 400, detail });
-        }
-        Ok(Event {
-            provider: self.provider,
-            kind: self.kind,
-            action: self.action,
-            text: self.text,
-            identifiers,
-            actor: self.actor.map(Speaker::actor).transpose()?,
-            conversation: self.conversation.map(Place::conversation),
-            attributes: self.attributes.into_iter().collect(),
-            ..Event::default()
-        })
+/// Those among whom nothing tells whose the event is. Only here are they named: whoever reads a decision
+/// or a notice may belong to any of them.
+fn claimants(event: &Event, index: &Index) -> Vec<Value> {
+    let route = route(event, index);
+    let (RouteOutcome::Ambiguous, Some(matched)) = (route.outcome, route.matched) else {
+        return Vec::new();
+    };
+    let kind = IdentifierType::named(matched.by);
+    let owners = kind.map(|kind| index.owners(kind, &matched.value));
+    owners
+        .iter()
+        .flat_map(|owners| owners.iter().map(owner_json))
+        .collect()
+}
+
+/// The index, where one team has other rules.
+struct TryingOut<'a> {
+    index: &'a Index,
+    team: Option<Owner>,
+    rules: Arc<TeamRules>,
+}
+
+impl Lookup for TryingOut<'_> {
+    fn owners(&self, kind: &IdentifierType, value: &str) -> Arc<[Owner]> {
+        self.index.owners(kind, value)
     }
-}
 
-impl Speaker {
-    fn actor(self) -> Result<Actor, Answer> {
-        let kind = match self.kind.as_str() {
-            "" | "user" => ActorKind::User,
-            "bot" => ActorKind::Bot,
-            "app" => ActorKind::App,
-            "system" => ActorKind::System,
-            other => {
-                let detail = format!("actor.kind {other:?} is none of user, bot, app, system");
-                return Err(Answer { code: 400, detail });
-            }
-        };
-        Ok(Actor {
-            kind: kind.into(),
-            id: self.id,
-            name: self.name,
+    fn rules(&self, owner: &Owner) -> Option<Arc<TeamRules>> {
+        let known = self.index.rules(owner)?;
+        let is_meant = self.team.as_ref() == Some(owner);
+        Some(if is_meant {
+            Arc::clone(&self.rules)
+        } else {
+            known
         })
-    }
-}
-
-impl Place {
-    fn conversation(self) -> Conversation {
-        Conversation {
-            workspace: self.workspace,
-            channel: self.channel,
-            thread: self.thread,
-            message: self.message,
-        }
     }
 }
 
@@ -180,7 +242,51 @@ fn ownership(event: &Event, index: &Index) -> Value {
     })
 }
 
-fn decision(event: &Event, index: &Index, bots: &BotIdentity) -> Value {
+fn decision(question: &Question, index: &Index, bots: &BotIdentity) -> Value {
+    let event = &question.event;
+    let routed = || match route(event, index).outcome {
+        RouteOutcome::Owned(owner) => Some(owner),
+        RouteOutcome::Ambiguous | RouteOutcome::Nobody => None,
+    };
+    let team = question.team.clone().or_else(routed);
+    let own = team.as_ref().and_then(|team| index.rules(team));
+    let (rules, rules_of) = match (&question.rules, own) {
+        (Some(proposed), own) => {
+            let own = own.unwrap_or_default();
+            let rules = Arc::new(own.with_events(proposed));
+            (rules, Some("proposed".to_owned()))
+        }
+        (None, Some(own)) => (own, team.as_ref().map(ToString::to_string)),
+        (None, None) => (Arc::default(), None),
+    };
+    let steps = rules.events.trace(event);
+    let lookup = TryingOut { index, team, rules };
+    let mut answer = decided(decide(event, &lookup, bots));
+    if let Some(fields) = answer.as_object_mut() {
+        let winner = steps.iter().find(|step| step.is_winner);
+        fields.insert("rule".to_owned(), json!(winner.map(|step| &step.name)));
+        fields.insert("rules_of".to_owned(), json!(rules_of));
+        let steps: Vec<Value> = steps.iter().map(step_json).collect();
+        fields.insert("rules".to_owned(), steps.into());
+    }
+    answer
+}
+
+fn step_json(step: &Step) -> Value {
+    let values = step.values.iter().cloned();
+    json!({
+        "name": step.name,
+        "when": step.when,
+        "then": step.then.as_ref().map(Then::to_json),
+        "enabled": step.is_enabled,
+        "values": values.collect::<Map<String, Value>>(),
+        "result": step.result.as_ref().ok(),
+        "error": step.result.as_ref().err(),
+        "decides": step.is_winner,
+    })
+}
+
+fn decided(decided: Decided) -> Value {
     let Decided {
         action,
         reasons,
@@ -189,14 +295,17 @@ fn decision(event: &Event, index: &Index, bots: &BotIdentity) -> Value {
         owner,
         start,
         ..
-    } = decide(event, index, bots);
+    } = decided;
     let action = action.as_str_name().trim_start_matches("DECISION_ACTION_");
     let start = start.map(|start| {
         let destinations: Vec<Value> = start.destinations.iter().map(destination_json).collect();
         let notice = start
             .notice
             .map(|notice| json!({"code": notice.code, "text": notice.text}));
-        json!({"agent": start.agent, "destinations": destinations, "notice": notice})
+        json!({
+            "agent": start.agent, "destinations": destinations, "notice": notice,
+            "joins_open_run": start.joins_open_run,
+        })
     });
     json!({
         "action": action.to_ascii_lowercase(),

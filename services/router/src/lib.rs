@@ -4,7 +4,8 @@
 //! * **Writes** `work.run.>`, `backlog.run.>` and `results.router.decision.>`; one decision for every
 //!   event, also for those that start nothing.
 //! * **Owns** the bucket `seen`: which event was first to tell of something.
-//! * **Answers** `svc.router.explain`: what would happen to an event.
+//! * **Answers** `svc.router.explain`: what would happen to an event, also under rules that somebody
+//!   tries out. For a stored event it asks audit; nothing else in this room waits for another.
 //! * **Never** asks config or any other service while it decides, never keeps an event in memory
 //!   that is not in EVENTS, and never starts a second run for the same delivery or message.
 //!
@@ -17,7 +18,8 @@ mod claim;
 mod consume;
 pub mod decide;
 mod error;
-pub mod explain;
+pub mod event_rules;
+mod explain;
 pub mod index;
 pub mod owner;
 mod publish;
@@ -35,7 +37,7 @@ pub use error::Error;
 pub use settings::Settings;
 
 use consume::Router;
-use explain::explain;
+use explain::Explainer;
 use index::{Index, ROUTING, TEAMS};
 
 /// The consumers that the router reads with: what comes, and what was held back until now.
@@ -124,13 +126,14 @@ async fn all_true(receivers: [watch::Receiver<bool>; 2]) {
 }
 
 fn serve_explain(context: &Context, bus: &Bus, index: &Arc<Index>, settings: &Settings) {
-    let (bus, index, bots) = (bus.clone(), Arc::clone(index), settings.bots());
-    let stop = context.stop.clone();
+    let explainer = Explainer {
+        bus: bus.clone(),
+        index: Arc::clone(index),
+        bots: Arc::new(settings.bots()),
+    };
+    let (bus, stop) = (bus.clone(), context.stop.clone());
     context.tasks.spawn("explain", async move {
-        let answer = move |question| {
-            let answer = explain(question, &index, &bots);
-            async move { answer }
-        };
+        let answer = move |question| explainer.clone().answer(question);
         let serving = bus.serve("explain", stop.soft(), answer);
         serving.await.map_err(Error::Explain)
     });

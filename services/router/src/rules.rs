@@ -4,10 +4,13 @@
 //! a team with one odd setting must still get its incidents investigated.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use serde_json::Value;
 use tocsin_wire::proto::destination::Kind;
 use tocsin_wire::proto::{Destination, GithubDestination, SlackDestination};
+
+use crate::event_rules::EventRules;
 
 /// The agent of a team that names none.
 const DEFAULT_AGENT: &str = "planner";
@@ -48,6 +51,8 @@ pub struct TeamRules {
     /// `triggers`
     triggers: BTreeMap<String, Vec<Trigger>>,
     pub bot: BotIdentity,
+    /// `rules`
+    pub events: Arc<EventRules>,
 }
 
 /// How a team wants the results of one provider's events.
@@ -80,6 +85,15 @@ pub struct BotIdentity {
 }
 
 impl TeamRules {
+    /// The same team with other rules for events: what somebody tries out.
+    #[must_use]
+    pub fn with_events(&self, rules: &Value) -> Self {
+        Self {
+            events: Arc::new(EventRules::read(rules)),
+            ..self.clone()
+        }
+    }
+
     /// Reads an effective config.
     ///
     /// # Errors
@@ -103,7 +117,7 @@ impl TeamRules {
             overrides: entries(output, "trigger_overrides")
                 .filter_map(|(provider, wanted)| Some((provider.clone(), Override::read(wanted)?)))
                 .collect(),
-            auto_investigate: texts(at(config, "auto_investigate"), "channel_ids").collect(),
+            auto_investigate: auto_investigate(at(config, "auto_investigate")),
             triggers: entries(config, "triggers")
                 .filter(|(_, kinds)| kinds.is_array())
                 .map(|(provider, _)| {
@@ -115,6 +129,7 @@ impl TeamRules {
                 })
                 .collect(),
             bot: BotIdentity::read(at(config, "integrations")),
+            events: Arc::new(EventRules::read(at(config, "rules"))),
         }
     }
 
@@ -195,6 +210,14 @@ impl BotIdentity {
 fn integration(integrations: &Value, name: &str, field: &str) -> Option<String> {
     let own = at(integrations, name);
     text(own, field).or_else(|| text(at(own, "config"), field))
+}
+
+/// The channels, unless they are switched off as a whole.
+fn auto_investigate(value: &Value) -> BTreeSet<String> {
+    if at(value, "enabled") == &Value::Bool(false) {
+        return BTreeSet::new();
+    }
+    texts(value, "channel_ids").collect()
 }
 
 fn output_channels(notifications: &Value) -> BTreeMap<String, String> {

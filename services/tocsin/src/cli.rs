@@ -40,6 +40,9 @@ pub enum Command {
     /// Events: list them, show the whole life of one.
     #[command(subcommand)]
     Events(Events),
+    /// Rules of teams for events: try them out over an event of old.
+    #[command(subcommand)]
+    Rules(crate::rules::Rules),
     /// Send a real, signed webhook, as the provider would.
     #[command(subcommand)]
     Send(Send),

@@ -117,7 +117,7 @@ fn from_yaml(yaml: &str, path: &Path) -> Result<Tree, CommandError> {
 }
 
 /// `-` is stdin.
-fn read_file(path: &Path) -> Result<String, CommandError> {
+pub(crate) fn read_file(path: &Path) -> Result<String, CommandError> {
     let failed = |source| CommandError::Files {
         operation: format!("read {}", path.display()),
         source,

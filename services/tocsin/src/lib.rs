@@ -12,6 +12,7 @@ mod events;
 mod keys;
 mod life_text;
 mod random;
+mod rules;
 mod run;
 mod secrets;
 mod send;

@@ -14,7 +14,7 @@ use tocsin_wire::permissions::accounts_conf;
 
 use crate::cli::{self, BusCommand, Cli, Command, Demo};
 use crate::error::CommandError;
-use crate::{config, decode, demo, events, keys, secrets, send, services, sign, table};
+use crate::{config, decode, demo, events, keys, rules, secrets, send, services, sign, table};
 
 /// Runs the command; what it prints goes to stdout, why it failed to stderr.
 pub fn run(cli: Cli) -> ExitCode {
@@ -50,6 +50,7 @@ fn operator(command: Command) -> Result<(), CommandError> {
         Command::Secrets(command) => block_on(secrets::run(command)),
         Command::Send(command) => block_on(send::run(command)),
         Command::Events(command) => block_on(events::run(command)),
+        Command::Rules(command) => block_on(rules::run(command)),
         Command::Demo(Demo::Seed(seed)) => block_on(demo::seed(*seed)),
         _ => Ok(()),
     }

@@ -3,6 +3,8 @@
 use serde_json::{Value, json};
 use tocsin_bus::AskError;
 use tocsin_testkit::Postgres;
+use tocsin_wire::Service;
+use tocsin_wire::event_form::EventForm;
 
 use crate::samples::{EVENT_SUBJECT, Story};
 use crate::stage::Stage;
@@ -228,4 +230,29 @@ async fn events_are_listed_latest_first_with_what_became_of_them() {
             .expect("answered");
         assert_eq!(ids(&answer), expected, "{question}");
     }
+}
+
+#[tokio::test]
+async fn an_event_is_told_as_it_was_also_to_the_router() {
+    let stage = Stage::start(Postgres::database().await.expect("postgres")).await;
+    let story = Story::new(1);
+    stage
+        .publish(&stage.ingress, EVENT_SUBJECT, &story.event())
+        .await;
+    stage.recorded(1).await;
+    let question = json!({ "event_id": story.event.to_string() });
+    let answer = stage
+        .ask("event", question.clone())
+        .await
+        .expect("answered");
+    assert_eq!(answer["event_id"], json!(story.event.to_string()));
+    let form: EventForm = serde_json::from_value(answer["event"].clone()).expect("a form");
+    assert!(!form.provider.is_empty() && !form.kind.is_empty() && !form.identifiers.is_empty());
+    let router = stage.router.ask(Service::Audit, "event", &question).await;
+    assert_eq!(router.expect("allowed"), answer);
+    let unknown = stage.ask("event", json!({"event_id": "nothing"})).await;
+    assert!(
+        matches!(unknown, Err(AskError::Refused { code: 404, .. })),
+        "{unknown:?}"
+    );
 }

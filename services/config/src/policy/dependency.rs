@@ -73,7 +73,7 @@ fn objects<'a>(
 }
 
 /// What does not say otherwise is enabled.
-fn is_enabled(object: &Map<String, Value>) -> bool {
+pub(super) fn is_enabled(object: &Map<String, Value>) -> bool {
     object.get("enabled") != Some(&Value::Bool(false))
 }
 

@@ -1,4 +1,5 @@
 mod dependencies;
+mod event_rules;
 
 use proptest::prelude::*;
 use serde_json::json;

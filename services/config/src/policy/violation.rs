@@ -70,6 +70,11 @@ pub(crate) enum Rule {
     AgentCycle,
     /// Something else needs it.
     DependencyValidationFailed,
+    /// A rule for events that could not be evaluated.
+    #[serde(rename = "invalid_rule")]
+    Unevaluable,
+    /// A rule for events that would start a flow, where there are none.
+    FlowUnavailable,
 }
 
 impl Rule {
@@ -91,6 +96,8 @@ impl Rule {
             Self::UnknownAgent => "unknown_agent",
             Self::AgentCycle => "agent_cycle",
             Self::DependencyValidationFailed => "dependency_validation_failed",
+            Self::Unevaluable => "invalid_rule",
+            Self::FlowUnavailable => "flow_unavailable",
         }
     }
 }

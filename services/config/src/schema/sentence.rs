@@ -4,7 +4,7 @@ use jsonschema::ValidationError;
 use jsonschema::error::{TypeKind, ValidationErrorKind};
 use serde_json::Value;
 
-use super::nearest::nearest;
+use super::nearest;
 use crate::policy::{Path, Rule, Violation};
 
 /// Known names that a sentence lists; beyond it the nearest one has to do.
@@ -62,6 +62,7 @@ fn told(kind: &ValidationErrorKind) -> (Rule, String) {
         Kind::MinLength { limit: 1 } => (Rule::OutOfRange, "a text that is not empty".to_owned()),
         Kind::MinLength { limit } => (Rule::OutOfRange, format!("at least {limit} characters")),
         Kind::MaxLength { limit } => (Rule::OutOfRange, format!("at most {limit} characters")),
+        Kind::MaxItems { limit } => (Rule::OutOfRange, format!("at most {limit} entries")),
         Kind::Enum { options } => (Rule::NotAllowed, format!("one of {}", listed(options))),
         Kind::Format { format } if format == "cron" => (
             Rule::InvalidFormat,

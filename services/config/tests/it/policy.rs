@@ -113,6 +113,16 @@ async fn bug_1_3_what_is_refused_names_path_expectation_and_dependents() {
             "agents.planner.sub_agents.nobody",
         ),
         (
+            json!({"rules":[{"name":"n","when":"severty == 'high'","then":"ignore"}]}),
+            (400, "invalid_rule"),
+            "rules.0.when (rule \"n\"): column 1: there is no value severty; did you mean severity?",
+        ),
+        (
+            json!({"rules":[{"name":"n","when":"true","then":{"flow":"escalate"}}]}),
+            (400, "flow_unavailable"),
+            "rules.0.then.flow",
+        ),
+        (
             json!({"entrance_agent":"nobody"}),
             (400, "unknown_agent"),
             "entrance_agent",

@@ -2,7 +2,7 @@
 
 use tocsin_wire::proto::{ActorKind, Event};
 
-use super::event_parts::{attribute, is_slack_message, is_top_level};
+use super::event_parts::{attribute, is_check, is_slack_message, is_top_level};
 use super::reason::{Reason, ReasonCode};
 use crate::rules::{BotIdentity, TeamRules};
 
@@ -35,12 +35,13 @@ pub(super) fn refusal(
 }
 
 fn slack(event: &Event, names: &[&BotIdentity], rules: Option<&TeamRules>) -> Option<Reason> {
+    // Of reactions and the like only the actor tells: a press of a button carries our app's id as well.
+    if is_by_own_user(event, names) || (is_slack_message(event) && is_own_slack(event, names)) {
+        let detail = "Tocsin's own Slack app caused this event.";
+        return Some(Reason::new(ReasonCode::OwnMessage, detail));
+    }
     if !is_slack_message(event) {
         return None;
-    }
-    if is_own_slack(event, names) {
-        let detail = "Tocsin's own Slack app wrote this message.";
-        return Some(Reason::new(ReasonCode::OwnMessage, detail));
     }
     if attribute(event, "hidden") == "true" {
         let detail = "Slack hides this message: it is bookkeeping, such as an unfurled link.";
@@ -63,10 +64,15 @@ fn slack(event: &Event, names: &[&BotIdentity], rules: Option<&TeamRules>) -> Op
     })
 }
 
+fn is_by_own_user(event: &Event, names: &[&BotIdentity]) -> bool {
+    let actor = event.actor.as_ref().map_or("", |actor| &actor.id);
+    let is_own = |own: &&BotIdentity| own.slack_user.as_deref() == Some(actor);
+    !actor.is_empty() && (actor == attribute(event, "bot_user_id") || names.iter().any(is_own))
+}
+
 fn is_own_slack(event: &Event, names: &[&BotIdentity]) -> bool {
     let app = attribute(event, "app_id");
     let bot = attribute(event, "bot_id");
-    let actor = event.actor.as_ref().map_or("", |actor| &actor.id);
     // Slack names the app and the bot user that it delivers to: that is us.
     let receivers = event
         .identifiers
@@ -75,12 +81,10 @@ fn is_own_slack(event: &Event, names: &[&BotIdentity]) -> bool {
         .map(|identifier| identifier.value.as_str());
     let is = |own: &Option<String>, id: &str| !id.is_empty() && own.as_deref() == Some(id);
     let is_receiver = !app.is_empty() && receivers.into_iter().any(|own| own == app);
-    let is_bot_user = !actor.is_empty() && actor == attribute(event, "bot_user_id");
     is_receiver
-        || is_bot_user
-        || names.iter().any(|own| {
-            is(&own.slack_app, app) || is(&own.slack_bot, bot) || is(&own.slack_user, actor)
-        })
+        || names
+            .iter()
+            .any(|own| is(&own.slack_app, app) || is(&own.slack_bot, bot))
 }
 
 /// An alert that another app posts to a channel the team wants investigated. An app that does not
@@ -97,24 +101,26 @@ fn is_watched_alert(event: &Event, rules: &TeamRules) -> bool {
 }
 
 fn github(event: &Event, names: &[&BotIdentity]) -> Option<Reason> {
-    // Who caused a failed check does not matter; who wrote a comment does.
-    if !matches!(
-        event.kind.as_str(),
-        "issue_comment" | "pull_request_review_comment" | "commit_comment"
-    ) {
+    // Who caused a failed check does not matter.
+    if is_check(event) {
         return None;
     }
+    let is_comment = matches!(
+        event.kind.as_str(),
+        "issue_comment" | "pull_request_review_comment" | "commit_comment"
+    );
     let login = event.actor.as_ref().map_or("", |actor| &actor.name);
     let bare = login.strip_suffix("[bot]").unwrap_or(login);
     let is_own_login = |own: &&BotIdentity| {
         let handle = own.github_handle.as_deref();
         handle.is_some_and(|handle| handle.eq_ignore_ascii_case(bare))
     };
-    if event.text.trim_start().starts_with(OWN_COMMENT) || names.iter().any(is_own_login) {
-        let detail = format!("Tocsin itself wrote this comment, as {login}.");
+    let is_marked = is_comment && event.text.trim_start().starts_with(OWN_COMMENT);
+    if is_marked || names.iter().any(is_own_login) {
+        let detail = format!("Tocsin itself caused this event, as {login}.");
         return Some(Reason::new(ReasonCode::OwnMessage, detail));
     }
-    (!is_person(event) || login.ends_with("[bot]")).then(|| {
+    (is_comment && (!is_person(event) || login.ends_with("[bot]"))).then(|| {
         let detail = format!("The bot {login} wrote this comment; bots get no answer.");
         Reason::new(ReasonCode::BotAuthor, detail)
     })

@@ -11,6 +11,12 @@ pub(super) fn is_slack_message(event: &Event) -> bool {
     event.provider == "slack" && matches!(event.kind.as_str(), "app_mention" | "message")
 }
 
+/// What GitHub tells of builds and tests.
+pub(super) fn is_check(event: &Event) -> bool {
+    let kinds = ["workflow_run", "workflow_job", "check_run", "check_suite"];
+    event.provider == "github" && kinds.contains(&event.kind.as_str())
+}
+
 /// A message between one person and the bot.
 pub(super) fn is_direct_message(event: &Event) -> bool {
     is_slack_message(event) && attribute(event, "channel_type") == "im"

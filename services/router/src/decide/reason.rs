@@ -48,6 +48,12 @@ codes! {
     HiddenMessage = "hidden_message";
     /// An edit, a deletion, a join: not something that was said.
     MessageSubtype = "message_subtype";
+    /// A rule of the team decided: its agent, or joining the open run.
+    RuleMatched = "rule_matched";
+    /// A rule of the team says that such events start nothing.
+    RuleIgnored = "rule_ignored";
+    /// A rule could not be evaluated and was skipped.
+    RuleFailed = "rule_failed";
     /// This kind of event starts nothing.
     KindNotATrigger = "kind_not_a_trigger";
     /// Tocsin has no name for this kind.

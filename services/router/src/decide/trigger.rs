@@ -2,7 +2,9 @@
 
 use tocsin_wire::proto::Event;
 
-use super::event_parts::{attribute, channel, is_direct_message, is_top_level, mentions_handle};
+use super::event_parts::{
+    attribute, channel, is_check, is_direct_message, is_top_level, mentions_handle,
+};
 use super::reason::{Reason, ReasonCode};
 use crate::rules::{BotIdentity, TeamRules, Trigger};
 
@@ -51,9 +53,7 @@ pub(super) fn trigger(
         ("github", "issue_comment" | "pull_request_review_comment" | "commit_comment") => {
             comment(event, bots, rules, named)
         }
-        ("github", "workflow_run" | "workflow_job" | "check_run" | "check_suite") => {
-            check(event, named)
-        }
+        ("github", _) if is_check(event) => check(event, named),
         _ => Ok(because(format!("{} is a trigger.", spoken_kind(event)))),
     }
 }

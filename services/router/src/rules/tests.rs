@@ -60,6 +60,22 @@ fn what_is_named_is_read() {
 }
 
 #[test]
+fn channels_that_are_switched_off_are_not_investigated() {
+    for (enabled, expected) in [
+        (json!(false), false),
+        (json!(true), true),
+        (json!(null), true),
+    ] {
+        let config = json!({"auto_investigate": {"enabled": enabled, "channel_ids": ["C1"]}});
+        assert_eq!(
+            rules(&config).investigates_channel("C1"),
+            expected,
+            "{enabled}"
+        );
+    }
+}
+
+#[test]
 fn odd_values_count_as_absent() {
     for odd in [
         json!(null),

@@ -4,7 +4,7 @@ use serde_json::json;
 use tocsin_bus::AskError;
 use tocsin_wire::Service;
 
-use crate::stage::Stage;
+use crate::stage::{PAY, Stage};
 
 #[tokio::test]
 async fn a_question_is_answered_and_changes_nothing() {
@@ -25,6 +25,17 @@ async fn a_question_is_answered_and_changes_nothing() {
     assert_eq!(answer["action"], json!("run"));
     let thread = json!([{"slack": {"channel": "C1", "thread": "1.1", "user": "U1"}}]);
     assert_eq!(answer["run"]["destinations"], thread);
+    stage
+        .claim("slack_channel_id", "C2", &[PAY, "globex.web"])
+        .await;
+    let shared = json!({"identifiers": {"slack_channel_id": "C2"}});
+    let answer = stage.explained(shared, "ambiguous", json!(true)).await;
+    let both = json!([{"org": "acme", "team": "pay"}, {"org": "globex", "team": "web"}]);
+    assert_eq!(answer["claimed_by"], both);
+    assert!(
+        !answer["reasons"].to_string().contains("globex"),
+        "{answer}"
+    );
     for bad in [
         json!(null),
         json!({"identifier": {}}),

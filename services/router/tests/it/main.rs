@@ -5,4 +5,5 @@ mod crashes;
 mod explaining;
 mod queues;
 mod routing;
+mod rules;
 mod stage;

@@ -66,6 +66,9 @@ pub(super) fn known() -> Known {
         ("slack_channel_id", "CSHARED", "globex/web"),
         ("slack_channel_id", "CGONE", "acme/gone"),
         ("pagerduty_service_id", "PQUIET", "acme/quiet"),
+        ("pagerduty_service_id", "PRULED", "acme/ruled"),
+        ("slack_channel_id", "CRULED", "acme/ruled"),
+        ("github_repo", "acme/ruled", "acme/ruled"),
     ] {
         known.claim(kind, value, who);
     }
@@ -80,7 +83,26 @@ pub(super) fn known() -> Known {
     known.team("acme/shop", &json!({}));
     known.team("globex/web", &json!({}));
     known.team("acme/quiet", &json!({"triggers": {"pagerduty": ["incident_triggered", "incident_acknowledged.acknowledged"]}}));
+    known.team("acme/ruled", &ruled());
     known
+}
+
+/// A team with rules: one that fails on every event, and one for each consequence.
+fn ruled() -> Value {
+    let rule =
+        |name: &str, when: &str, then: Value| json!({"name": name, "when": when, "then": then});
+    json!({
+        "entrance_agent": "triage",
+        "notifications": {"default_slack_channel_id": "CTEAM"},
+        "rules": [
+            rule("broken", "title|int > 3 and provider == 'pagerduty'", json!("ignore")),
+            rule("staging", "attributes.environment == 'staging'", json!("ignore")),
+            rule("acknowledged", "kind == 'incident_acknowledged'", json!({"agent": "pay"})),
+            rule("storm", "severity == 'critical'", json!("join")),
+            rule("all of Slack", "provider == 'slack'", json!({"agent": "chat"})),
+            rule("all of GitHub", "provider == 'github'", json!({"agent": "code"})),
+        ],
+    })
 }
 
 pub(super) fn bots() -> BotIdentity {

@@ -262,6 +262,116 @@ fn pagerduty_rows() -> Vec<Row> {
     ]
 }
 
+/// `broken` fails on every event with a title, and never stops what comes after it.
+#[expect(clippy::too_many_lines, reason = "one table")]
+fn ruled_rows() -> Vec<Row> {
+    let alert = |kind: &str| {
+        let mut event = pagerduty(kind, "PRULED");
+        "slow".clone_into(&mut event.title);
+        event
+    };
+    let mut loud = alert("incident_resolved");
+    loud.set_severity(tocsin_wire::proto::Severity::Critical);
+    let chat = |event: Event| Event {
+        title: "1".to_owned(),
+        ..event
+    };
+    let github = |kind: &str, actor: &str| {
+        let mut event = github(kind, "opened").by(ActorKind::Bot, actor);
+        event.identifiers = vec![];
+        chat(event.also("github_repo", "acme/ruled"))
+    };
+    let own = "IGNORE matched_identifier own_message";
+    vec![
+        row(
+            "no rule holds: the triggers",
+            alert("incident_triggered"),
+            "RUN matched_identifier rule_failed trigger",
+        ),
+        row(
+            "no rule holds: no trigger",
+            alert("incident_resolved"),
+            "IGNORE matched_identifier rule_failed kind_not_a_trigger",
+        ),
+        row(
+            "ignored",
+            alert("incident_triggered").with("environment", "staging"),
+            "IGNORE matched_identifier rule_failed rule_ignored",
+        ),
+        row(
+            "an agent for what is no trigger",
+            alert("incident_acknowledged"),
+            "RUN matched_identifier rule_failed rule_matched",
+        ),
+        row(
+            "joins",
+            loud,
+            "RUN matched_identifier rule_failed rule_matched",
+        ),
+        row(
+            "chat",
+            chat(message("CRULED")),
+            "RUN matched_identifier rule_matched",
+        ),
+        row(
+            "a mention without a question",
+            chat(mention("CRULED").text("<@UTOCSIN>")),
+            "RUN matched_identifier rule_matched empty_mention",
+        ),
+        row(
+            "own message",
+            chat(message("CRULED").by(ActorKind::Bot, "UTOCSIN")),
+            own,
+        ),
+        row(
+            "own emoji",
+            chat(slack("reaction_added", "CRULED").by(ActorKind::User, "UTOCSIN")),
+            own,
+        ),
+        row(
+            "own pull request",
+            github("pull_request", "tocsin[bot]"),
+            own,
+        ),
+        row(
+            "another bot's pull request",
+            github("pull_request", "renovate[bot]"),
+            "RUN matched_identifier rule_matched",
+        ),
+        row(
+            "a failure that Tocsin caused",
+            github("workflow_run", "tocsin[bot]"),
+            "RUN matched_identifier rule_matched",
+        ),
+    ]
+}
+
+#[test]
+fn a_rule_says_how_the_run_is_started_and_why() {
+    let start = |event: &Event| {
+        let decided = decide_it(event);
+        let start = decided.start.expect("a run");
+        (start.agent, start.joins_open_run, start.destinations.len())
+    };
+    let acknowledged = pagerduty("incident_acknowledged", "PRULED");
+    assert_eq!(start(&acknowledged), ("pay".to_owned(), false, 1));
+    let mut loud = pagerduty("incident_triggered", "PRULED");
+    loud.set_severity(tocsin_wire::proto::Severity::Critical);
+    assert_eq!(start(&loud), ("triage".to_owned(), true, 1));
+    let reasons = decide_it(&acknowledged).reasons;
+    let told: Vec<&str> = reasons.iter().map(|one| one.detail.as_str()).collect();
+    assert_eq!(
+        told.get(1..),
+        Some(
+            &[
+                "The team's rule \"broken\" could not be evaluated and was skipped: the text \"\" is no number.",
+                "The team's rule \"acknowledged\" holds, and it gives such events to the agent pay: kind == \
+                 'incident_acknowledged' (kind is \"incident_acknowledged\").",
+            ][..]
+        )
+    );
+}
+
 fn all_rows() -> Vec<Row> {
     [
         slack_addressed(),
@@ -269,6 +379,7 @@ fn all_rows() -> Vec<Row> {
         slack_bots(),
         github_rows(),
         pagerduty_rows(),
+        ruled_rows(),
     ]
     .concat()
 }

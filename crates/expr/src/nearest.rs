@@ -7,7 +7,7 @@ const MAX_NAMES: usize = 2_000;
 const MAX_CHARS: usize = 64;
 
 /// The known name that is nearest to `typed`, if one is near: a third of the letters may differ.
-pub(crate) fn nearest<'a>(typed: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+pub fn nearest<'a>(typed: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
     if typed.chars().count() > MAX_CHARS {
         return None;
     }
