@@ -7,6 +7,7 @@
 //! * [`token`], [`key_token`]: the alphabet of subjects; ids are validated, foreign keys are encoded.
 //! * [`ids`]: every derived id, in one place.
 //! * [`subject`]: subjects as a type; parsing and printing are inverses.
+//! * [`priority`]: the order in which a team's waiting runs move up.
 //! * [`streams`]: the table of streams, consumers and buckets, with who writes and who reads.
 //! * [`permissions`]: the NATS users that follow from the table.
 //! * [`message`]: an envelope with its CloudEvents headers, sealed and opened.
@@ -22,6 +23,7 @@ pub mod keyring;
 pub mod limits;
 pub mod message;
 pub mod permissions;
+pub mod priority;
 pub mod sealed;
 pub mod service;
 pub mod signing;
@@ -41,6 +43,7 @@ pub mod proto {
 pub use key_token::KeyToken;
 pub use keyring::{KeyRecord, KeyRing, VerifyError};
 pub use message::{Headers, OpenError, Opened, Sealed};
+pub use priority::Priority;
 pub use service::Service;
 pub use signing::{KeyId, PublicKey, SigningKey};
 pub use subject::{Subject, SubjectError};

@@ -117,6 +117,7 @@ impl Envelope {
             Some(Body::DeadLetter(_)) => "dead_letter",
             Some(Body::SecretRecord(_)) => "secret_record",
             Some(Body::Revocation(_)) => "revocation",
+            Some(Body::OpenRun(_)) => "open_run",
             None => "unknown",
         };
         format!("tocsin.{name}.v1")
@@ -143,6 +144,7 @@ impl Envelope {
             Some(Body::DeadLetter(dead)) => &dead.subject,
             Some(Body::SecretRecord(record)) => &record.name,
             Some(Body::Revocation(revocation)) => &revocation.token_id,
+            Some(Body::OpenRun(open)) => &open.run_id,
             None => "",
         }
     }

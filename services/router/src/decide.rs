@@ -4,6 +4,7 @@
 mod author;
 mod destination;
 mod event_parts;
+mod fingerprint;
 mod notice;
 mod reason;
 mod route;
@@ -12,6 +13,7 @@ mod trigger;
 use tocsin_wire::proto::{Decision, DecisionAction, Destination, Event, Notice};
 
 pub(crate) use destination::channel;
+pub use fingerprint::Fingerprint;
 pub(crate) use notice::queue_full;
 pub use reason::{Reason, ReasonCode};
 pub use route::{Lookup, Matched, Route, RouteOutcome, route};
@@ -33,6 +35,8 @@ pub struct Decided {
     pub owner: Option<Owner>,
     /// What a worker gets.
     pub start: Option<Start>,
+    /// What makes the alert one with others of its team; the run that is open for it is told.
+    pub fingerprint: Option<Fingerprint>,
     /// Routing names a team whose settings have not arrived: they may be on their way.
     pub settings_missing: bool,
 }
@@ -46,6 +50,9 @@ pub struct Start {
     pub destinations: Vec<Destination>,
     /// Set when nothing is to be investigated: the run only posts this text.
     pub notice: Option<Notice>,
+    /// An alert or message that joins the run that is open for its correlation key or conversation, if
+    /// there is one.
+    pub joins_open_run: bool,
 }
 
 /// Decides on `event`. `bots` are the names under which this installation writes.
@@ -82,12 +89,16 @@ fn decide_on(event: &Event, route: Route, lookup: &impl Lookup, bots: &BotIdenti
         matched,
         owner,
         start: None,
+        fingerprint: None,
         settings_missing: false,
     };
     if let Some(refusal) = author::refusal(event, bots, rules.as_deref()) {
         decided.reasons.push(refusal);
         return decided;
     }
+    decided.fingerprint = rules
+        .as_deref()
+        .and_then(|rules| fingerprint::fingerprint(event, rules));
     let defaults = TeamRules::default();
     match trigger::trigger(event, bots, rules.as_deref().unwrap_or(&defaults)) {
         Err(why_not) => {
@@ -136,6 +147,7 @@ fn run(mut decided: Decided, event: &Event, owner: Owner, rules: &TeamRules) -> 
         agent: rules.agent().to_owned(),
         destinations,
         notice,
+        joins_open_run: decided.fingerprint.is_some(),
     });
     decided
 }
@@ -183,6 +195,7 @@ fn unrouted(
         agent: String::new(),
         destinations: vec![reply],
         notice: Some(notice),
+        joins_open_run: false,
     });
     decided
 }

@@ -196,7 +196,12 @@ fn decision(event: &Event, index: &Index, bots: &BotIdentity) -> Value {
         let notice = start
             .notice
             .map(|notice| json!({"code": notice.code, "text": notice.text}));
-        json!({"agent": start.agent, "destinations": destinations, "notice": notice})
+        json!({
+            "agent": start.agent,
+            "destinations": destinations,
+            "notice": notice,
+            "joins_open_run": start.joins_open_run,
+        })
     });
     json!({
         "action": action.to_ascii_lowercase(),

@@ -3,11 +3,17 @@
 //! Config has checked what it can; whatever is of an unexpected type here counts as absent, because
 //! a team with one odd setting must still get its incidents investigated.
 
+mod field;
+mod storm;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 use tocsin_wire::proto::destination::Kind;
 use tocsin_wire::proto::{Destination, GithubDestination, SlackDestination};
+
+pub use field::Field;
+pub use storm::Storm;
 
 /// The agent of a team that names none.
 const DEFAULT_AGENT: &str = "planner";
@@ -47,6 +53,8 @@ pub struct TeamRules {
     auto_investigate: BTreeSet<String>,
     /// `triggers`
     triggers: BTreeMap<String, Vec<Trigger>>,
+    /// `storm`
+    pub storm: Storm,
     pub bot: BotIdentity,
 }
 
@@ -114,6 +122,7 @@ impl TeamRules {
                     )
                 })
                 .collect(),
+            storm: Storm::read(config),
             bot: BotIdentity::read(at(config, "integrations")),
         }
     }

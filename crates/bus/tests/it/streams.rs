@@ -6,7 +6,7 @@ use tocsin_testkit::bus::clock;
 use tocsin_wire::ids::{EventId, MessageId};
 use tocsin_wire::proto::envelope::Body;
 use tocsin_wire::proto::{Envelope, Journal};
-use tocsin_wire::{Service, Subject, limits};
+use tocsin_wire::{Priority, Service, Subject, limits};
 
 use crate::samples::{event, event_subject, run_request, tenant};
 
@@ -91,6 +91,7 @@ async fn runs_beyond_the_window_wait_in_the_backlog_and_move_up() {
         pool: pool.clone(),
         org: org.clone(),
         team: team.clone(),
+        priority: Priority::Normal,
     };
     let window = usize::try_from(limits::TEAM_WINDOW).expect("small");
     for number in 0..window {

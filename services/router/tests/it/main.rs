@@ -6,3 +6,4 @@ mod explaining;
 mod queues;
 mod routing;
 mod stage;
+mod storms;

@@ -18,7 +18,12 @@ async fn a_full_queue_is_told_once_and_nothing_runs_twice() {
     let backlog = usize::try_from(TEAM_BACKLOG).expect("fits");
     let (left, surplus) = (5, 25);
     let stage = Stage::with_team().await;
-    fill_backlog(&stage, backlog - left).await;
+    fill(
+        &stage,
+        &format!("backlog.run.default.{PAY}.p3"),
+        backlog - left,
+    )
+    .await;
     let router = stage.router().await;
     let count_of_events = window + left + surplus;
     let events: Vec<Event> = (0..count_of_events)
@@ -67,7 +72,7 @@ async fn a_full_queue_is_told_once_and_nothing_runs_twice() {
 }
 
 /// Runs that have waited since before the test.
-async fn fill_backlog(stage: &Stage, runs: usize) {
+pub(crate) async fn fill(stage: &Stage, subject: &str, runs: usize) {
     let router = stage
         .test
         .connect(Service::Router)
@@ -79,16 +84,14 @@ async fn fill_backlog(stage: &Stage, runs: usize) {
     );
     let publishing = (0..runs).map(|number| {
         let event = EventId::derive(&format!("waiting:{number}"));
-        let run = RunId::derive(&format!("waiting:{number}"), "acme", "pay");
+        let run = RunId::derive(&format!("{subject}:{number}"), "acme", "pay");
         let body = Body::RunRequest(RunRequest {
             run_id: run.to_string(),
             ..RunRequest::default()
         });
         let id = MessageId::run_request(run);
         let envelope = Envelope::new(id, Service::Router, clock()(), event, None, body);
-        let subject = format!("backlog.run.default.{PAY}")
-            .parse()
-            .expect("subject");
+        let subject = subject.parse().expect("subject");
         router.publish(Outgoing::new(subject, envelope.owned_by(&org, &team)))
     });
     for published in join_all(publishing).await {

@@ -290,8 +290,9 @@ fn every_code_is_covered_or_needs_the_bus() {
     let mut seen: BTreeSet<&str> = rows
         .flat_map(|(_, _, row)| row.split(' ').skip(1))
         .collect();
-    // Claims and full queues: tests/it.
-    let with_bus = "claimed_before duplicate_delivery duplicate_event queued queue_full";
+    // Claims, full queues and open runs: tests/it.
+    let with_bus = "claimed_before duplicate_delivery duplicate_event queued queue_full joined_run \
+                    resolved_run no_open_run";
     seen.extend(with_bus.split(' '));
     let all: BTreeSet<&str> = ReasonCode::ALL.iter().map(|code| code.as_str()).collect();
     assert_eq!(seen, all);
