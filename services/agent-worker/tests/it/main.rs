@@ -5,5 +5,6 @@
 mod harness;
 mod outside;
 mod secrets;
+mod storms;
 mod take_over;
 mod whole;
