@@ -12,10 +12,12 @@
 //! * [`permissions`]: the NATS users that follow from the table.
 //! * [`message`]: an envelope with its CloudEvents headers, sealed and opened.
 //! * [`catalogue`]: tools, models, agents and MCP servers, by name.
+//! * [`cron`]: schedules, in a time zone.
 //! * [`sealed`]: secrets on their way to the one room that may open them; references to them.
 //! * [`signing`], [`keyring`]: Ed25519 over a fixed text; keys under the operator's root.
 
 pub mod catalogue;
+pub mod cron;
 pub mod identifier;
 pub mod ids;
 pub mod key_token;

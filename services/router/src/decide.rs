@@ -8,6 +8,7 @@ mod fingerprint;
 mod notice;
 mod reason;
 mod route;
+mod silence;
 mod trigger;
 
 use tocsin_wire::proto::{Decision, DecisionAction, Destination, Event, Notice};
@@ -106,6 +107,13 @@ fn decide_on(event: &Event, route: Route, lookup: &impl Lookup, bots: &BotIdenti
             return decided;
         }
         Ok(why) => decided.reasons.push(why),
+    }
+    if let Some(why_not) = rules
+        .as_deref()
+        .and_then(|rules| silence::silenced(event, rules))
+    {
+        decided.reasons.push(why_not);
+        return decided;
     }
     match (outcome, rules) {
         (RouteOutcome::Owned(owner), Some(rules)) => run(decided, event, owner, &rules),

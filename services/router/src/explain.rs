@@ -7,11 +7,13 @@
 
 use std::collections::BTreeMap;
 
+use jiff::Timestamp;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use tocsin_bus::Answer;
 use tocsin_wire::proto::destination::Kind;
 use tocsin_wire::proto::{Actor, ActorKind, Conversation, Destination, Event, Identifier};
+use tocsin_wire::time;
 
 use crate::decide::{Decided, ReasonCode, RouteOutcome, decide, route};
 use crate::index::Index;
@@ -75,13 +77,22 @@ struct Place {
 ///
 /// # Errors
 /// 400 with what is wrong with the question.
-pub fn explain(question: Value, index: &Index, bots: &BotIdentity) -> Result<Value, Answer> {
+pub fn explain(
+    question: Value,
+    index: &Index,
+    bots: &BotIdentity,
+    now: Timestamp,
+) -> Result<Value, Answer> {
     let question: Question = serde_json::from_value(question).map_err(|error| Answer {
         code: 400,
         detail: format!("{error}; ask for {{\"identifiers\": {{\"slack_channel_id\": \"C1\"}}}}"),
     })?;
     let asks_for_decision = !question.kind.is_empty();
-    let event = question.event()?;
+    let event = Event {
+        // Silences hold for a while: the question is about an event that comes now.
+        received_at: Some(time::to_proto(now)),
+        ..question.event()?
+    };
     let mut answer = if asks_for_decision {
         decision(&event, index, bots)
     } else {

@@ -131,8 +131,9 @@ fn serve_explain(context: &Context, bus: &Bus, index: &Arc<Index>, settings: &Se
     let (bus, index, bots) = (bus.clone(), Arc::clone(index), settings.bots());
     let stop = context.stop.clone();
     context.tasks.spawn("explain", async move {
+        let clock = bus.clone();
         let answer = move |question| {
-            let answer = explain(question, &index, &bots);
+            let answer = explain(question, &index, &bots, clock.now());
             async move { answer }
         };
         let serving = bus.serve("explain", stop.soft(), answer);

@@ -4,6 +4,7 @@
 //! a team with one odd setting must still get its incidents investigated.
 
 mod field;
+mod silence;
 mod storm;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -13,6 +14,7 @@ use tocsin_wire::proto::destination::Kind;
 use tocsin_wire::proto::{Destination, GithubDestination, SlackDestination};
 
 pub use field::Field;
+pub use silence::Silence;
 pub use storm::Storm;
 
 /// The agent of a team that names none.
@@ -55,6 +57,8 @@ pub struct TeamRules {
     triggers: BTreeMap<String, Vec<Trigger>>,
     /// `storm`
     pub storm: Storm,
+    /// `silences`
+    pub silences: Vec<Silence>,
     pub bot: BotIdentity,
 }
 
@@ -123,6 +127,7 @@ impl TeamRules {
                 })
                 .collect(),
             storm: Storm::read(config),
+            silences: Silence::read_all(config),
             bot: BotIdentity::read(at(config, "integrations")),
         }
     }

@@ -78,6 +78,8 @@ codes! {
     Queued = "queued";
     /// The team's queue is full: no run was started.
     QueueFull = "queue_full";
+    /// A silence or a maintenance window of the team holds.
+    Silenced = "silenced";
     /// A run is looking into this already: it was told.
     JoinedRun = "joined_run";
     /// The alert is over, and the run that looks into it was told.

@@ -2,6 +2,7 @@ use std::collections::BTreeSet;
 
 use tocsin_wire::proto::DecisionAction::NoRoute;
 use tocsin_wire::proto::{ActorKind, Event};
+use tocsin_wire::time;
 
 use super::samples::*;
 use crate::decide::{ReasonCode, decide_for};
@@ -262,8 +263,37 @@ fn pagerduty_rows() -> Vec<Row> {
     ]
 }
 
+fn since_2026(seconds: i64, event: Event) -> Event {
+    let at = jiff::Timestamp::from_second(1_767_225_600 + seconds).expect("in range");
+    Event {
+        received_at: Some(time::to_proto(at)),
+        ..event
+    }
+}
+
+/// `acme/pay` is silent until the beginning of 2026.
+fn silence_rows() -> Vec<Row> {
+    let incident = || pagerduty("incident_triggered", "P1");
+    let silenced = "IGNORE matched_identifier trigger silenced";
+    let heard = "RUN matched_identifier trigger";
+    let elsewhere = pagerduty("incident_triggered", "PQUIET");
+    let elsewhere_heard = "RUN matched_identifier trigger no_destination";
+    vec![
+        row("in the window", since_2026(-1, incident()), silenced),
+        row("after it", since_2026(0, incident()), heard),
+        row("a person asks in it", since_2026(-1, mention("C1")), heard),
+        row(
+            "an alert in Slack",
+            since_2026(-1, alert("CALERTS")),
+            silenced,
+        ),
+        row("another team's", since_2026(-1, elsewhere), elsewhere_heard),
+    ]
+}
+
 fn all_rows() -> Vec<Row> {
     [
+        silence_rows(),
         slack_addressed(),
         slack_channels(),
         slack_bots(),
@@ -282,6 +312,17 @@ fn every_event_has_its_action_and_its_reasons() {
         let got = format!("{action} {}", codes(&decided).join(" "));
         assert_eq!(got, expected, "{} {name}", event.provider);
     }
+}
+
+#[test]
+fn a_silence_is_named_with_its_end_and_its_reason() {
+    let event = since_2026(-86_400, pagerduty("incident_triggered", "P1"));
+    let decided = decide_it(&event);
+    let told = &decided.reasons.last().expect("one").detail;
+    assert_eq!(
+        told,
+        "The silence \"upgrade\" of the team holds until 2026-01-01T00:00:00Z: new database."
+    );
 }
 
 #[test]
