@@ -2,6 +2,7 @@
 //! each costs a link.
 #![cfg(test)]
 
+mod fairness;
 mod harness;
 mod outside;
 mod secrets;

@@ -7,7 +7,7 @@ use tocsin_wire::ids::{EventId, MessageId, RunId};
 use tocsin_wire::limits::{TEAM_BACKLOG, TEAM_WINDOW};
 use tocsin_wire::proto::destination::Kind;
 use tocsin_wire::proto::envelope::Body;
-use tocsin_wire::proto::{DecisionAction, Envelope, Event, Placement, RunRequest};
+use tocsin_wire::proto::{DecisionAction, Envelope, Event, Placement, RunRequest, Severity};
 use tocsin_wire::{OrgId, Service, TeamId};
 
 use crate::stage::{PAY, Stage, UNROUTED, count, incident, last_code};
@@ -97,4 +97,32 @@ pub(crate) async fn fill(stage: &Stage, subject: &str, runs: usize) {
     for published in join_all(publishing).await {
         published.expect("published");
     }
+}
+
+#[tokio::test]
+async fn a_run_that_waits_knows_its_place() {
+    let stage = Stage::with_team().await;
+    let window = usize::try_from(TEAM_WINDOW).expect("fits");
+    fill(&stage, &format!("work.run.default.{PAY}"), window).await;
+    fill(&stage, &format!("backlog.run.default.{PAY}.p3"), 36).await;
+    let router = stage.router().await;
+    for (number, severity, position, told) in [
+        (1, Severity::Unspecified, 37, "37th for team pay"),
+        (2, Severity::Low, 38, "38th for team pay"),
+        (3, Severity::Critical, 1, "1st for team pay"),
+        (4, Severity::High, 2, "2nd for team pay"),
+        (5, Severity::Medium, 40, "40th for team pay"),
+    ] {
+        let event = Event {
+            severity: severity.into(),
+            ..incident(number, "P1")
+        };
+        let id = stage.publish(&event).await;
+        let decision = stage.decision(PAY, id).await;
+        assert_eq!(decision.queue_position, position, "{severity:?}");
+        let reason = &decision.reasons.last().expect("one").detail;
+        assert!(reason.contains(told), "{severity:?}: {reason}");
+    }
+    assert_eq!(stage.waiting(PAY).await, 36 + 5);
+    router.stop().await;
 }
