@@ -220,6 +220,7 @@ mod tests {
     }
 
     #[test]
+    #[expect(clippy::too_many_lines, reason = "one table")]
     fn the_latest_time_is_found_in_its_zone() {
         let hours = SignedDuration::from_hours;
         for (cron, zone, at, within, expected) in [
