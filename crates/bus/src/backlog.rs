@@ -1,9 +1,11 @@
 //! Moving a team's next run from BACKLOG to WORK. The broker counts; any number may race.
 
+use std::collections::BTreeMap;
+
 use async_nats::HeaderMap;
 use serde::Deserialize;
 use serde_json::json;
-use tocsin_wire::{OrgId, Pool, Subject, TeamId};
+use tocsin_wire::{OrgId, Pool, Priority, Subject, TeamId};
 
 use crate::connect::Bus;
 use crate::direct::Found;
@@ -33,23 +35,35 @@ struct StreamState {
 }
 
 impl Bus {
-    /// Moves one run of a team. A crash between publish and delete leaves a copy: the stream's
-    /// dedupe drops it inside its window, the journal's fence after it.
+    /// Moves one run of a team: the oldest of the most severe that wait. A crash between publish and
+    /// delete leaves a copy: the stream's dedupe drops it inside its window, the journal's fence after it.
     pub async fn move_backlog(
         &self,
         pool: &Pool,
         org: &OrgId,
         team: &TeamId,
     ) -> Result<Moved, BusError> {
-        let (pool, org, team) = (pool.clone(), org.clone(), team.clone());
-        let waiting = Subject::BacklogRun { pool, org, team };
-        let request = json!({ "seq": 1, "next_by_subj": waiting.to_string() });
-        let (found, _) = self.direct_batch("BACKLOG", &request).await?;
-        let Some(next) = found.into_iter().next() else {
-            return Ok(Moved::Empty);
-        };
+        for (priority, _) in self.queue(pool, org, team).await? {
+            let (pool, org, team) = (pool.clone(), org.clone(), team.clone());
+            let waiting = Subject::BacklogRun {
+                pool,
+                org,
+                team,
+                priority,
+            };
+            let request = json!({ "seq": 1, "next_by_subj": waiting.to_string() });
+            let (found, _) = self.direct_batch("BACKLOG", &request).await?;
+            // Another mover may have taken the last one of this severity meanwhile.
+            if let Some(next) = found.into_iter().next() {
+                return self.move_one(&waiting, next).await;
+            }
+        }
+        Ok(Moved::Empty)
+    }
+
+    async fn move_one(&self, waiting: &Subject, next: Found) -> Result<Moved, BusError> {
         let sequence = next.sequence;
-        match self.admit(&waiting, next).await {
+        match self.admit(waiting, next).await {
             Ok(()) => {}
             Err(PublishError::SubjectFull { .. }) => return Ok(Moved::WindowFull),
             Err(error) => {
@@ -61,6 +75,26 @@ impl Bus {
         }
         self.delete_from_backlog(sequence).await?;
         Ok(Moved::Admitted)
+    }
+
+    /// How many runs of a team wait, by priority, first to last; what nobody waits in is left out.
+    pub async fn queue(
+        &self,
+        pool: &Pool,
+        org: &OrgId,
+        team: &TeamId,
+    ) -> Result<Vec<(Priority, u64)>, BusError> {
+        let filter = format!("backlog.run.{pool}.{org}.{team}.*");
+        let waiting = self.waiting_subjects(&filter).await?;
+        let mut queue: Vec<_> = waiting
+            .into_iter()
+            .filter_map(|(subject, count)| match subject {
+                Subject::BacklogRun { priority, .. } => Some((priority, count)),
+                _ => None,
+            })
+            .collect();
+        queue.sort();
+        Ok(queue)
     }
 
     /// The same bytes and headers on the work subject, for which they were signed.
@@ -99,22 +133,31 @@ impl Bus {
 
     /// Teams of a pool with runs in the backlog, and how many.
     pub async fn waiting_teams(&self, pool: &Pool) -> Result<Vec<(OrgId, TeamId, u64)>, BusError> {
-        let filter = format!("backlog.run.{pool}.>");
+        let waiting = self
+            .waiting_subjects(&format!("backlog.run.{pool}.>"))
+            .await?;
+        let mut teams = BTreeMap::<(OrgId, TeamId), u64>::new();
+        for (subject, count) in waiting {
+            if let Subject::BacklogRun { org, team, .. } = subject {
+                *teams.entry((org, team)).or_default() += count;
+            }
+        }
+        let teams = teams.into_iter();
+        Ok(teams
+            .map(|((org, team), count)| (org, team, count))
+            .collect())
+    }
+
+    async fn waiting_subjects(&self, filter: &str) -> Result<Vec<(Subject, u64)>, BusError> {
         let info: StreamInfo = self
             .inner
             .jetstream
             .request("STREAM.INFO.BACKLOG", &json!({ "subjects_filter": filter }))
             .await
-            .map_err(|error| BusError::request("asking which teams wait", error))?;
-        let subjects = info.state.subjects.unwrap_or_default();
-        let mut teams: Vec<_> = subjects
-            .into_iter()
-            .filter_map(|(subject, count)| match subject.parse() {
-                Ok(Subject::BacklogRun { org, team, .. }) => Some((org, team, count)),
-                _ => None,
-            })
-            .collect();
-        teams.sort();
-        Ok(teams)
+            .map_err(|error| BusError::request("asking who waits", error))?;
+        let subjects = info.state.subjects.unwrap_or_default().into_iter();
+        Ok(subjects
+            .filter_map(|(subject, count)| Some((subject.parse().ok()?, count)))
+            .collect())
     }
 }

@@ -1,6 +1,6 @@
 //! Key-value buckets with signed values.
 
-use async_nats::jetstream::kv::{CreateErrorKind, Store, UpdateErrorKind};
+use async_nats::jetstream::kv::{CreateErrorKind, DeleteErrorKind, Store, UpdateErrorKind};
 use jiff::Timestamp;
 use tocsin_wire::message::{self, OpenError};
 use tocsin_wire::proto::Envelope;
@@ -195,6 +195,27 @@ impl Bucket {
             .delete(key)
             .await
             .map_err(|error| failed(Box::new(error)))
+    }
+
+    /// Removes `key` only if it still has `revision`.
+    pub async fn delete_at(&self, key: &str, revision: u64) -> Result<(), KeyValueError> {
+        self.while_connected("deleting", key, self.remove_at(key, revision))
+            .await
+    }
+
+    async fn remove_at(&self, key: &str, revision: u64) -> Result<(), KeyValueError> {
+        let failed = |source: Cause| self.failed("deleting", key, source);
+        let store = self.store().await.map_err(failed)?;
+        store
+            .delete_expect_revision(key, Some(revision))
+            .await
+            .map_err(|error| match error.kind() {
+                DeleteErrorKind::WrongLastRevision => KeyValueError::Conflict {
+                    bucket: self.name,
+                    key: key.to_owned(),
+                },
+                _ => failed(Box::new(error)),
+            })
     }
 
     async fn while_connected<T>(

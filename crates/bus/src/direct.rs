@@ -31,22 +31,21 @@ impl Bus {
     /// Every message of one subject, oldest first, verified. A message whose signature does not
     /// hold is an error: a journal with a hole must not be continued.
     pub async fn replay(&self, subject: &Subject) -> Result<Vec<Stored>, BusError> {
-        let text = subject.to_string();
-        let stream = tocsin_wire::streams::STREAMS
-            .iter()
-            .find(|spec| {
-                spec.subjects
-                    .iter()
-                    .any(|known| tocsin_wire::streams::matches(known, &text))
-            })
-            .ok_or_else(|| BusError::Missing {
-                what: format!("a stream for {text}"),
-            })?;
+        self.replay_after(subject, 0).await
+    }
+
+    /// The messages of one subject behind the stream sequence `after`, oldest first, verified.
+    pub async fn replay_after(
+        &self,
+        subject: &Subject,
+        after: u64,
+    ) -> Result<Vec<Stored>, BusError> {
+        let (stream, text) = stream_of(subject)?;
         let mut stored = Vec::new();
-        let mut from = 1;
+        let mut from = after + 1;
         loop {
             let request = json!({ "batch": BATCH, "seq": from, "next_by_subj": text });
-            let (found, is_cut) = self.direct_batch(stream.name, &request).await?;
+            let (found, is_cut) = self.direct_batch(stream, &request).await?;
             for found in found {
                 from = found.sequence + 1;
                 stored.push(self.open_found(found).await?);
@@ -54,6 +53,17 @@ impl Bus {
             if !is_cut {
                 return Ok(stored);
             }
+        }
+    }
+
+    /// The newest message of one subject, verified.
+    pub async fn last_of(&self, subject: &Subject) -> Result<Option<Stored>, BusError> {
+        let (stream, text) = stream_of(subject)?;
+        let request = json!({ "last_by_subj": text });
+        let (found, _) = self.direct_batch(stream, &request).await?;
+        match found.into_iter().next() {
+            Some(found) => Ok(Some(self.open_found(found).await?)),
+            None => Ok(None),
         }
     }
 
@@ -149,6 +159,19 @@ impl Bus {
                 return Ok((found, false));
             }
         }
+    }
+}
+
+fn stream_of(subject: &Subject) -> Result<(&'static str, String), BusError> {
+    use tocsin_wire::streams::{STREAMS, matches};
+    let text = subject.to_string();
+    let mut streams = STREAMS.iter();
+    let stream = streams.find(|spec| spec.subjects.iter().any(|known| matches(known, &text)));
+    match stream {
+        Some(stream) => Ok((stream.name, text)),
+        None => Err(BusError::Missing {
+            what: format!("a stream for {text}"),
+        }),
     }
 }
 

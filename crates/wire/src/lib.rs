@@ -7,15 +7,18 @@
 //! * [`token`], [`key_token`]: the alphabet of subjects; ids are validated, foreign keys are encoded.
 //! * [`ids`]: every derived id, in one place.
 //! * [`subject`]: subjects as a type; parsing and printing are inverses.
+//! * [`priority`]: the order in which a team's waiting runs move up.
 //! * [`streams`]: the table of streams, consumers and buckets, with who writes and who reads.
 //! * [`permissions`]: the NATS users that follow from the table.
 //! * [`message`]: an envelope with its CloudEvents headers, sealed and opened.
 //! * [`source`], [`scheme`]: senders of an org, and how they sign. [`rate`]: what they may send.
 //! * [`catalogue`]: tools, models, agents and MCP servers, by name.
+//! * [`cron`]: schedules, in a time zone.
 //! * [`sealed`]: secrets on their way to the one room that may open them; references to them.
 //! * [`signing`], [`keyring`]: Ed25519 over a fixed text; keys under the operator's root.
 
 pub mod catalogue;
+pub mod cron;
 pub mod event_form;
 pub mod identifier;
 pub mod ids;
@@ -24,9 +27,10 @@ pub mod keyring;
 pub mod limits;
 pub mod message;
 pub mod permissions;
+pub mod priority;
 pub mod rate;
-pub mod scheme;
 pub mod rule;
+pub mod scheme;
 pub mod sealed;
 pub mod service;
 pub mod signing;
@@ -47,6 +51,7 @@ pub mod proto {
 pub use key_token::KeyToken;
 pub use keyring::{KeyRecord, KeyRing, VerifyError};
 pub use message::{Headers, OpenError, Opened, Sealed};
+pub use priority::Priority;
 pub use service::Service;
 pub use signing::{KeyId, PublicKey, SigningKey};
 pub use subject::{Subject, SubjectError};

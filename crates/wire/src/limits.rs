@@ -8,7 +8,8 @@ pub const MAX_MESSAGE_BYTES: usize = 1_000_000;
 /// Runs of one team that are admitted at once: the slots of the smallest deployment.
 pub const TEAM_WINDOW: i64 = 10;
 
-/// Runs of one team that may wait behind the admitted ones.
+/// Runs of one team and severity that may wait behind the admitted ones: a flood of one severity takes
+/// no room from what is worse.
 pub const TEAM_BACKLOG: i64 = 1_000;
 
 /// How long an unacknowledged message stays with a silent router or worker: most of the recovery

@@ -119,6 +119,7 @@ impl Envelope {
             Some(Body::SourceRecord(_)) => "source_record",
             Some(Body::SourceHealth(_)) => "source_health",
             Some(Body::Revocation(_)) => "revocation",
+            Some(Body::OpenRun(_)) => "open_run",
             None => "unknown",
         };
         format!("tocsin.{name}.v1")
@@ -147,6 +148,7 @@ impl Envelope {
             Some(Body::SourceRecord(record)) => &record.id,
             Some(Body::SourceHealth(health)) => &health.source,
             Some(Body::Revocation(revocation)) => &revocation.token_id,
+            Some(Body::OpenRun(open)) => &open.run_id,
             None => "",
         }
     }

@@ -128,7 +128,11 @@ fn own_subjects(service: Service) -> &'static [&'static str] {
             "$JS.API.DIRECT.GET.WORK",
             "$JS.API.DIRECT.GET.JOURNAL",
             "$JS.API.DIRECT.GET.JOURNAL.>",
+            // What a run is told, and what it was told before another worker took it over.
+            "$JS.API.DIRECT.GET.SIGNALS",
         ],
+        // Whether a run still listens.
+        Service::Router => &["$JS.API.DIRECT.GET.SIGNALS"],
         _ => &[],
     }
 }

@@ -139,7 +139,7 @@ pub const STREAMS: &[StreamSpec] = &[
         max_messages_per_subject: limits::TEAM_BACKLOG,
         when_full: WhenFull::RefuseNew,
         writers: &[(Router, &["backlog.run.>"])],
-        purpose: "Runs behind a team's window; moved to WORK as its runs finish.",
+        purpose: "Runs behind a team's window, by severity; moved to WORK as its runs finish.",
     },
     StreamSpec {
         name: "SIGNALS",
@@ -344,7 +344,7 @@ pub const BUCKETS: &[BucketSpec] = &[
         max_age: Duration::from_secs(7 * DAY.as_secs()),
         writers: &[Router, AgentWorker],
         readers: &[Router, AgentWorker],
-        purpose: "Conversation to its running run.",
+        purpose: "Fingerprint of an alert to the run that is looking into it; compare-and-set.",
     },
     BucketSpec {
         name: "keys",

@@ -5,6 +5,7 @@ use std::str::FromStr;
 
 use crate::ids::{EventId, RunId};
 use crate::key_token::KeyToken;
+use crate::priority::Priority;
 use crate::service::Service;
 use crate::token::{OrgId, Pool, TeamId, Token};
 
@@ -56,7 +57,7 @@ pub enum Subject {
         /// Owner.
         team: TeamId,
     },
-    /// `backlog.run.<pool>.<org>.<team>`
+    /// `backlog.run.<pool>.<org>.<team>.<priority>`
     BacklogRun {
         /// Pool of workers.
         pool: Pool,
@@ -64,6 +65,8 @@ pub enum Subject {
         org: OrgId,
         /// Owner.
         team: TeamId,
+        /// Its place among the team's waiting runs.
+        priority: Priority,
     },
     /// `signal.<org>.<team>.<run>`
     Signal {
@@ -144,7 +147,9 @@ impl Subject {
     /// the backlog is signed for the work subject it will move to, one that is deferred for where it comes out.
     pub fn consumed_on(&self) -> Self {
         match self {
-            Self::BacklogRun { pool, org, team } => Self::WorkRun {
+            Self::BacklogRun {
+                pool, org, team, ..
+            } => Self::WorkRun {
                 pool: pool.clone(),
                 org: org.clone(),
                 team: team.clone(),
@@ -206,8 +211,13 @@ impl fmt::Display for Subject {
                 key,
             } => write!(formatter, "deferred.due.{provider}.{source}.{kind}.{key}"),
             Self::WorkRun { pool, org, team } => write!(formatter, "work.run.{pool}.{org}.{team}"),
-            Self::BacklogRun { pool, org, team } => {
-                write!(formatter, "backlog.run.{pool}.{org}.{team}")
+            Self::BacklogRun {
+                pool,
+                org,
+                team,
+                priority,
+            } => {
+                write!(formatter, "backlog.run.{pool}.{org}.{team}.{priority}")
             }
             Self::Signal { org, team, run } => write!(formatter, "signal.{org}.{team}.{run}"),
             Self::Journal { org, team, run } => write!(formatter, "journal.{org}.{team}.{run}"),
@@ -289,10 +299,11 @@ fn parse(text: &str) -> Result<Subject, String> {
             org: token(org)?,
             team: token(team)?,
         }),
-        ["backlog", "run", pool, org, team] => Ok(Subject::BacklogRun {
+        ["backlog", "run", pool, org, team, priority] => Ok(Subject::BacklogRun {
             pool: token(pool)?,
             org: token(org)?,
             team: token(team)?,
+            priority: token(priority)?,
         }),
         ["signal", org, team, run] => Ok(Subject::Signal {
             org: token(org)?,
@@ -403,8 +414,18 @@ mod tests {
             ),
             (any_token(), any_token(), any_token())
                 .prop_map(|(pool, org, team)| Subject::WorkRun { pool, org, team }),
-            (any_token(), any_token(), any_token())
-                .prop_map(|(pool, org, team)| Subject::BacklogRun { pool, org, team }),
+            (
+                any_token(),
+                any_token(),
+                any_token(),
+                prop::sample::select(&Priority::ALL[..])
+            )
+                .prop_map(|(pool, org, team, priority)| Subject::BacklogRun {
+                    pool,
+                    org,
+                    team,
+                    priority
+                }),
             (any_token(), any_token(), any_run()).prop_map(|(org, team, run)| Subject::Signal {
                 org,
                 team,
@@ -444,7 +465,7 @@ mod tests {
         }
 
         #[test]
-        fn what_parses_prints_the_same(text in "(events|work|journal|dead|results|\\$KV)(\\.[a-zA-Z0-9=_-]{1,8}){0,5}") {
+        fn what_parses_prints_the_same(text in "(events|work|backlog|journal|dead|results|\\$KV)(\\.[a-zA-Z0-9=_-]{1,8}){0,5}") {
             if let Ok(subject) = text.parse::<Subject>() {
                 prop_assert_eq!(subject.to_string(), text);
             }
@@ -461,6 +482,8 @@ mod tests {
             "work.run.default.Acme.x",
             "$KV.keys",
             "signal.a.b.not-a-uuid",
+            "backlog.run.default.a.b",
+            "backlog.run.default.a.b.p6",
             "results.nobody.x.a.b",
             "events.slack.shared.message.>",
         ] {

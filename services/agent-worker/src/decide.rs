@@ -10,6 +10,7 @@ mod conversation;
 mod findings;
 mod post;
 mod results;
+mod signals;
 mod state;
 mod step;
 
@@ -19,6 +20,7 @@ pub use conversation::{Message, conversation};
 pub use findings::parse_findings;
 pub use post::{Phase, Post, PostKey, Undelivered};
 pub use results::{ResultMessage, results};
+pub use signals::{Heard, Told, listen, times};
 pub use state::{Answer, Call, FAILED, Limit, RunState, TRUNCATED, ToolResult, Turn};
 pub(crate) use step::destination_name;
 pub use step::{Assignment, Step, intent, next_step};

@@ -5,6 +5,7 @@
 //! somebody else appended stops at once.
 
 mod briefing;
+mod listen;
 mod live;
 mod post;
 mod record;
@@ -146,6 +147,7 @@ impl<'a, R: Record> Run<'a, R> {
         let assignment = Assignment {
             destinations: request.destinations.clone(),
             notice: request.notice.as_ref().map(|notice| notice.text.clone()),
+            listens: !request.open_key.is_empty(),
         };
         let team = |written: &Option<Written>| config.credential(written, worker.secrets.as_ref());
         let slack = worker.slack.as_ref();
@@ -194,7 +196,14 @@ impl<'a, R: Record> Run<'a, R> {
                     let finished = conclusion.to_journal();
                     self.push(finished);
                 }
+                Step::Close => {
+                    self.close().await?;
+                    continue;
+                }
                 Step::Post { .. } | Step::AskModel { .. } | Step::CallTool(_) => {
+                    if self.is_new_turn(&step) {
+                        self.hear().await?;
+                    }
                     let messages = self.messages(false).len();
                     if let Some(entry) = intent(&self.state, &step, messages, self.model_name()) {
                         self.push(entry);
@@ -214,7 +223,7 @@ impl<'a, R: Record> Run<'a, R> {
             self.tell().await?;
             match step {
                 Step::Nothing => return Ok(Ended::Finished),
-                Step::Start | Step::Finish(_) => {}
+                Step::Start | Step::Close | Step::Finish(_) => {}
                 Step::Post { post, unknown } => self.post(&post, unknown).await,
                 Step::AskModel {
                     turn,
@@ -223,6 +232,19 @@ impl<'a, R: Record> Run<'a, R> {
                 Step::CallTool(call) => self.call_tool(&call).await,
             }
         }
+    }
+
+    /// The model is about to be asked something that it was not asked yet.
+    fn is_new_turn(&self, step: &Step) -> bool {
+        let Step::AskModel { turn, .. } = step else {
+            return false;
+        };
+        let asked = self
+            .state
+            .turns
+            .last()
+            .is_some_and(|last| last.number == *turn);
+        self.assignment.listens && !asked
     }
 
     fn push(&mut self, entry: Entry) {

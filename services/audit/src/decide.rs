@@ -167,6 +167,7 @@ fn run_id(envelope: &Envelope) -> Option<Uuid> {
         Body::RunResult(result) => &result.run_id,
         Body::Signal(signal) => &signal.run_id,
         Body::Claim(claim) => &claim.run_id,
+        Body::OpenRun(open) => &open.run_id,
         _ => return None,
     };
     uuid(text)

@@ -8,7 +8,7 @@ mod sentence;
 use jsonschema::{Draft, Validator};
 use serde_json::Value;
 
-pub(crate) use cron::is_cron;
+pub(crate) use cron::{is_cron, is_time_zone, is_timestamp};
 pub(crate) use normalise::normalised;
 pub(crate) use tocsin_expr::nearest;
 
@@ -49,6 +49,8 @@ impl Schema {
         let validator = jsonschema::options()
             .with_draft(Draft::Draft202012)
             .with_format("cron", is_cron)
+            .with_format("time-zone", is_time_zone)
+            .with_format("timestamp", is_timestamp)
             .should_validate_formats(true)
             .build(&document)
             .map_err(|error| SchemaError::Schema(error.to_string()))?;

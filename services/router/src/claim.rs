@@ -17,13 +17,15 @@ pub(crate) struct Claimant {
     pub(crate) event: EventId,
     pub(crate) run: RunId,
     pub(crate) owner: Owner,
+    /// The run that was open when it asked: it means to join that one.
+    pub(crate) joins: Option<RunId>,
 }
 
 /// What became of a claim.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Held {
-    /// By this event, for this run: now, or by an earlier try at it.
-    Ours,
+    /// By this event, for this run: now, or by an earlier try at it, which meant to join the run named.
+    Ours { joins: Option<RunId> },
     /// By this event, but an earlier try settled on another run (routing changed meanwhile, or a
     /// newer version reads another meaning). That one counts: it may have been started already.
     Settled { owner: Owner, run: RunId },
@@ -84,7 +86,7 @@ impl Claims {
             .create(&key, &self.envelope(&key, raw, by))
             .await
         {
-            Ok(_revision) => return Ok(Held::Ours),
+            Ok(_revision) => return Ok(Held::Ours { joins: by.joins }),
             Err(KeyValueError::Exists { .. }) => {}
             Err(source) => return Err(ClaimError::Create { key, source }),
         }
@@ -103,6 +105,7 @@ impl Claims {
             key: raw.to_owned(),
             event_id: by.event.to_string(),
             run_id: by.run.to_string(),
+            joined_run_id: by.joins.map(|run| run.to_string()).unwrap_or_default(),
         };
         let (now, cause) = (self.bus.now(), Some(by.event.into()));
         Envelope::new(
@@ -123,13 +126,16 @@ fn read(envelope: &Envelope, by: &Claimant) -> Option<Held> {
         return None;
     };
     if claim.event_id != by.event.to_string() {
+        let joined = Some(&claim.joined_run_id).filter(|run| !run.is_empty());
         return Some(Held::Theirs {
             event_id: claim.event_id.clone(),
-            run_id: claim.run_id.clone(),
+            run_id: joined.unwrap_or(&claim.run_id).clone(),
         });
     }
     if claim.run_id == by.run.to_string() {
-        return Some(Held::Ours);
+        // An earlier try that joined nothing wrote no run, which is no id.
+        let joins = claim.joined_run_id.parse().ok();
+        return Some(Held::Ours { joins });
     }
     let tenant = envelope.tenant.as_ref()?;
     let owner = Owner::new(&tenant.org, &tenant.team).ok()?;
@@ -146,6 +152,7 @@ mod tests {
             event: EventId::derive(event),
             run: RunId::derive("what happened", "acme", team),
             owner: Owner::new("acme", team).expect("tokens"),
+            joins: None,
         }
     }
 
@@ -154,6 +161,10 @@ mod tests {
             key: "k".to_owned(),
             event_id: claimant.event.to_string(),
             run_id: claimant.run.to_string(),
+            joined_run_id: claimant
+                .joins
+                .map(|run| run.to_string())
+                .unwrap_or_default(),
         };
         let id = MessageId::key_value(SEEN, "k", "");
         let at = jiff::Timestamp::UNIX_EPOCH;
@@ -172,13 +183,23 @@ mod tests {
     fn the_first_event_and_its_first_owner_count() {
         let first = claimant("Ev1", "pay");
         let envelope = held_by(&first);
-        assert_eq!(read(&envelope, &first), Some(Held::Ours));
+        assert_eq!(read(&envelope, &first), Some(Held::Ours { joins: None }));
         let moved = claimant("Ev1", "shop");
         let (owner, run) = (first.owner.clone(), first.run);
         let settled = Held::Settled { owner, run };
         assert_eq!(read(&envelope, &moved), Some(settled));
         let twin = read(&envelope, &claimant("Ev2", "pay"));
         let (event_id, run_id) = (first.event.to_string(), first.run.to_string());
+        assert_eq!(twin, Some(Held::Theirs { event_id, run_id }));
+        let joined = RunId::derive("before", "acme", "pay");
+        let joining = held_by(&Claimant {
+            joins: Some(joined),
+            ..first.clone()
+        });
+        let joins = Some(joined);
+        assert_eq!(read(&joining, &first), Some(Held::Ours { joins }));
+        let (event_id, run_id) = (first.event.to_string(), joined.to_string());
+        let twin = read(&joining, &claimant("Ev2", "pay"));
         assert_eq!(twin, Some(Held::Theirs { event_id, run_id }));
         let mut foreign = envelope;
         foreign.body = None;

@@ -1,25 +1,29 @@
 //! From an event to its decision: claims, then work, then the decision, then the acknowledgement.
 //! A router that dies in between leaves what the next one finds and continues, with the same ids.
 
+mod join;
+mod queue;
+
 use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use tocsin_bus::{Bus, Delivery, Outcome, PublishError};
+use tocsin_bus::{Bus, BusError, Delivery, Outcome, PublishError};
 use tocsin_kit::ErrorChain;
 use tocsin_kit::telemetry::LogLimiter;
 use tocsin_wire::ids::{EventId, RunId};
 use tocsin_wire::proto::envelope::Body;
-use tocsin_wire::proto::{self, Decision, DecisionAction, Event, Placement};
-use tocsin_wire::{InvalidToken, limits};
+use tocsin_wire::proto::{Decision, DecisionAction, Event, Placement};
+use tocsin_wire::{InvalidToken, Priority, limits, time};
 use tokio::time::Instant;
 
 use crate::claim::{ClaimError, Claimant, Claims, Held};
-use crate::decide::{Decided, Reason, ReasonCode, Start, channel, decide, decide_for, queue_full};
+use crate::decide::{Decided, Reason, ReasonCode, Start, decide, decide_for};
 use crate::index::Index;
 use crate::owner::Owner;
 use crate::publish::{Cause, Publisher, run_request};
 use crate::rules::BotIdentity;
+use crate::storm::{Storm, StormError};
 
 /// Before an event is tried again that the bus could not take; doubled with each delivery.
 const BUS_RETRY: Duration = Duration::from_millis(250);
@@ -31,8 +35,8 @@ const SETTINGS_RETRY: Duration = Duration::from_millis(200);
 /// Deliveries after which such a team counts as gone: with doubled pauses, six seconds.
 const SETTINGS_TRIES: u64 = 6;
 
-/// How often a team is told at most that its queue is full.
-const QUEUE_FULL_SECONDS: i64 = 10 * 60;
+/// Before an alert is tried again whose run another router is about to queue: a few round trips.
+const OPENING_RETRY: Duration = Duration::from_millis(250);
 
 /// Between two log lines about events that cannot be settled.
 const WARNING_INTERVAL: Duration = Duration::from_secs(10);
@@ -43,6 +47,7 @@ pub(crate) struct Router {
     index: Arc<Index>,
     bots: BotIdentity,
     claims: Claims,
+    storm: Storm,
     publisher: Publisher,
     warnings: LogLimiter,
 }
@@ -54,6 +59,10 @@ enum Unsettled {
     Claim(#[from] ClaimError),
     #[error("publish what follows from the event")]
     Publish(#[from] PublishError),
+    #[error("ask for the place in the team's queue")]
+    Queue(#[from] BusError),
+    #[error("take the event to the run that it belongs to")]
+    Storm(#[from] StormError),
     #[error("the team's settings are not published yet")]
     SettingsMissing,
 }
@@ -62,15 +71,26 @@ enum Unsettled {
 struct Task<'a> {
     event: &'a Event,
     cause: Cause,
+    /// When ingress took it.
+    received: Timestamp,
     /// Deliveries so far, this one included.
     attempt: u64,
 }
 
 /// Which event was first to tell of something.
 enum First {
-    /// This one; and when an earlier try at it has settled whose it is, that counts.
-    This(Option<(Owner, RunId)>),
+    /// This one.
+    This(Earlier),
     Another(Duplicate),
+}
+
+/// What an earlier try at the event has settled.
+#[derive(Default)]
+struct Earlier {
+    /// Whose it is, where that is not what this try would say.
+    settled: Option<(Owner, RunId)>,
+    /// The run that it meant to join.
+    joins: Option<RunId>,
 }
 
 struct Duplicate {
@@ -82,8 +102,14 @@ struct Duplicate {
 impl First {
     fn of(held: Held, code: ReasonCode) -> Self {
         match held {
-            Held::Ours => Self::This(None),
-            Held::Settled { owner, run } => Self::This(Some((owner, run))),
+            Held::Ours { joins } => Self::This(Earlier {
+                joins,
+                ..Earlier::default()
+            }),
+            Held::Settled { owner, run } => Self::This(Earlier {
+                settled: Some((owner, run)),
+                joins: None,
+            }),
             Held::Theirs { event_id, run_id } => Self::Another(Duplicate {
                 code,
                 event_id,
@@ -119,6 +145,7 @@ impl Router {
             index,
             bots,
             claims: Claims::new(bus),
+            storm: Storm::new(bus),
             publisher: Publisher::new(bus.clone())?,
             warnings: LogLimiter::new(WARNING_INTERVAL),
         })
@@ -135,6 +162,7 @@ impl Router {
         if event.delivery_key.is_empty() || event.semantic_key.is_empty() {
             return Outcome::Reject("the event has no delivery key or no semantic key".to_owned());
         }
+        let received = event.received_at.as_ref().and_then(time::from_proto);
         let task = Task {
             event,
             cause: Cause {
@@ -142,11 +170,16 @@ impl Router {
                 trace: delivery.trace.clone(),
                 at: self.bus.now(),
             },
+            received: received.unwrap_or(delivery.stored_at),
             attempt: delivery.attempt,
         };
         match self.settle(&task).await {
             Ok(()) => Outcome::Done,
             Err(Unsettled::SettingsMissing) => Outcome::Retry(SETTINGS_RETRY),
+            Err(Unsettled::Storm(StormError::Opening { key })) => {
+                tracing::debug!(event = %task.cause.event, key, "another event is opening the run");
+                Outcome::Retry(OPENING_RETRY)
+            }
             Err(Unsettled::Publish(error @ PublishError::TooLarge { .. })) => {
                 Outcome::Reject(ErrorChain(&error).to_string())
             }
@@ -170,24 +203,51 @@ impl Router {
         if decided.settings_missing && task.attempt < SETTINGS_TRIES {
             return Err(Unsettled::SettingsMissing);
         }
-        let mut first = First::This(None);
+        let alert = self.alert(task, &decided);
+        let _turn = match &alert {
+            Some(alert) => self.storm.turn(alert).await,
+            None => None,
+        };
+        let mut first = First::This(Earlier::default());
         if let Some(start) = &decided.start {
-            first = self.claim(task, &start.owner).await?;
-            if let First::This(Some((owner, _))) = &first {
+            let open = match &alert {
+                Some(alert) => self.storm.candidate(alert).await?,
+                None => None,
+            };
+            first = self
+                .claim(task, &start.owner, open.map(|open| open.run))
+                .await?;
+            if let First::This(Earlier {
+                settled: Some((owner, _)),
+                ..
+            }) = &first
+            {
                 decided = decide_for(owner, task.event, self.index.as_ref(), &self.bots);
             }
         }
+        let alert = self.alert(task, &decided);
         let start = decided.start.clone();
         let owner = decided.owner.clone().unwrap_or_else(Owner::unrouted);
         let mut decision = self.describe(task, decided, took);
         match (first, start) {
             (First::Another(duplicate), _) => duplicate.record(&mut decision),
-            (First::This(settled), Some(start)) => {
+            (First::This(earlier), Some(start)) => {
                 let derive = || run_id(&task.event.semantic_key, &start.owner);
-                let run = settled.map_or_else(derive, |(_, run)| run);
-                self.start(task, run, &start, &mut decision).await?;
+                let run = earlier.settled.map_or_else(derive, |(_, run)| run);
+                match alert.filter(|_| start.joins_open_run) {
+                    Some(alert) => {
+                        let runs = (run, earlier.joins.filter(|other| *other != run));
+                        self.join_or_start(task, &alert, runs, &start, &mut decision)
+                            .await?;
+                    }
+                    None => self.start(task, run, &start, None, &mut decision).await?,
+                }
             }
-            (First::This(_), None) => {}
+            (First::This(_), None) => {
+                if let Some(alert) = alert {
+                    self.tell_resolved(task, &alert, &mut decision).await?;
+                }
+            }
         }
         metrics::counter!(
             "tocsin_router_decisions_total",
@@ -202,16 +262,24 @@ impl Router {
 
     /// What happened first: two events may tell of one thing. Then the delivery: its run must not
     /// change when a later version reads another meaning out of a repeat.
-    async fn claim(&self, task: &Task<'_>, owner: &Owner) -> Result<First, ClaimError> {
+    async fn claim(
+        &self,
+        task: &Task<'_>,
+        owner: &Owner,
+        open: Option<RunId>,
+    ) -> Result<First, ClaimError> {
         let by = Claimant {
             event: task.cause.event,
             run: run_id(&task.event.semantic_key, owner),
             owner: owner.clone(),
+            joins: open,
         };
         let told = self.claims.semantic(&task.event.semantic_key, &by).await?;
-        if told != Held::Ours {
+        let Held::Ours { joins } = told else {
             return Ok(First::of(told, ReasonCode::DuplicateEvent));
-        }
+        };
+        // Both keys tell the same run, also when another one is open by now.
+        let by = Claimant { joins, ..by };
         let delivered = self.claims.delivery(&task.event.delivery_key, &by).await?;
         Ok(First::of(delivered, ReasonCode::DuplicateDelivery))
     }
@@ -222,12 +290,14 @@ impl Router {
         task: &Task<'_>,
         run: RunId,
         start: &Start,
+        open_key: Option<&str>,
         decision: &mut Decision,
     ) -> Result<(), Unsettled> {
-        let request = run_request(run, &task.cause, start, task.event);
+        let request = run_request(run, &task.cause, start, task.event, open_key);
+        let priority = Priority::from(task.event.severity());
         let placed = self
             .publisher
-            .work(&start.owner, request, &task.cause)
+            .work(&start.owner, priority, request, &task.cause)
             .await?;
         let owner = &start.owner;
         match placed {
@@ -235,17 +305,14 @@ impl Router {
                 decision.run_id = run.to_string();
                 decision.set_placement(placement);
                 if placement == Placement::Backlog {
-                    let window = limits::TEAM_WINDOW;
-                    let detail =
-                        format!("{owner} has {window} runs in hand; this one waits for its turn.");
-                    push(decision, Reason::new(ReasonCode::Queued, detail));
+                    self.queued(owner, priority, decision).await?;
                 }
             }
             None => {
                 let waiting = limits::TEAM_BACKLOG;
                 let detail = format!(
-                    "{owner} has {waiting} runs waiting, which is the most; no run was started. Replay \
-                     the event when there is room."
+                    "{owner} has {waiting} runs of this severity waiting, which is the most; no run was \
+                     started. Replay the event when there is room."
                 );
                 push(decision, Reason::new(ReasonCode::QueueFull, detail));
                 decision.set_action(DecisionAction::QueueFull);
@@ -253,46 +320,6 @@ impl Router {
             }
         }
         Ok(())
-    }
-
-    /// Tells the team's channel, at most once per window. The team's own subjects are full, so the
-    /// notice goes the way of what nobody owns.
-    async fn tell_queue_full(&self, task: &Task<'_>, full: &Start) -> Result<(), Unsettled> {
-        let owner = Owner::unrouted();
-        // A notice that finds no room is not told about by another one.
-        let Some(destination) = self.queue_channel(full).filter(|_| full.owner != owner) else {
-            return Ok(());
-        };
-        let key = queue_full_key(&full.owner, task.cause.at);
-        let run = run_id(&key, &owner);
-        let by = Claimant {
-            event: task.cause.event,
-            run,
-            owner: owner.clone(),
-        };
-        if !matches!(self.claims.semantic(&key, &by).await?, Held::Ours) {
-            return Ok(());
-        }
-        let notice = Start {
-            owner: owner.clone(),
-            agent: String::new(),
-            destinations: vec![destination],
-            notice: Some(queue_full(&full.owner, limits::TEAM_BACKLOG)),
-            joins_open_run: false,
-        };
-        let request = run_request(run, &task.cause, &notice, task.event);
-        let placed = self.publisher.work(&owner, request, &task.cause).await?;
-        tracing::warn!(owner = %full.owner, told = placed.is_some(), "the queue of a team is full");
-        Ok(())
-    }
-
-    /// The team's default channel, or else where the result would have gone.
-    fn queue_channel(&self, full: &Start) -> Option<proto::Destination> {
-        use crate::decide::Lookup as _;
-        let rules = self.index.rules(&full.owner);
-        let default = rules.and_then(|rules| rules.default_channel.clone());
-        let elsewhere = || full.destinations.first().cloned();
-        default.map(|id| channel(&id)).or_else(elsewhere)
     }
 
     fn describe(&self, task: &Task<'_>, decided: Decided, took: Duration) -> Decision {
@@ -307,12 +334,6 @@ fn run_id(semantic_key: &str, owner: &Owner) -> RunId {
     RunId::derive(semantic_key, owner.org.as_str(), owner.team.as_str())
 }
 
-/// The same for all events of one window.
-fn queue_full_key(owner: &Owner, at: Timestamp) -> String {
-    let window = at.as_second().div_euclid(QUEUE_FULL_SECONDS);
-    format!("queue_full:{owner}:{window}")
-}
-
 fn push(decision: &mut Decision, reason: Reason) {
     decision.reasons.push(reason.into());
 }
@@ -325,6 +346,7 @@ fn action_label(action: DecisionAction) -> &'static str {
         DecisionAction::Ambiguous => "ambiguous",
         DecisionAction::Duplicate => "duplicate",
         DecisionAction::QueueFull => "queue_full",
+        DecisionAction::Join => "join",
         DecisionAction::Unspecified => "unspecified",
     }
 }

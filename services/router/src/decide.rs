@@ -4,15 +4,18 @@
 mod author;
 mod destination;
 mod event_parts;
+mod fingerprint;
 mod notice;
 mod reason;
 mod route;
 mod ruled;
+mod silence;
 mod trigger;
 
 use tocsin_wire::proto::{Decision, DecisionAction, Destination, Event, Notice};
 
 pub(crate) use destination::channel;
+pub use fingerprint::Fingerprint;
 pub(crate) use notice::queue_full;
 pub use reason::{Reason, ReasonCode};
 pub use route::{Lookup, Matched, Route, RouteOutcome, route};
@@ -35,6 +38,8 @@ pub struct Decided {
     pub owner: Option<Owner>,
     /// What a worker gets.
     pub start: Option<Start>,
+    /// What makes the alert one with others of its team; the run that is open for it is told.
+    pub fingerprint: Option<Fingerprint>,
     /// Routing names a team whose settings have not arrived: they may be on their way.
     pub settings_missing: bool,
 }
@@ -87,12 +92,16 @@ fn decide_on(event: &Event, route: Route, lookup: &impl Lookup, bots: &BotIdenti
         matched,
         owner,
         start: None,
+        fingerprint: None,
         settings_missing: false,
     };
     if let Some(refusal) = author::refusal(event, bots, rules.as_deref()) {
         decided.reasons.push(refusal);
         return decided;
     }
+    decided.fingerprint = rules
+        .as_deref()
+        .and_then(|rules| fingerprint::fingerprint(event, rules, false));
     let ruled = match (&outcome, &rules) {
         (RouteOutcome::Owned(_), Some(rules)) => ruled::judge(event, rules, &mut decided.reasons),
         _ => None,
@@ -100,6 +109,13 @@ fn decide_on(event: &Event, route: Route, lookup: &impl Lookup, bots: &BotIdenti
     match (ruled, &outcome, &rules) {
         (Some(Ruled::Ignored), ..) => return decided,
         (Some(Ruled::Started(how)), RouteOutcome::Owned(owner), Some(rules)) => {
+            if let Some(why_not) = silence::silenced(event, rules) {
+                decided.reasons.push(why_not);
+                return decided;
+            }
+            if how.joins_open_run {
+                decided.fingerprint = fingerprint::fingerprint(event, rules, true);
+            }
             return run(decided, event, owner.clone(), rules, how);
         }
         _ => {}
@@ -111,6 +127,13 @@ fn decide_on(event: &Event, route: Route, lookup: &impl Lookup, bots: &BotIdenti
             return decided;
         }
         Ok(why) => decided.reasons.push(why),
+    }
+    if let Some(why_not) = rules
+        .as_deref()
+        .and_then(|rules| silence::silenced(event, rules))
+    {
+        decided.reasons.push(why_not);
+        return decided;
     }
     match (outcome, rules) {
         (RouteOutcome::Owned(owner), Some(rules)) => {
@@ -154,7 +177,7 @@ fn run(mut decided: Decided, event: &Event, owner: Owner, rules: &TeamRules, how
         agent: how.agent.unwrap_or_else(|| rules.agent().to_owned()),
         destinations,
         notice,
-        joins_open_run: how.joins_open_run,
+        joins_open_run: decided.fingerprint.is_some(),
     });
     decided
 }

@@ -30,6 +30,7 @@ use tocsin_wire::identifier::IdentifierType;
 use tocsin_wire::proto::destination::Kind;
 use tocsin_wire::proto::{Destination, Event};
 use tocsin_wire::rule::{MAX_RULES, Then};
+use tocsin_wire::time;
 
 use crate::decide::{Decided, Lookup, ReasonCode, RouteOutcome, decide, route};
 use crate::event_rules::Step;
@@ -85,7 +86,11 @@ impl Explainer {
             (None, None, None) => return Err(refused("name an event: event_id or event")),
             _ => return Err(refused("name one event: event_id, event, or its fields")),
         };
-        let event = Event::try_from(form).map_err(|error| refused(error.to_string()))?;
+        let mut event = Event::try_from(form).map_err(|error| refused(error.to_string()))?;
+        // Silences hold for a while: a question about no stored event is about one that comes now.
+        event
+            .received_at
+            .get_or_insert_with(|| time::to_proto(self.bus.now()));
         let has_rules = asked.rules.is_some() || asked.team.is_some();
         if has_rules && event.kind.is_empty() {
             return Err(refused("rules need an event with its provider and kind"));
@@ -303,7 +308,9 @@ fn decided(decided: Decided) -> Value {
             .notice
             .map(|notice| json!({"code": notice.code, "text": notice.text}));
         json!({
-            "agent": start.agent, "destinations": destinations, "notice": notice,
+            "agent": start.agent,
+            "destinations": destinations,
+            "notice": notice,
             "joins_open_run": start.joins_open_run,
         })
     });

@@ -1,9 +1,10 @@
 //! Decides whose an event is and what is to be done with it.
 //!
 //! * **Reads** EVENTS and DEFERRED (consumers `router`), and the buckets `routing` and `teams` into memory.
-//! * **Writes** `work.run.>`, `backlog.run.>` and `results.router.decision.>`; one decision for every
-//!   event, also for those that start nothing.
-//! * **Owns** the bucket `seen`: which event was first to tell of something.
+//! * **Writes** `work.run.>`, `backlog.run.>`, `signal.>` and `results.router.decision.>`; one decision for
+//!   every event, also for those that start nothing.
+//! * **Owns** the bucket `seen`: which event was first to tell of something. Shares with the worker the
+//!   bucket `open`: which run looks into the alerts of one fingerprint.
 //! * **Answers** `svc.router.explain`: what would happen to an event, also under rules that somebody
 //!   tries out. For a stored event it asks audit; nothing else in this room waits for another.
 //! * **Never** asks config or any other service while it decides, never keeps an event in memory
@@ -25,6 +26,8 @@ pub mod owner;
 mod publish;
 pub mod rules;
 pub mod settings;
+mod signals;
+mod storm;
 
 use std::sync::Arc;
 

@@ -1,11 +1,11 @@
 //! What the router writes: work, and the decision. Every id is derived, so writing twice is harmless.
 
 use jiff::Timestamp;
-use tocsin_bus::{Bus, Outgoing, PublishError};
+use tocsin_bus::{Bus, BusError, Outgoing, PublishError};
 use tocsin_wire::ids::{EventId, MessageId, RunId};
 use tocsin_wire::proto::envelope::Body;
 use tocsin_wire::proto::{Decision, Envelope, Event, Placement, RunRequest};
-use tocsin_wire::{InvalidToken, Pool, Service, Subject, Token, time};
+use tocsin_wire::{InvalidToken, Pool, Priority, Service, Subject, Token, time};
 
 use crate::decide::Start;
 use crate::owner::Owner;
@@ -19,7 +19,14 @@ pub(crate) struct Cause {
 }
 
 /// The work message of a run, without what only EVENTS keeps: the raw body and its headers.
-pub(crate) fn run_request(run: RunId, cause: &Cause, start: &Start, event: &Event) -> Envelope {
+/// `open_key`: where in the bucket `open` other events find the run, when they may join it.
+pub(crate) fn run_request(
+    run: RunId,
+    cause: &Cause,
+    start: &Start,
+    event: &Event,
+    open_key: Option<&str>,
+) -> Envelope {
     let request = RunRequest {
         run_id: run.to_string(),
         event_id: cause.event.to_string(),
@@ -28,6 +35,7 @@ pub(crate) fn run_request(run: RunId, cause: &Cause, start: &Start, event: &Even
         destinations: start.destinations.clone(),
         requested_at: Some(time::to_proto(cause.at)),
         notice: start.notice.clone(),
+        open_key: open_key.unwrap_or_default().to_owned(),
     };
     let id = MessageId::run_request(run);
     envelope(id, cause, Body::RunRequest(request), &start.owner)
@@ -50,6 +58,7 @@ impl Publisher {
     pub(crate) async fn work(
         &self,
         owner: &Owner,
+        priority: Priority,
         envelope: Envelope,
         cause: &Cause,
     ) -> Result<Option<Placement>, PublishError> {
@@ -62,9 +71,27 @@ impl Publisher {
         if self.is_stored(window, envelope.clone(), cause).await? {
             return Ok(Some(Placement::Admitted));
         }
-        let backlog = Subject::BacklogRun { pool, org, team };
+        let backlog = Subject::BacklogRun {
+            pool,
+            org,
+            team,
+            priority,
+        };
         let is_waiting = self.is_stored(backlog, envelope, cause).await?;
         Ok(is_waiting.then_some(Placement::Backlog))
+    }
+
+    /// The place of a run that has just been put into the team's backlog: it stands behind all that are as
+    /// severe as it is. Others may move meanwhile, so this is the place at about that moment.
+    pub(crate) async fn queue_position(
+        &self,
+        owner: &Owner,
+        priority: Priority,
+    ) -> Result<u64, BusError> {
+        let (org, team) = (&owner.org, &owner.team);
+        let queue = self.bus.queue(&Pool::shared(), org, team).await?;
+        let before = queue.iter().filter(|(other, _)| *other <= priority);
+        Ok(before.map(|(_, count)| count).sum())
     }
 
     async fn is_stored(
@@ -101,7 +128,7 @@ impl Publisher {
     }
 }
 
-fn envelope(id: MessageId, cause: &Cause, body: Body, owner: &Owner) -> Envelope {
+pub(crate) fn envelope(id: MessageId, cause: &Cause, body: Body, owner: &Owner) -> Envelope {
     let causation = Some(cause.event.into());
     let envelope = Envelope::new(id, Service::Router, cause.at, cause.event, causation, body);
     envelope.owned_by(&owner.org, &owner.team)

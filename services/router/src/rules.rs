@@ -3,6 +3,10 @@
 //! Config has checked what it can; whatever is of an unexpected type here counts as absent, because
 //! a team with one odd setting must still get its incidents investigated.
 
+mod field;
+mod silence;
+mod storm;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -11,6 +15,9 @@ use tocsin_wire::proto::destination::Kind;
 use tocsin_wire::proto::{Destination, GithubDestination, SlackDestination};
 
 use crate::event_rules::EventRules;
+pub use field::Field;
+pub use silence::Silence;
+pub use storm::Storm;
 
 /// The agent of a team that names none.
 const DEFAULT_AGENT: &str = "planner";
@@ -50,6 +57,10 @@ pub struct TeamRules {
     auto_investigate: BTreeSet<String>,
     /// `triggers`
     triggers: BTreeMap<String, Vec<Trigger>>,
+    /// `storm`
+    pub storm: Storm,
+    /// `silences`
+    pub silences: Vec<Silence>,
     pub bot: BotIdentity,
     /// `rules`
     pub events: Arc<EventRules>,
@@ -128,6 +139,8 @@ impl TeamRules {
                     )
                 })
                 .collect(),
+            storm: Storm::read(config),
+            silences: Silence::read_all(config),
             bot: BotIdentity::read(at(config, "integrations")),
             events: Arc::new(EventRules::read(at(config, "rules"))),
         }

@@ -87,7 +87,7 @@ pub(crate) fn claim(key: &str) -> Envelope {
     let claim = Claim {
         key: key.to_owned(),
         event_id: event.to_string(),
-        run_id: String::new(),
+        ..Claim::default()
     };
     let id = MessageId::key_value("seen", key, "first");
     Envelope::new(

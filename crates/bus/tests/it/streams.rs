@@ -6,7 +6,7 @@ use tocsin_testkit::bus::clock;
 use tocsin_wire::ids::{EventId, MessageId};
 use tocsin_wire::proto::envelope::Body;
 use tocsin_wire::proto::{Envelope, Journal};
-use tocsin_wire::{Service, Subject, limits};
+use tocsin_wire::{Priority, Service, Subject, limits};
 
 use crate::samples::{event, event_subject, run_request, tenant};
 
@@ -91,6 +91,7 @@ async fn runs_beyond_the_window_wait_in_the_backlog_and_move_up() {
         pool: pool.clone(),
         org: org.clone(),
         team: team.clone(),
+        priority: Priority::Normal,
     };
     let window = usize::try_from(limits::TEAM_WINDOW).expect("small");
     for number in 0..window {
@@ -151,4 +152,50 @@ async fn one_message(worker: &tocsin_bus::Bus) {
             .unwrap_or(false)
     })
     .await;
+}
+
+#[tokio::test]
+async fn severe_runs_move_up_first_and_equal_ones_in_their_order() {
+    let test = TestBus::start().await.expect("bus");
+    let router = test.connect(Service::Router).await.expect("connects");
+    let worker = test.connect(Service::AgentWorker).await.expect("connects");
+    let (pool, org, team) = tenant();
+    let waiting = [
+        Priority::Low,
+        Priority::Normal,
+        Priority::Critical,
+        Priority::Info,
+        Priority::Normal,
+        Priority::High,
+    ];
+    for (number, priority) in waiting.into_iter().enumerate() {
+        let subject = Subject::BacklogRun {
+            pool: pool.clone(),
+            org: org.clone(),
+            team: team.clone(),
+            priority,
+        };
+        let outgoing = Outgoing::new(subject, run_request(number).0);
+        router.publish(outgoing).await.expect("waits");
+    }
+    let queue = router.queue(&pool, &org, &team).await.expect("asks");
+    let expected = [
+        (Priority::Critical, 1),
+        (Priority::High, 1),
+        (Priority::Normal, 2),
+        (Priority::Low, 1),
+        (Priority::Info, 1),
+    ];
+    assert_eq!(queue, expected);
+    for _ in waiting {
+        let moved = worker.move_backlog(&pool, &org, &team).await;
+        assert_eq!(moved.expect("moves"), Moved::Admitted);
+    }
+    let moved = worker.move_backlog(&pool, &org, &team).await;
+    assert_eq!(moved.expect("moves"), Moved::Empty);
+    let work = Subject::WorkRun { pool, org, team };
+    let admitted = worker.replay(&work).await.expect("replays");
+    let order: Vec<String> = admitted.into_iter().map(|one| one.envelope.id).collect();
+    let expected = [2, 5, 1, 4, 0, 3].map(|number| run_request(number).0.id);
+    assert_eq!(order, expected);
 }

@@ -3,6 +3,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::ids::RunId;
 use crate::keyring::KeyRecord;
+use crate::priority::Priority;
 use crate::proto::{Claim, Decision};
 use crate::token::Pool;
 
@@ -118,9 +119,10 @@ fn a_message_in_the_backlog_is_signed_for_the_work_subject() {
         pool: Pool::shared(),
         org: OrgId::new("acme").expect("token"),
         team: TeamId::new("pay").expect("token"),
+        priority: Priority::High,
     };
     let sealed = seal(&decision("x"), &backlog, &key, None);
-    assert_eq!(sealed.subject, "backlog.run.default.acme.pay");
+    assert_eq!(sealed.subject, "backlog.run.default.acme.pay.p2");
     let work = "work.run.default.acme.pay";
     assert!(open(work, &sealed.headers, &sealed.payload, &ring, at(1)).is_ok());
     assert!(

@@ -3,6 +3,7 @@
 use serde_json::json;
 use tocsin_wire::proto::ToolCall;
 
+use super::signals::spoken;
 use super::state::{Limit, RunState, Turn};
 
 /// One message of a conversation, in no vendor's dialect.
@@ -26,9 +27,12 @@ pub fn conversation(
         Message::System(system.to_owned()),
         Message::User(briefing.to_owned()),
     ];
-    for turn in &state.turns {
+    for (place, turn) in (1..).zip(&state.turns) {
+        push_news(&mut messages, state, place);
         push_turn(&mut messages, turn);
     }
+    let next = u32::try_from(state.turns.len()).unwrap_or(u32::MAX);
+    push_news(&mut messages, state, next.saturating_add(1));
     if let Some(limit) = last {
         let limits = state.started.as_ref().map(|started| started.limits);
         let reached = limit.map_or_else(
@@ -41,6 +45,16 @@ pub fn conversation(
         )));
     }
     messages
+}
+
+/// What the run was told before its turn at `place`.
+fn push_news(messages: &mut Vec<Message>, state: &RunState, place: u32) {
+    let news = state.heard.news.iter();
+    let news = news.filter(|(before, _)| *before == place);
+    messages.extend(
+        news.filter_map(|(_, heard)| spoken(heard))
+            .map(Message::User),
+    );
 }
 
 fn push_turn(messages: &mut Vec<Message>, turn: &Turn) {

@@ -8,6 +8,7 @@ use tocsin_wire::proto::{JournalEntry, Limits, ToolCall, Usage};
 use tocsin_wire::time;
 
 use super::post::{Phase, Post, PostKey};
+use super::signals::Heard;
 
 /// Our finish reason for a turn that got no answer; its text says why.
 pub const FAILED: &str = "error";
@@ -29,6 +30,8 @@ pub struct RunState {
     pub posts: BTreeMap<PostKey, Post>,
     /// When each post's outcome became known.
     pub posted_at: BTreeMap<PostKey, Timestamp>,
+    /// What the run was told meanwhile.
+    pub heard: Heard,
     pub finished: Option<(Timestamp, Finished)>,
 }
 
@@ -157,6 +160,10 @@ impl RunState {
                     self.posted_at.insert(key.clone(), at);
                     self.posts.insert(key, Post::from_journal(posted));
                 }
+            }
+            Some(Entry::SignalsHeard(heard)) => {
+                let turns = u32::try_from(self.turns.len()).unwrap_or(u32::MAX);
+                self.heard.apply(heard, turns.saturating_add(1));
             }
             Some(Entry::Finished(finished)) => self.finished = Some((at, finished.clone())),
             None => {}

@@ -16,6 +16,8 @@ pub struct Assignment {
     pub destinations: Vec<Destination>,
     /// The run only posts this text.
     pub notice: Option<String>,
+    /// Events may join the run while it goes on.
+    pub listens: bool,
 }
 
 /// One step of a run.
@@ -35,6 +37,8 @@ pub enum Step {
         without_tools: bool,
     },
     CallTool(ToolCall),
+    /// Hear what was told last, then let nothing join any more: the final message tells how many did.
+    Close,
     Finish(Conclusion),
     /// The run is finished.
     Nothing,
@@ -90,6 +94,9 @@ pub fn next_step(state: &RunState, assignment: &Assignment, now: Timestamp) -> S
         && let Some(step) = investigate(state, now)
     {
         return step;
+    }
+    if assignment.listens && !state.heard.closed {
+        return Step::Close;
     }
     let missing = assignment
         .posts(Phase::Final)
@@ -207,6 +214,6 @@ pub fn intent(state: &RunState, step: &Step, messages: usize, model: &str) -> Op
                 })
             })
         }
-        Step::Start | Step::Finish(_) | Step::Nothing => None,
+        Step::Start | Step::Close | Step::Finish(_) | Step::Nothing => None,
     }
 }

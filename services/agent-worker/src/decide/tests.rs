@@ -4,11 +4,12 @@ use jiff::{SignedDuration, Timestamp};
 use proptest::prelude::*;
 use tocsin_wire::proto::destination::Kind;
 use tocsin_wire::proto::journal_entry::{
-    Entry, Finished, ModelRequested, ModelResponded, PostStarted, Started, ToolFinished,
-    ToolStarted,
+    Entry, Finished, ModelRequested, ModelResponded, PostStarted, SignalsHeard, Started,
+    ToolFinished, ToolStarted,
 };
 use tocsin_wire::proto::{
-    Destination, JournalEntry, Limits, RunOutcome, RunRequest, SlackDestination, ToolCall, Usage,
+    Destination, JournalEntry, Limits, RunOutcome, RunRequest, SignalEvent, SlackDestination,
+    ToolCall, Usage,
 };
 use tocsin_wire::time;
 
@@ -39,6 +40,7 @@ fn assignment() -> Assignment {
     Assignment {
         destinations: vec![slack_destination()],
         notice: None,
+        listens: false,
     }
 }
 
@@ -71,6 +73,20 @@ fn requested(turn: u32, without_tools: bool) -> Entry {
         turn,
         without_tools,
         ..ModelRequested::default()
+    })
+}
+
+fn heard(joined: u64, closed: bool) -> Entry {
+    let newest = SignalEvent {
+        title: "again".to_owned(),
+        ..SignalEvent::default()
+    };
+    Entry::SignalsHeard(SignalsHeard {
+        last_sequence: joined,
+        joined,
+        newest: (joined > 0).then_some(newest),
+        closed,
+        ..SignalsHeard::default()
     })
 }
 
@@ -428,10 +444,50 @@ fn any_entry() -> impl Strategy<Value = Entry> {
         ),
         "[ab]".prop_map(|id| tool_started(&id)),
         "[ab]".prop_map(|id| tool_finished(&id)),
+        (0_u64..3, any::<bool>()).prop_map(|(joined, closed)| heard(joined, closed)),
         phases().prop_map(post_started),
         phases().prop_map(|phase| posted(phase, &delivered())),
         Just(Entry::Finished(Finished::default())),
     ]
+}
+
+#[test]
+fn news_stand_before_the_turn_that_hears_of_them() {
+    let entries = journal(vec![
+        started(),
+        heard(1, false),
+        requested(1, false),
+        responded(1, "", &["a"], 1),
+        tool_finished("a"),
+        heard(2, false),
+        requested(2, false),
+        responded(2, FINDINGS, &[], 1),
+        heard(3, true),
+    ]);
+    let state = RunState::fold(&entries);
+    let messages = conversation(&state, "system", "briefing", None);
+    let kinds: Vec<&str> = messages
+        .iter()
+        .map(|message| match message {
+            Message::System(_) => "system",
+            Message::User(text) if text.contains("once more") => "once more",
+            Message::User(text) if text.contains("2 more times") => "twice more",
+            Message::User(_) => "user",
+            Message::Assistant { .. } => "assistant",
+            Message::Tool { .. } => "tool",
+        })
+        .collect();
+    let expected = [
+        "system",
+        "user",
+        "once more",
+        "assistant",
+        "tool",
+        "twice more",
+        "assistant",
+        "user",
+    ];
+    assert_eq!(kinds, expected);
 }
 
 proptest! {
@@ -451,7 +507,10 @@ proptest! {
 
     /// Taking each step in turn always ends, whatever the model answers.
     #[test]
-    fn a_run_always_ends(answers in prop::collection::vec((0_usize..3, 0_u64..600), 0..8)) {
+    fn a_run_always_ends(
+        answers in prop::collection::vec((0_usize..3, 0_u64..600), 0..8), listens in any::<bool>()
+    ) {
+        let assignment = Assignment { listens, ..assignment() };
         let mut state = RunState::default();
         let mut answers = answers.into_iter();
         let push = |state: &mut RunState, what: Entry| {
@@ -459,7 +518,7 @@ proptest! {
             state.apply(&entry(number, 0, what));
         };
         for _ in 0..60 {
-            let step = next_step(&state, &assignment(), at(1));
+            let step = next_step(&state, &assignment, at(1));
             if let Some(intent) = intent(&state, &step, 2, "m") {
                 push(&mut state, intent);
             }
@@ -472,11 +531,13 @@ proptest! {
                     push(&mut state, responded(turn, FINDINGS, &["a", "b"][..calls], tokens));
                 }
                 Step::CallTool(call) => push(&mut state, tool_finished(&call.call_id)),
+                Step::Close => push(&mut state, heard(0, true)),
                 Step::Finish(conclusion) => push(&mut state, conclusion.to_journal()),
                 Step::Nothing => break,
             }
         }
         prop_assert!(state.finished.is_some());
+        prop_assert_eq!(state.heard.closed, listens);
         let usage = state.usage();
         prop_assert!(usage.turns <= LIMITS.turns + 1 && usage.tool_calls <= LIMITS.tool_calls);
     }

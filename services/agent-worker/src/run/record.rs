@@ -1,13 +1,13 @@
 //! Where a run's journal and results lie.
 
-use tocsin_bus::{Bus, BusError, Outgoing, PublishError};
+use tocsin_bus::{Bus, BusError, KeyValueError, Outgoing, PublishError};
 use tocsin_wire::ids::{EventId, MessageId, RunId};
 use tocsin_wire::proto::envelope::Body;
-use tocsin_wire::proto::{Envelope, Journal, JournalEntry};
+use tocsin_wire::proto::{Envelope, Journal, JournalEntry, Signal, SignalKind};
 use tocsin_wire::token::Token;
 use tocsin_wire::{OrgId, Service, Subject, TeamId, time};
 
-use crate::decide::ResultMessage;
+use crate::decide::{ResultMessage, Told};
 
 /// The journal of one run, and the way to tell of it.
 pub trait Record: Send + Sync {
@@ -28,6 +28,16 @@ pub trait Record: Send + Sync {
         &self,
         work_sequence: u64,
     ) -> impl Future<Output = Result<bool, RecordError>> + Send;
+
+    /// What the run was told behind the sequence `after` of SIGNALS, oldest first.
+    fn signals(&self, after: u64) -> impl Future<Output = Result<Vec<Told>, RecordError>> + Send;
+
+    /// Says that nothing joins the run any more, unless something was told behind the sequence `expected`;
+    /// then it is `false`, and that is to be heard first.
+    fn close(&self, expected: u64) -> impl Future<Output = Result<bool, RecordError>> + Send;
+
+    /// Takes the run, which is closed, out of the bucket `open`; no error when it is not there.
+    fn leave(&self, open_key: &str) -> impl Future<Output = Result<(), RecordError>> + Send;
 
     /// Publishes a result; a repeat is harmless.
     fn tell(&self, result: &ResultMessage) -> impl Future<Output = Result<(), RecordError>> + Send;
@@ -61,6 +71,24 @@ pub enum RecordError {
         #[source]
         source: BusError,
     },
+    #[error("read what run {run} was told")]
+    Signals {
+        run: RunId,
+        #[source]
+        source: BusError,
+    },
+    #[error("close run {run} for what would join it")]
+    Close {
+        run: RunId,
+        #[source]
+        source: PublishError,
+    },
+    #[error("take run {run} out of the bucket open")]
+    Leave {
+        run: RunId,
+        #[source]
+        source: KeyValueError,
+    },
     #[error("publish a result of run {run}")]
     Tell {
         run: RunId,
@@ -73,8 +101,13 @@ impl RecordError {
     /// Whether the same may succeed a moment later.
     pub fn is_temporary(&self) -> bool {
         match self {
-            Self::Replay { .. } | Self::Owner { .. } => true,
-            Self::Append { source, .. } | Self::Tell { source, .. } => source.is_temporary(),
+            Self::Replay { .. }
+            | Self::Owner { .. }
+            | Self::Signals { .. }
+            | Self::Leave { .. } => true,
+            Self::Append { source, .. }
+            | Self::Close { source, .. }
+            | Self::Tell { source, .. } => source.is_temporary(),
         }
     }
 }
@@ -107,6 +140,14 @@ pub struct BusRecord {
 impl BusRecord {
     fn journal(&self) -> Subject {
         Subject::Journal {
+            org: self.org.clone(),
+            team: self.team.clone(),
+            run: self.run,
+        }
+    }
+
+    fn log(&self) -> Subject {
+        Subject::Signal {
             org: self.org.clone(),
             team: self.team.clone(),
             run: self.run,
@@ -178,6 +219,60 @@ impl Record for BusRecord {
         let run = self.run;
         let exists = self.bus.work_message_exists(work_sequence).await;
         exists.map_err(|source| RecordError::Owner { run, source })
+    }
+
+    async fn signals(&self, after: u64) -> Result<Vec<Told>, RecordError> {
+        let run = self.run;
+        let stored = self.bus.replay_after(&self.log(), after).await;
+        let stored = stored.map_err(|source| RecordError::Signals { run, source })?;
+        let told = stored.into_iter().map(|stored| {
+            let signal = match stored.envelope.body {
+                Some(Body::Signal(signal)) => signal,
+                // Of a newer version: it counts as heard.
+                _ => Signal::default(),
+            };
+            let sequence = stored.sequence;
+            Told { sequence, signal }
+        });
+        Ok(told.collect())
+    }
+
+    async fn close(&self, expected: u64) -> Result<bool, RecordError> {
+        let run = self.run;
+        let signal = Signal {
+            run_id: run.to_string(),
+            kind: SignalKind::Closed.into(),
+            ..Signal::default()
+        };
+        let id = MessageId::signal(run, "closed");
+        let envelope = self.envelope(id, self.bus.now(), Body::Signal(signal));
+        let outgoing = Outgoing::new(self.log(), envelope)
+            .expecting(Some(expected))
+            .traced(self.trace.clone());
+        match self.bus.publish(outgoing).await {
+            // A repeat is in the log already, where it is heard.
+            Ok(published) => Ok(!published.duplicate),
+            Err(PublishError::WrongSequence { .. }) => Ok(false),
+            Err(source) => Err(RecordError::Close { run, source }),
+        }
+    }
+
+    async fn leave(&self, open_key: &str) -> Result<(), RecordError> {
+        let run = self.run;
+        let failed = |source| RecordError::Leave { run, source };
+        let bucket = self.bus.bucket("open");
+        let Some(entry) = bucket.get(open_key).await.map_err(failed)? else {
+            return Ok(());
+        };
+        let is_ours = matches!(&entry.envelope.body, Some(Body::OpenRun(open)) if open.run_id == run.to_string());
+        if !is_ours {
+            return Ok(());
+        }
+        match bucket.delete_at(open_key, entry.revision).await {
+            // Another run has opened meanwhile.
+            Ok(()) | Err(KeyValueError::Conflict { .. }) => Ok(()),
+            Err(source) => Err(failed(source)),
+        }
     }
 
     async fn tell(&self, result: &ResultMessage) -> Result<(), RecordError> {

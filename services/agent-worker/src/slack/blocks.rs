@@ -2,9 +2,10 @@
 
 use serde_json::{Value, json};
 use tocsin_wire::proto::{Findings, RunOutcome, RunRequest, Severity};
+use tocsin_wire::time;
 
 use super::mrkdwn::{clip, escape, from_markdown, sections, without_broadcasts};
-use crate::decide::{Conclusion, RunState};
+use crate::decide::{Conclusion, RunState, times};
 use crate::tools;
 
 /// Slack refuses more blocks in one message.
@@ -45,6 +46,7 @@ pub fn dashboard(state: &RunState, request: &RunRequest, user: &str) -> Rendered
         )));
     }
     blocks.push(context(&[task]));
+    blocks.extend(since(state));
     blocks.extend(progress(state));
     let worker = if state.last_worker.is_empty() {
         String::new()
@@ -75,6 +77,7 @@ pub fn final_message(state: &RunState, request: &RunRequest, conclusion: &Conclu
             };
             blocks.push(header(headline));
             blocks.push(context(&[incident(request)]));
+            blocks.extend(since(state));
             if conclusion.outcome == RunOutcome::Partial {
                 let note = format!(":warning: *Partial:* {}", escape(&conclusion.detail));
                 blocks.push(context(&[note]));
@@ -90,6 +93,7 @@ pub fn final_message(state: &RunState, request: &RunRequest, conclusion: &Conclu
         None => {
             blocks.push(header("Investigation"));
             blocks.push(context(&[incident(request)]));
+            blocks.extend(since(state));
             blocks.push(section(&format!(
                 ":x: *Something went wrong*\n```{}```",
                 escape(&clip(&conclusion.detail, MAX_ERROR))
@@ -104,6 +108,24 @@ pub fn final_message(state: &RunState, request: &RunRequest, conclusion: &Conclu
     blocks.extend(footer(state, &numbers(state, request, conclusion)));
     blocks.push(feedback(request));
     finish(blocks, &text)
+}
+
+/// How often it fired since, and whether it is over.
+fn since(state: &RunState) -> Option<Value> {
+    let heard = &state.heard;
+    let fired = (heard.joined > 0).then(|| format!(":repeat: fired {} since", times(heard.joined)));
+    let over = heard.resolved.as_ref().map(|resolved| {
+        let at = resolved.received_at.as_ref().and_then(time::from_proto);
+        match at {
+            Some(at) => format!(
+                ":white_check_mark: *resolved* <!date^{}^{{time}}|{at}>",
+                at.as_second()
+            ),
+            None => ":white_check_mark: *resolved*".to_owned(),
+        }
+    });
+    let parts: Vec<String> = fired.into_iter().chain(over).collect();
+    (!parts.is_empty()).then(|| context(&[parts.join(" · ")]))
 }
 
 /// A run that only tells something.

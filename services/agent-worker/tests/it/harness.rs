@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use tocsin_agent_worker::decide::{ResultMessage, RunState};
+use tocsin_agent_worker::decide::{ResultMessage, RunState, Told};
 use tocsin_agent_worker::model::{ModelClient, ModelTimeouts};
 use tocsin_agent_worker::run::{
     AppendError, BusRecord, Ended, Record, RecordError, Replay, Work, Worker, execute,
@@ -230,6 +230,18 @@ impl Record for Mortal {
 
     async fn is_owned(&self, work_sequence: u64) -> Result<bool, RecordError> {
         self.inner.is_owned(work_sequence).await
+    }
+
+    async fn signals(&self, after: u64) -> Result<Vec<Told>, RecordError> {
+        self.inner.signals(after).await
+    }
+
+    async fn close(&self, expected: u64) -> Result<bool, RecordError> {
+        self.inner.close(expected).await
+    }
+
+    async fn leave(&self, open_key: &str) -> Result<(), RecordError> {
+        self.inner.leave(open_key).await
     }
 
     async fn tell(&self, result: &ResultMessage) -> Result<(), RecordError> {

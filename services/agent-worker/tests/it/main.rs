@@ -2,8 +2,10 @@
 //! each costs a link.
 #![cfg(test)]
 
+mod fairness;
 mod harness;
 mod outside;
 mod secrets;
+mod storms;
 mod take_over;
 mod whole;

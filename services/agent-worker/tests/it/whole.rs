@@ -9,7 +9,7 @@ use tocsin_testkit::eventually;
 use tocsin_wire::ids::MessageId;
 use tocsin_wire::proto::envelope::Body;
 use tocsin_wire::proto::{Envelope, Notice, TeamRecord};
-use tocsin_wire::{Pool, Service, Subject, limits};
+use tocsin_wire::{Pool, Priority, Service, Subject, limits};
 
 use crate::harness::{LIMIT, World, channel, envelope, tenant, work};
 
@@ -47,7 +47,12 @@ pub(crate) fn settings_of(world: &World) -> Settings {
 fn subject(backlog: bool) -> Subject {
     let ((org, team), pool) = (tenant(), Pool::shared());
     if backlog {
-        Subject::BacklogRun { pool, org, team }
+        Subject::BacklogRun {
+            pool,
+            org,
+            team,
+            priority: Priority::Normal,
+        }
     } else {
         Subject::WorkRun { pool, org, team }
     }

@@ -38,6 +38,7 @@ pub(super) fn summary(body: &Body) -> Value {
         | Body::SourceRecord(_)
         | Body::SourceHealth(_)
         | Body::Claim(_)
+        | Body::OpenRun(_)
         | Body::Revocation(_) => Facts::default(),
     };
     Value::Object(facts.0)
@@ -132,6 +133,9 @@ fn decision_facts(decision: &Decision) -> Facts {
         .text("matched_value", &decision.matched_value)
         .text("placement", placement_label(decision.placement()))
         .text("duplicate_of", &decision.duplicate_of)
+        .text("joined_event", &decision.joined_event_id)
+        .number("joined", decision.joined_count)
+        .number("queue_position", decision.queue_position)
         .text("provider", &decision.event_provider)
         .text("kind", &decision.event_kind)
         .number("decide_micros", decision.decide_micros)
@@ -193,6 +197,13 @@ fn entry_facts(entry: &JournalEntry) -> Value {
             .text("destination", &posted.destination)
             .text("message_id", &posted.message_id)
             .text("channel", &posted.channel),
+        Some(Entry::SignalsHeard(heard)) => facts
+            .text("what", "signals_heard")
+            .number("joined", heard.joined)
+            .text(
+                "resolved_by",
+                heard.resolved.as_ref().map_or("", |event| &event.event_id),
+            ),
         Some(Entry::Finished(finished)) => facts
             .text("what", "finished")
             .text("outcome", outcome_label(finished.outcome()))
@@ -240,6 +251,11 @@ fn signal_facts(signal: &Signal) -> Facts {
         .text("signal", signal_label(signal.kind()))
         .text("actor", actor(signal.actor.as_ref()))
         .text("text", &signal.text)
+        .number("joined", signal.joined)
+        .text(
+            "title",
+            signal.event.as_ref().map_or("", |event| &event.title),
+        )
 }
 
 fn config_facts(change: &ConfigChanged) -> Facts {
@@ -292,6 +308,7 @@ labels! {
         Ambiguous => "ambiguous",
         Duplicate => "duplicate",
         QueueFull => "queue_full",
+        Join => "join",
     }
     pub(crate) fn outcome_label(RunOutcome) {
         Completed => "completed",
@@ -325,5 +342,7 @@ labels! {
         Join => "join",
         Pause => "pause",
         Resume => "resume",
+        Resolved => "resolved",
+        Closed => "closed",
     }
 }

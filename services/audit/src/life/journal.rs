@@ -4,7 +4,8 @@ use jiff::Timestamp;
 use serde_json::Value;
 use tocsin_wire::proto::envelope::Body;
 use tocsin_wire::proto::journal_entry::{
-    Entry, Finished, ModelRequested, ModelResponded, Posted, Resumed, Started, ToolFinished,
+    Entry, Finished, ModelRequested, ModelResponded, Posted, Resumed, SignalsHeard, Started,
+    ToolFinished,
 };
 use tocsin_wire::proto::{JournalEntry, Usage};
 use tocsin_wire::time;
@@ -95,6 +96,7 @@ fn entry_hop(entry: &JournalEntry, at: Timestamp) -> Hop {
         Some(Entry::ToolFinished(finished)) => tool_finished(finished),
         Some(Entry::PostStarted(started)) => ("post started", started.destination.clone()),
         Some(Entry::Posted(posted)) => posted_detail(posted),
+        Some(Entry::SignalsHeard(heard)) => ("run was told", heard_detail(heard)),
         Some(Entry::Finished(finished)) => ("run finished", finished_detail(finished)),
     };
     hop(at, what, &entry.worker, &detail)
@@ -176,6 +178,17 @@ fn posted_detail(posted: &Posted) -> (&'static str, String) {
         ""
     };
     (what, join(&[&posted.destination, &place, found]))
+}
+
+fn heard_detail(heard: &SignalsHeard) -> String {
+    let mut parts = vec![format!("{} joined so far", heard.joined)];
+    if heard.resolved.is_some() {
+        parts.push("resolved".to_owned());
+    }
+    if heard.closed {
+        parts.push("nothing joins any more".to_owned());
+    }
+    parts.join(", ")
 }
 
 fn finished_detail(finished: &Finished) -> String {

@@ -290,6 +290,7 @@ impl Story {
                 ..Actor::default()
             }),
             text: "enough".to_owned(),
+            ..Signal::default()
         };
         let id = MessageId::signal(self.run, "test");
         self.owned(id, Service::Router, Body::Signal(signal))

@@ -1,62 +1,22 @@
-//! Schedules: the five fields of cron, checked when they are saved. Pure.
+//! Schedules, time zones and points in time, checked when they are saved. Pure.
 
-/// Lowest and highest number of each field, and names that may stand for numbers.
-const FIELDS: [(u32, u32, &[&str]); 5] = [
-    (0, 59, &[]),
-    (0, 23, &[]),
-    (1, 31, &[]),
-    (
-        1,
-        12,
-        &[
-            "jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec",
-        ],
-    ),
-    (0, 7, &["sun", "mon", "tue", "wed", "thu", "fri", "sat"]),
-];
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
+use tocsin_wire::cron::Cron;
 
-/// Whether the text is a schedule: `*`, numbers, names, ranges, steps and lists in five fields.
+/// Whether the text is a schedule of five fields.
 pub(crate) fn is_cron(text: &str) -> bool {
-    let fields: Vec<&str> = text.split_ascii_whitespace().collect();
-    fields.len() == FIELDS.len()
-        && fields
-            .iter()
-            .zip(FIELDS)
-            .all(|(field, limits)| field.split(',').all(|part| is_part(part, limits)))
+    text.parse::<Cron>().is_ok()
 }
 
-fn is_part(part: &str, limits: (u32, u32, &[&str])) -> bool {
-    let (range, step) = match part.split_once('/') {
-        Some((range, step)) => (range, Some(step)),
-        None => (part, None),
-    };
-    let step_is_good = step.is_none_or(|step| {
-        step.parse::<u32>()
-            .is_ok_and(|step| (1..=limits.1).contains(&step))
-    });
-    let range_is_good = match range.split_once('-') {
-        _ if range == "*" => true,
-        Some((from, to)) => {
-            matches!((number(from, limits), number(to, limits)), (Some(from), Some(to)) if from <= to)
-        }
-        None => number(range, limits).is_some(),
-    };
-    step_is_good && range_is_good
+/// Whether the text names a zone of the IANA database: `Europe/Berlin`, `UTC`.
+pub(crate) fn is_time_zone(text: &str) -> bool {
+    TimeZone::get(text).is_ok()
 }
 
-fn number(text: &str, (low, high, names): (u32, u32, &[&str])) -> Option<u32> {
-    let named = names
-        .iter()
-        .position(|name| name.eq_ignore_ascii_case(text))
-        .and_then(|position| u32::try_from(position).ok())
-        .map(|position| position + low);
-    let digits = || {
-        let is_plain = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
-        is_plain.then(|| text.parse().ok()).flatten()
-    };
-    named
-        .or_else(digits)
-        .filter(|number| (low..=high).contains(number))
+/// Whether the text is a point in time with its offset: `2026-11-21T02:00:00+01:00`.
+pub(crate) fn is_timestamp(text: &str) -> bool {
+    text.parse::<Timestamp>().is_ok()
 }
 
 #[cfg(test)]
@@ -64,32 +24,23 @@ mod tests {
     use super::*;
 
     #[test]
-    fn schedules_are_told_from_other_text() {
-        for good in [
-            "0 2 * * *",
-            "0 */2 * * *",
-            "*/5 0-12 1,15 jan-mar MON",
-            " 0  3 * * 0 ",
-            "0 4 * * 7",
+    fn zones_and_times_are_told_from_other_text() {
+        for (text, zone, time) in [
+            ("UTC", true, false),
+            ("Europe/Berlin", true, false),
+            ("Europe/Atlantis", false, false),
+            ("", false, false),
+            ("2026-11-21T02:00:00Z", false, true),
+            ("2026-11-21T02:00:00+01:00", false, true),
+            ("2026-11-21T02:00:00", false, false),
+            ("tomorrow", false, false),
         ] {
-            assert!(is_cron(good), "{good}");
+            assert_eq!(
+                (is_time_zone(text), is_timestamp(text)),
+                (zone, time),
+                "{text}"
+            );
         }
-        for bad in [
-            "",
-            "0 2 * *",
-            "0 2 * * * *",
-            "60 2 * * *",
-            "0 24 * * *",
-            "0 2 0 * *",
-            "0 2 * * 8",
-            "*/0 * * * *",
-            "5-1 * * * *",
-            "a * * * *",
-            "@daily",
-            "+1 * * * *",
-            "0 2 * * mon-",
-        ] {
-            assert!(!is_cron(bad), "{bad}");
-        }
+        assert!(is_cron("0 2 * * sat") && !is_cron("@daily"));
     }
 }

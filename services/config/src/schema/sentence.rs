@@ -68,6 +68,14 @@ fn told(kind: &ValidationErrorKind) -> (Rule, String) {
             Rule::InvalidFormat,
             "a schedule of five cron fields, such as \"0 2 * * *\"".to_owned(),
         ),
+        Kind::Format { format } if format == "time-zone" => (
+            Rule::InvalidFormat,
+            "a time zone of the IANA database, such as \"Europe/Berlin\"".to_owned(),
+        ),
+        Kind::Format { format } if format == "timestamp" => (
+            Rule::InvalidFormat,
+            "a time with its offset, such as \"2026-11-21T02:00:00+01:00\"".to_owned(),
+        ),
         Kind::Pattern { pattern } => (
             Rule::InvalidFormat,
             format!("a text that matches {pattern}"),
@@ -82,6 +90,16 @@ fn told(kind: &ValidationErrorKind) -> (Rule, String) {
                 format!("good names, not {}", error.instance()),
             ),
         },
+        Kind::Required { property } => (
+            Rule::InvalidFormat,
+            format!("an object with the field {}", property.as_str().unwrap_or_default()),
+        ),
+        // Only silences have forms.
+        Kind::OneOfNotValid { .. } | Kind::OneOfMultipleValid { .. } => (
+            Rule::InvalidFormat,
+            "a silence with until (and perhaps from), or one with cron and duration (and perhaps time_zone)"
+                .to_owned(),
+        ),
         other => (
             Rule::InvalidFormat,
             format!("what {} of the schema says", other.keyword()),

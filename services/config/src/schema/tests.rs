@@ -54,6 +54,10 @@ fn the_canonical_example_and_what_the_other_rooms_read_fit() {
         "self_learning":{"enabled":false,"ingestion":{"schedule":"0 3 * * *"},"maintenance":{"schedule":"0 4 * * 0"},
             "teaching":{"auto_approve_threshold":0.8,"max_pending_per_day":50}},
         "runtime":{"max_concurrent_agents":5},"knowledge_tree":"core","auto_investigate":{"channel_ids":["C"]},
+        "storm":{"enabled":true,"window":"30m","fingerprint":["title","attributes.service_name"],"providers":["pagerduty"]},
+        "silences":[{"name":"upgrade","reason":"database","match":{"severity":["low","info"],"title":"disk*"},
+                "from":"2026-11-21T02:00:00+01:00","until":"2026-11-21T04:00:00Z"},
+            {"name":"nightly","cron":"0 2 * * *","duration":"90m","time_zone":"Europe/Berlin"}],
         "team_name":"SRE","knowledge":{"anything":{"goes":[1]}},"custom":{"a":null},"x_note":{"a":1},"x-note":2
     });
     assert_eq!(check(config), []);
@@ -124,6 +128,21 @@ fn a_fault_names_its_path_what_was_expected_and_what_was_found() {
             "ai_pipeline.schedule must be a schedule of five cron fields, such as \"0 2 * * *\"; found \"daily\"",
         ),
         (
+            json!({"storm":{"windw":"5m"}}),
+            Rule::UnknownField,
+            "storm.windw is not known: no such field; did you mean storm.window?",
+        ),
+        (
+            json!({"silences":[{"name":"n","cron":"0 2 * * *","duration":"1h","time_zone":"Europe/Atlantis"}]}),
+            Rule::InvalidFormat,
+            "silences.0.time_zone must be a time zone of the IANA database, such as \"Europe/Berlin\"; found \"Europe/Atlantis\"",
+        ),
+        (
+            json!({"silences":[{"name":"n","until":"tomorrow"}]}),
+            Rule::InvalidFormat,
+            "silences.0.until must be a time with its offset, such as \"2026-11-21T02:00:00+01:00\"; found \"tomorrow\"",
+        ),
+        (
             json!({"tools":{"http_get":"yes"}}),
             Rule::WrongType,
             "tools.http_get must be true or false or an object; found \"yes\"",
@@ -136,6 +155,33 @@ fn a_fault_names_its_path_what_was_expected_and_what_was_found() {
             (rule, sentence),
             "{config}"
         );
+    }
+}
+
+#[test]
+fn a_window_a_fingerprint_and_a_silence_have_one_form() {
+    for good in [
+        json!({"storm":{"window":"7d"}}),
+        json!({"storm":{"fingerprint":["identifiers.pagerduty_service_id"]}}),
+        json!({"silences":[]}),
+        json!({"silences":[{"name":"n","until":"2026-11-21T04:00:00Z"}]}),
+    ] {
+        assert_eq!(check(good.clone()), [], "{good}");
+    }
+    for bad in [
+        json!({"storm":{"window":"30"}}),
+        json!({"storm":{"window":"0m"}}),
+        json!({"storm":{"window":"8d"}}),
+        json!({"storm":{"window":"169h"}}),
+        json!({"storm":{"fingerprint":["colour"]}}),
+        json!({"storm":{"fingerprint":["attributes."]}}),
+        json!({"silences":[{"until":"2026-11-21T04:00:00Z"}]}),
+        json!({"silences":[{"name":"n"}]}),
+        json!({"silences":[{"name":"n","cron":"0 2 * * *"}]}),
+        json!({"silences":[{"name":"n","cron":"0 2 * * *","duration":"1h","until":"2026-11-21T04:00:00Z"}]}),
+        json!({"silences":[{"name":"n","until":"2026-11-21T04:00:00Z","match":{"colour":"red"}}]}),
+    ] {
+        assert_ne!(check(bad.clone()), [], "{bad}");
     }
 }
 

@@ -27,6 +27,17 @@ pub(super) fn is_addressed(event: &Event) -> bool {
     event.provider == "slack" && (event.kind == "app_mention" || is_direct_message(event))
 }
 
+/// Somebody said it to the bot, as opposed to an alert: questions are answered one by one, whatever rules
+/// hold for alerts.
+pub(super) fn is_said(event: &Event) -> bool {
+    let is_comment = event.provider == "github"
+        && matches!(
+            event.kind.as_str(),
+            "issue_comment" | "pull_request_review_comment" | "commit_comment"
+        );
+    is_comment || is_addressed(event)
+}
+
 /// A message that is no reply.
 pub(super) fn is_top_level(event: &Event) -> bool {
     event

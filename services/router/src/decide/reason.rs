@@ -84,6 +84,14 @@ codes! {
     Queued = "queued";
     /// The team's queue is full: no run was started.
     QueueFull = "queue_full";
+    /// A silence or a maintenance window of the team holds.
+    Silenced = "silenced";
+    /// A run is looking into this already: it was told.
+    JoinedRun = "joined_run";
+    /// The alert is over, and the run that looks into it was told.
+    ResolvedRun = "resolved_run";
+    /// The alert is over, and no run is looking into it.
+    NoOpenRun = "no_open_run";
 }
 
 /// One consideration.

@@ -54,6 +54,7 @@ impl<'a> Remains<'a> {
             key: key.to_owned(),
             event_id: EventId::derive(&self.event.delivery_key).to_string(),
             run_id: self.run.to_string(),
+            ..Claim::default()
         });
         let envelope = self.envelope(MessageId::key_value("seen", &key_text, "x"), body);
         router

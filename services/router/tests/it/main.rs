@@ -7,3 +7,4 @@ mod queues;
 mod routing;
 mod rules;
 mod stage;
+mod storms;

@@ -7,7 +7,7 @@ use tocsin_wire::ids::{EventId, MessageId, RunId};
 use tocsin_wire::limits::{TEAM_BACKLOG, TEAM_WINDOW};
 use tocsin_wire::proto::destination::Kind;
 use tocsin_wire::proto::envelope::Body;
-use tocsin_wire::proto::{DecisionAction, Envelope, Event, Placement, RunRequest};
+use tocsin_wire::proto::{DecisionAction, Envelope, Event, Placement, RunRequest, Severity};
 use tocsin_wire::{OrgId, Service, TeamId};
 
 use crate::stage::{PAY, Stage, UNROUTED, count, incident, last_code};
@@ -18,7 +18,12 @@ async fn a_full_queue_is_told_once_and_nothing_runs_twice() {
     let backlog = usize::try_from(TEAM_BACKLOG).expect("fits");
     let (left, surplus) = (5, 25);
     let stage = Stage::with_team().await;
-    fill_backlog(&stage, backlog - left).await;
+    fill(
+        &stage,
+        &format!("backlog.run.default.{PAY}.p3"),
+        backlog - left,
+    )
+    .await;
     let router = stage.router().await;
     let count_of_events = window + left + surplus;
     let events: Vec<Event> = (0..count_of_events)
@@ -67,7 +72,7 @@ async fn a_full_queue_is_told_once_and_nothing_runs_twice() {
 }
 
 /// Runs that have waited since before the test.
-async fn fill_backlog(stage: &Stage, runs: usize) {
+pub(crate) async fn fill(stage: &Stage, subject: &str, runs: usize) {
     let router = stage
         .test
         .connect(Service::Router)
@@ -79,19 +84,45 @@ async fn fill_backlog(stage: &Stage, runs: usize) {
     );
     let publishing = (0..runs).map(|number| {
         let event = EventId::derive(&format!("waiting:{number}"));
-        let run = RunId::derive(&format!("waiting:{number}"), "acme", "pay");
+        let run = RunId::derive(&format!("{subject}:{number}"), "acme", "pay");
         let body = Body::RunRequest(RunRequest {
             run_id: run.to_string(),
             ..RunRequest::default()
         });
         let id = MessageId::run_request(run);
         let envelope = Envelope::new(id, Service::Router, clock()(), event, None, body);
-        let subject = format!("backlog.run.default.{PAY}")
-            .parse()
-            .expect("subject");
+        let subject = subject.parse().expect("subject");
         router.publish(Outgoing::new(subject, envelope.owned_by(&org, &team)))
     });
     for published in join_all(publishing).await {
         published.expect("published");
     }
+}
+
+#[tokio::test]
+async fn a_run_that_waits_knows_its_place() {
+    let stage = Stage::with_team().await;
+    let window = usize::try_from(TEAM_WINDOW).expect("fits");
+    fill(&stage, &format!("work.run.default.{PAY}"), window).await;
+    fill(&stage, &format!("backlog.run.default.{PAY}.p3"), 36).await;
+    let router = stage.router().await;
+    for (number, severity, position, told) in [
+        (1, Severity::Unspecified, 37, "37th for team pay"),
+        (2, Severity::Low, 38, "38th for team pay"),
+        (3, Severity::Critical, 1, "1st for team pay"),
+        (4, Severity::High, 2, "2nd for team pay"),
+        (5, Severity::Medium, 40, "40th for team pay"),
+    ] {
+        let event = Event {
+            severity: severity.into(),
+            ..incident(number, "P1")
+        };
+        let id = stage.publish(&event).await;
+        let decision = stage.decision(PAY, id).await;
+        assert_eq!(decision.queue_position, position, "{severity:?}");
+        let reason = &decision.reasons.last().expect("one").detail;
+        assert!(reason.contains(told), "{severity:?}: {reason}");
+    }
+    assert_eq!(stage.waiting(PAY).await, 36 + 5);
+    router.stop().await;
 }

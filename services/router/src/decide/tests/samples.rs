@@ -78,6 +78,7 @@ pub(super) fn known() -> Known {
             "entrance_agent": "triage",
             "notifications": {"default_slack_channel_id": "CTEAM"},
             "auto_investigate": {"channel_ids": ["CALERTS"]},
+            "silences": [{"name": "upgrade", "reason": "new database", "until": "2026-01-01T00:00:00Z"}],
         }),
     );
     known.team("acme/shop", &json!({}));

@@ -2,6 +2,7 @@ use std::collections::BTreeSet;
 
 use tocsin_wire::proto::DecisionAction::NoRoute;
 use tocsin_wire::proto::{ActorKind, Event};
+use tocsin_wire::time;
 
 use super::samples::*;
 use crate::decide::{ReasonCode, decide_for};
@@ -372,8 +373,37 @@ fn a_rule_says_how_the_run_is_started_and_why() {
     );
 }
 
+fn since_2026(seconds: i64, event: Event) -> Event {
+    let at = jiff::Timestamp::from_second(1_767_225_600 + seconds).expect("in range");
+    Event {
+        received_at: Some(time::to_proto(at)),
+        ..event
+    }
+}
+
+/// `acme/pay` is silent until the beginning of 2026.
+fn silence_rows() -> Vec<Row> {
+    let incident = || pagerduty("incident_triggered", "P1");
+    let silenced = "IGNORE matched_identifier trigger silenced";
+    let heard = "RUN matched_identifier trigger";
+    let elsewhere = pagerduty("incident_triggered", "PQUIET");
+    let elsewhere_heard = "RUN matched_identifier trigger no_destination";
+    vec![
+        row("in the window", since_2026(-1, incident()), silenced),
+        row("after it", since_2026(0, incident()), heard),
+        row("a person asks in it", since_2026(-1, mention("C1")), heard),
+        row(
+            "an alert in Slack",
+            since_2026(-1, alert("CALERTS")),
+            silenced,
+        ),
+        row("another team's", since_2026(-1, elsewhere), elsewhere_heard),
+    ]
+}
+
 fn all_rows() -> Vec<Row> {
     [
+        silence_rows(),
         slack_addressed(),
         slack_channels(),
         slack_bots(),
@@ -396,13 +426,25 @@ fn every_event_has_its_action_and_its_reasons() {
 }
 
 #[test]
+fn a_silence_is_named_with_its_end_and_its_reason() {
+    let event = since_2026(-86_400, pagerduty("incident_triggered", "P1"));
+    let decided = decide_it(&event);
+    let told = &decided.reasons.last().expect("one").detail;
+    assert_eq!(
+        told,
+        "The silence \"upgrade\" of the team holds until 2026-01-01T00:00:00Z: new database."
+    );
+}
+
+#[test]
 fn every_code_is_covered_or_needs_the_bus() {
     let rows = all_rows().into_iter();
     let mut seen: BTreeSet<&str> = rows
         .flat_map(|(_, _, row)| row.split(' ').skip(1))
         .collect();
-    // Claims and full queues: tests/it.
-    let with_bus = "claimed_before duplicate_delivery duplicate_event queued queue_full";
+    // Claims, full queues and open runs: tests/it.
+    let with_bus = "claimed_before duplicate_delivery duplicate_event queued queue_full joined_run \
+                    resolved_run no_open_run";
     seen.extend(with_bus.split(' '));
     let all: BTreeSet<&str> = ReasonCode::ALL.iter().map(|code| code.as_str()).collect();
     assert_eq!(seen, all);

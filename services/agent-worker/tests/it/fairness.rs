@@ -1,0 +1,123 @@
+//! One team's flood and another team's single run, through the real worker.
+
+use std::time::Duration;
+
+use tocsin_bus::{Bus, Outgoing};
+use tocsin_kit::Context;
+use tocsin_testkit::eventually;
+use tocsin_wire::ids::{EventId, MessageId, RunId};
+use tocsin_wire::proto::destination::Kind;
+use tocsin_wire::proto::envelope::Body;
+use tocsin_wire::proto::{Destination, Envelope, Notice, RunRequest, SlackDestination};
+use tocsin_wire::{OrgId, Pool, Priority, Service, Subject, TeamId, limits};
+
+use crate::harness::{LIMIT, World, channel};
+use crate::whole::settings_of;
+
+const FLOOD: usize = 1_000;
+
+fn team(name: &str) -> (OrgId, TeamId) {
+    let org = OrgId::new("acme").expect("token");
+    (org, TeamId::new(name).expect("token"))
+}
+
+/// A run that only posts, into a channel of its team.
+fn request(team_name: &str, number: usize) -> Envelope {
+    let (org, team) = team(team_name);
+    let about = format!("{team_name}:{number}");
+    let (event, run) = (
+        EventId::derive(&about),
+        RunId::derive(&about, "acme", team_name),
+    );
+    let body = Body::RunRequest(RunRequest {
+        run_id: run.to_string(),
+        event_id: event.to_string(),
+        destinations: vec![Destination {
+            kind: Some(Kind::Slack(SlackDestination {
+                channel: channel(&format!("{team_name}{number}")),
+                ..SlackDestination::default()
+            })),
+        }],
+        notice: Some(Notice {
+            code: "test".to_owned(),
+            text: about,
+        }),
+        ..RunRequest::default()
+    });
+    let (id, at) = (MessageId::run_request(run), tocsin_testkit::bus::clock()());
+    Envelope::new(id, Service::Router, at, event, None, body).owned_by(&org, &team)
+}
+
+fn work_of(name: &str) -> Subject {
+    let ((org, team), pool) = (team(name), Pool::shared());
+    Subject::WorkRun { pool, org, team }
+}
+
+fn backlog_of(name: &str) -> Subject {
+    let ((org, team), pool) = (team(name), Pool::shared());
+    Subject::BacklogRun {
+        pool,
+        org,
+        team,
+        priority: Priority::Normal,
+    }
+}
+
+/// Sequences in RESULTS of the runs that a team has started.
+async fn started(eye: &Bus, team: &str) -> Vec<u64> {
+    let subject = format!("results.agent-worker.run_started.acme.{team}");
+    let subject = subject.parse().expect("subject");
+    let stored = eye.replay(&subject).await.expect("replayed");
+    stored.iter().map(|stored| stored.sequence).collect()
+}
+
+/// Counted in runs, not in time: whatever the machine is busy with, no more of the flood than one window may
+/// start before the other team's run does.
+#[tokio::test]
+async fn one_teams_flood_delays_another_team_by_one_slot_at_most() {
+    let world = World::start().await;
+    let router = world.test.connect(Service::Router).await.expect("router");
+    let eye = world
+        .test
+        .connect(Service::Operator)
+        .await
+        .expect("operator");
+    // A run takes so long at least: what starts while we look is a run or two.
+    world.slack.set_latency(Duration::from_millis(100));
+    let window = usize::try_from(limits::TEAM_WINDOW).expect("small");
+    for number in 0..FLOOD {
+        let subject = if number < window {
+            work_of("flood")
+        } else {
+            backlog_of("flood")
+        };
+        let outgoing = Outgoing::new(subject, request("flood", number));
+        router.publish(outgoing).await.expect("published");
+    }
+    let context = Context::for_test("agent-worker").expect("context");
+    let stop = context.stop.clone();
+    context.start("agent-worker", |context| {
+        tocsin_agent_worker::run(settings_of(&world), context)
+    });
+    eventually("the flood is on its way", LIMIT, || async {
+        started(&eye, "flood").await.len() > 2 * window
+    })
+    .await;
+    let before = started(&eye, "flood").await.len();
+    let outgoing = Outgoing::new(work_of("calm"), request("calm", 0));
+    router.publish(outgoing).await.expect("published");
+    let calm = eventually("the other team's run", LIMIT, || async {
+        started(&eye, "calm").await.first().copied()
+    })
+    .await;
+    let flood = started(&eye, "flood").await;
+    let first = flood.iter().filter(|sequence| **sequence < calm).count();
+    assert!(first < FLOOD, "the flood is over; this proves nothing");
+    // What had started but was not seen when we looked, and what the window held.
+    let ahead = first - before;
+    assert!(
+        ahead <= 2 * window,
+        "{ahead} runs of the flood started first"
+    );
+    stop.trigger_soft();
+}
