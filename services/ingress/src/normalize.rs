@@ -4,10 +4,14 @@
 //! becomes kind `other`, a field of an unexpected type counts as absent, a time that does not parse
 //! is the time of receipt. Only a body that is no JSON (or no form) at all is refused.
 
+mod alert_group;
+pub mod alertmanager;
 mod draft;
 pub mod github;
+pub mod grafana;
 pub mod incidentio;
 pub mod pagerduty;
+mod severity;
 pub mod slack;
 mod times;
 
