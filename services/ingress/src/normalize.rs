@@ -6,6 +6,8 @@
 
 mod alert_group;
 pub mod alertmanager;
+pub mod coralogix;
+pub mod datadog;
 mod draft;
 pub mod github;
 pub mod grafana;
@@ -13,6 +15,7 @@ pub mod incidentio;
 pub mod pagerduty;
 mod severity;
 pub mod slack;
+mod template;
 mod times;
 
 use bytes::Bytes;

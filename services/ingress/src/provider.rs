@@ -6,7 +6,8 @@ use http::{HeaderName, header};
 use tocsin_wire::scheme::Scheme;
 
 use crate::normalize::{
-    Delivery, Malformed, Normalized, alertmanager, github, grafana, incidentio, pagerduty, slack,
+    Delivery, Malformed, Normalized, alertmanager, coralogix, datadog, github, grafana, incidentio,
+    pagerduty, slack,
 };
 use crate::verify::Verifier;
 
@@ -17,6 +18,8 @@ pub const ALL: &[&Provider] = &[
     &pagerduty::PROVIDER,
     &incidentio::PROVIDER,
     &alertmanager::PROVIDER,
+    &coralogix::PROVIDER,
+    &datadog::PROVIDER,
     &grafana::PROVIDER,
 ];
 
