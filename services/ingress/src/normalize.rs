@@ -12,6 +12,8 @@ mod draft;
 pub mod github;
 pub mod grafana;
 pub mod incidentio;
+pub mod newrelic;
+pub mod opsgenie;
 pub mod pagerduty;
 mod severity;
 pub mod slack;

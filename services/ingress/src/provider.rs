@@ -7,7 +7,7 @@ use tocsin_wire::scheme::Scheme;
 
 use crate::normalize::{
     Delivery, Malformed, Normalized, alertmanager, coralogix, datadog, github, grafana, incidentio,
-    pagerduty, slack,
+    newrelic, opsgenie, pagerduty, slack,
 };
 use crate::verify::Verifier;
 
@@ -21,6 +21,8 @@ pub const ALL: &[&Provider] = &[
     &coralogix::PROVIDER,
     &datadog::PROVIDER,
     &grafana::PROVIDER,
+    &newrelic::PROVIDER,
+    &opsgenie::PROVIDER,
 ];
 
 /// Largest body of most senders; those that document more say so in their row.
