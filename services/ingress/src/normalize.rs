@@ -15,6 +15,7 @@ pub mod incidentio;
 pub mod newrelic;
 pub mod opsgenie;
 pub mod pagerduty;
+pub mod sentry;
 mod severity;
 pub mod slack;
 mod template;

@@ -7,7 +7,7 @@ use tocsin_wire::scheme::Scheme;
 
 use crate::normalize::{
     Delivery, Malformed, Normalized, alertmanager, coralogix, datadog, github, grafana, incidentio,
-    newrelic, opsgenie, pagerduty, slack,
+    newrelic, opsgenie, pagerduty, sentry, slack,
 };
 use crate::verify::Verifier;
 
@@ -23,6 +23,7 @@ pub const ALL: &[&Provider] = &[
     &grafana::PROVIDER,
     &newrelic::PROVIDER,
     &opsgenie::PROVIDER,
+    &sentry::PROVIDER,
 ];
 
 /// Largest body of most senders; those that document more say so in their row.

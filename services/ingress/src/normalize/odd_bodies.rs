@@ -182,6 +182,26 @@ const ODD_BODIES: &[(&str, &str, &str, &str)] = &[
         r#"{"action":"MyOwn","alert":{"teams":["t"],"tags":"x"}}"#,
         "other",
     ),
+    ("sentry", JSON, "", "invalid_json"),
+    ("sentry", JSON, "[]", "other"),
+    (
+        "sentry",
+        JSON,
+        r#"{"action":"created","data":{"issue":"x"}}"#,
+        "issue_created",
+    ),
+    (
+        "sentry",
+        JSON,
+        r#"{"action":"vanished","data":{"issue":{"id":[],"project":7}}}"#,
+        "other",
+    ),
+    (
+        "sentry",
+        JSON,
+        r#"{"action":"created","data":{"issue":null,"event":null}}"#,
+        "other",
+    ),
     ("events", JSON, "not json", "invalid_json"),
     ("events", JSON, r#"{"type":"event_callback"}"#, "other"),
     (
