@@ -13,7 +13,7 @@ use std::sync::Arc;
 use axum::Router;
 use axum::extract::Request;
 use axum::response::{IntoResponse as _, Response};
-use axum::routing::post;
+use axum::routing::{MethodFilter, on};
 use bytes::Bytes;
 use http::{HeaderMap, Uri};
 use tocsin_kit::{Clock, Problem};
@@ -76,7 +76,9 @@ impl Receiver {
                     "" => format!("/webhooks/{name}"),
                     path => format!("/webhooks/{name}/{path}"),
                 };
-                let taking = post(move |request: Request| async move {
+                // Grafana and Coralogix can be set to PUT.
+                let methods = MethodFilter::POST.or(MethodFilter::PUT);
+                let taking = on(methods, move |request: Request| async move {
                     // Boxed: small for axum to move about, and one allocation per request.
                     Box::pin(receiver.receive(&source, endpoint, request)).await
                 });

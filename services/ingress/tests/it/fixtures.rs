@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use http::{HeaderMap, HeaderName, HeaderValue};
+use http::{HeaderMap, HeaderName, HeaderValue, Method};
 use serde::Deserialize;
 use serde_json::Value;
 use tocsin_ingress::provider::Provider;
@@ -178,4 +178,21 @@ async fn fifty_equal_deliveries_at_once_are_one_event() {
         .collect();
     assert_eq!(kinds, ["app_mention", "incident_triggered"]);
     assert_eq!(event(&events[0].1).secret_index, 1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_put_is_taken_as_what_is_posted() {
+    let bus = TestBus::start().await.expect("a bus");
+    let stored = Stored::follow(&bus).await;
+    let ingress = Ingress::start(&bus).await;
+    let body = fixture("grafana/resolved.json");
+    for method in [Method::PUT, Method::POST] {
+        let request = ingress.signed("/webhooks/grafana", SECRET, &body);
+        let mut request = request.build().expect("a request");
+        *request.method_mut() = method;
+        let sent = ingress.client.execute(request).await;
+        assert_eq!(sent.expect("an answer").status(), 200);
+    }
+    let events = stored.wait_for(1).await;
+    assert_eq!(event(&events[0].1).kind, "alert_resolved");
 }
