@@ -46,7 +46,29 @@ pub const PRIORITY: &[IdentifierType] = &[
     folded("vercel_project_id", "vercel_project_ids"),
     folded("coralogix_team_name", "coralogix_team_names"),
     exact("incidentio_alert_source_id", "incidentio_alert_source_ids"),
+    folded("coralogix_subsystem", "coralogix_subsystems"),
+    folded("coralogix_application", "coralogix_applications"),
+    exact("datadog_monitor_id", "datadog_monitor_ids"),
+    exact("datadog_org_id", "datadog_org_ids"),
+    folded("newrelic_workflow", "newrelic_workflows"),
+    exact("newrelic_account_id", "newrelic_account_ids"),
+    exact("opsgenie_integration_id", "opsgenie_integration_ids"),
+    folded("receiver", "receivers"),
+    folded("external_url", "external_urls"),
+    folded("sentry_project", "sentry_projects"),
+    exact("sentry_installation_uuid", "sentry_installation_uuids"),
     folded("service", "services"),
+];
+
+/// Types that say through which installation of the sender an event came. They settle whose it is when
+/// several organisations own the identifier that matched: a shared channel comes through one workspace,
+/// a receiver or a project of a common name from one installation.
+pub const INSTALLATIONS: &[&str] = &[
+    "slack_workspace_id",
+    "datadog_org_id",
+    "external_url",
+    "newrelic_account_id",
+    "sentry_installation_uuid",
 ];
 
 impl IdentifierType {
@@ -121,10 +143,13 @@ mod tests {
             assert_eq!(IdentifierType::listed_as(known.list), Some(known));
         }
         assert_eq!(IdentifierType::named("services"), None);
+        for name in INSTALLATIONS {
+            assert!(IdentifierType::named(name).is_some(), "{name}");
+        }
     }
 
     #[test]
-    fn a_channel_beats_its_workspace_and_a_repository() {
+    fn what_is_part_of_something_beats_it() {
         let rank = |name: &&str| PRIORITY.iter().position(|known| known.name == *name);
         let order = [
             "incidentio_team_id",
@@ -133,6 +158,14 @@ mod tests {
             "slack_workspace_id",
             "github_repo",
             "coralogix_team_name",
+            "datadog_monitor_id",
+            "datadog_org_id",
+            "newrelic_workflow",
+            "newrelic_account_id",
+            "receiver",
+            "external_url",
+            "sentry_project",
+            "sentry_installation_uuid",
             "service",
         ];
         assert!(order.is_sorted_by_key(rank));

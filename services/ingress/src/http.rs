@@ -15,7 +15,7 @@ use std::sync::Arc;
 use axum::Router;
 use axum::extract::{ConnectInfo, Path, Request};
 use axum::response::{IntoResponse as _, Response};
-use axum::routing::post;
+use axum::routing::{MethodFilter, on};
 use bytes::Bytes;
 use http::Uri;
 use ipnet::IpNet;
@@ -43,6 +43,8 @@ impl Receiver {
     pub(crate) fn router(self) -> Router {
         let receiver = Arc::new(self);
         let mut router = Router::new();
+        // Grafana and Coralogix can be set to PUT.
+        let methods = MethodFilter::POST.or(MethodFilter::PUT);
         for source in &receiver.shared {
             for endpoint in source.provider.endpoints {
                 let (receiver, source) = (Arc::clone(&receiver), Arc::clone(source));
@@ -51,7 +53,7 @@ impl Receiver {
                     "" => format!("/webhooks/{name}"),
                     path => format!("/webhooks/{name}/{path}"),
                 };
-                let taking = post(move |request: Request| async move {
+                let taking = on(methods, move |request: Request| async move {
                     // Boxed: small for axum to move about, and one allocation per request.
                     Box::pin(receiver.receive(&source, endpoint, request)).await
                 });
@@ -63,7 +65,7 @@ impl Receiver {
             async move { Box::pin(receiver.receive_for(&provider, &id, request)).await }
         };
         router
-            .route("/webhooks/{provider}/{source}", post(to_source))
+            .route("/webhooks/{provider}/{source}", on(methods, to_source))
             .fallback(unknown)
     }
 

@@ -48,11 +48,24 @@ pub(crate) struct Present(pub(crate) bool);
 
 /// The first [`MAX_LIST`] elements of a list; empty when it is no list.
 #[derive(Clone, Debug)]
-pub(crate) struct List<T>(Vec<T>);
+pub(crate) struct List<T> {
+    read: Vec<T>,
+    left_out: usize,
+}
+
+impl<T> List<T> {
+    /// Elements after the first [`MAX_LIST`].
+    pub(crate) fn left_out(&self) -> usize {
+        self.left_out
+    }
+}
 
 impl<T> Default for List<T> {
     fn default() -> Self {
-        Self(Vec::new())
+        Self {
+            read: Vec::new(),
+            left_out: 0,
+        }
     }
 }
 
@@ -60,7 +73,27 @@ impl<T> Deref for List<T> {
     type Target = [T];
 
     fn deref(&self) -> &[T] {
-        &self.0
+        &self.read
+    }
+}
+
+/// The first [`MAX_LIST`] members of an object whose names are not known beforehand: labels,
+/// annotations. Empty when it is no object.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Members<'a>(Vec<(Cow<'a, str>, Text<'a>)>);
+
+impl Members<'_> {
+    /// The value of the last member of this name; empty when there is none.
+    pub(crate) fn text(&self, name: &str) -> &str {
+        let mut from_last = self.0.iter().rev();
+        let found = from_last.find(|(known, _)| known == name);
+        found.map_or("", |(_, value)| value.text())
+    }
+
+    /// Those that have a value, in their order.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
+        let members = self.0.iter();
+        members.filter_map(|(name, value)| Some((name.as_ref(), value.get()?)))
     }
 }
 
@@ -128,9 +161,13 @@ macro_rules! absent {
     };
 }
 
-fn skip_list<'de, A: SeqAccess<'de>>(mut list: A) -> Result<(), A::Error> {
-    while list.next_element::<IgnoredAny>()?.is_some() {}
-    Ok(())
+/// Skips the rest of a list, and counts it.
+fn skip_list<'de, A: SeqAccess<'de>>(mut list: A) -> Result<usize, A::Error> {
+    let mut skipped = 0;
+    while list.next_element::<IgnoredAny>()?.is_some() {
+        skipped += 1;
+    }
+    Ok(skipped)
 }
 
 fn skip_object<'de, A: MapAccess<'de>>(mut map: A) -> Result<(), A::Error> {
@@ -338,15 +375,15 @@ impl<'de, T: Deserialize<'de>> Deserialize<'de> for List<T> {
             }
 
             fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<List<T>, A::Error> {
-                let mut elements = Vec::new();
-                while elements.len() < MAX_LIST {
+                let mut read = Vec::new();
+                while read.len() < MAX_LIST {
                     match list.next_element()? {
-                        Some(element) => elements.push(element),
-                        None => return Ok(List(elements)),
+                        Some(element) => read.push(element),
+                        None => return Ok(List { read, left_out: 0 }),
                     }
                 }
-                skip_list(list)?;
-                Ok(List(elements))
+                let left_out = skip_list(list)?;
+                Ok(List { read, left_out })
             }
 
             fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<List<T>, A::Error> {
@@ -358,6 +395,41 @@ impl<'de, T: Deserialize<'de>> Deserialize<'de> for List<T> {
         }
 
         deserializer.deserialize_any(ListVisitor(PhantomData))
+    }
+}
+
+impl<'de> Deserialize<'de> for Members<'de> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct MembersVisitor;
+
+        impl<'de> Visitor<'de> for MembersVisitor {
+            type Value = Members<'de>;
+
+            fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+                formatter.write_str("any JSON value")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Members<'de>, A::Error> {
+                let mut members = Vec::new();
+                while members.len() < MAX_LIST {
+                    match map.next_entry()? {
+                        Some((Name(name), value)) => members.push((name, value)),
+                        None => return Ok(Members(members)),
+                    }
+                }
+                skip_object(map)?;
+                Ok(Members(members))
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, list: A) -> Result<Members<'de>, A::Error> {
+                skip_list(list)?;
+                Ok(Members::default())
+            }
+
+            absent!(visit_bool: bool, visit_i64: i64, visit_u64: u64, visit_f64: f64, visit_str: &str);
+        }
+
+        deserializer.deserialize_any(MembersVisitor)
     }
 }
 

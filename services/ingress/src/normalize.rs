@@ -4,11 +4,21 @@
 //! becomes kind `other`, a field of an unexpected type counts as absent, a time that does not parse
 //! is the time of receipt. Only a body that is no JSON (or no form) at all is refused.
 
+mod alert_group;
+pub mod alertmanager;
+pub mod coralogix;
+pub mod datadog;
 mod draft;
 pub mod github;
+pub mod grafana;
 pub mod incidentio;
+pub mod newrelic;
+pub mod opsgenie;
 pub mod pagerduty;
+pub mod sentry;
+mod severity;
 pub mod slack;
+mod template;
 mod times;
 
 use bytes::Bytes;

@@ -5,7 +5,10 @@
 use http::{HeaderName, header};
 use tocsin_wire::scheme::Scheme;
 
-use crate::normalize::{Delivery, Malformed, Normalized, github, incidentio, pagerduty, slack};
+use crate::normalize::{
+    Delivery, Malformed, Normalized, alertmanager, coralogix, datadog, github, grafana, incidentio,
+    newrelic, opsgenie, pagerduty, sentry, slack,
+};
 use crate::verify::Verifier;
 
 /// Every provider, as the README lists them.
@@ -14,6 +17,13 @@ pub const ALL: &[&Provider] = &[
     &github::PROVIDER,
     &pagerduty::PROVIDER,
     &incidentio::PROVIDER,
+    &alertmanager::PROVIDER,
+    &coralogix::PROVIDER,
+    &datadog::PROVIDER,
+    &grafana::PROVIDER,
+    &newrelic::PROVIDER,
+    &opsgenie::PROVIDER,
+    &sentry::PROVIDER,
 ];
 
 /// Largest body of most senders; those that document more say so in their row.

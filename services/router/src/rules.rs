@@ -37,6 +37,23 @@ const DEFAULT_TRIGGERS: &[(&str, &[&str])] = &[
     ),
     ("pagerduty", &["incident_triggered"]),
     ("incidentio", &["alert_created", "incident_created"]),
+    ("alertmanager", &["alert_firing"]),
+    ("coralogix", &["alert_triggered"]),
+    (
+        "datadog",
+        &["alert_no_data", "alert_triggered", "alert_warned"],
+    ),
+    ("grafana", &["alert_firing"]),
+    ("newrelic", &["issue_activated"]),
+    ("opsgenie", &["alert_created"]),
+    (
+        "sentry",
+        &[
+            "event_alert_triggered",
+            "metric_alert_critical",
+            "metric_alert_warning",
+        ],
+    ),
 ];
 
 /// A team's rules for events.

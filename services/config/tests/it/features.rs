@@ -247,6 +247,17 @@ async fn routing_identifiers() {
         "vercel_project_id",
         "coralogix_team_name",
         "incidentio_alert_source_id",
+        "coralogix_subsystem",
+        "coralogix_application",
+        "datadog_monitor_id",
+        "datadog_org_id",
+        "newrelic_workflow",
+        "newrelic_account_id",
+        "opsgenie_integration_id",
+        "receiver",
+        "external_url",
+        "sentry_project",
+        "sentry_installation_uuid",
         "service",
     ];
     for kind in lists {

@@ -80,3 +80,29 @@ fn text_borrows_and_lists_are_bounded() {
     let outer: Outer<'_> = serde_json::from_str(&long).expect("valid");
     assert_eq!(outer.list.len(), MAX_LIST);
 }
+
+#[test]
+fn members_of_any_name_are_read_and_bounded() {
+    let read = |json: &str| serde_json::from_str::<Members<'_>>(json).map(|_| ());
+    for json in ["null", "[1]", "7", "true", r#""x""#, "{}", "1.5", "-1"] {
+        assert!(read(json).is_ok(), "{json}");
+    }
+    assert!(read("{").is_err());
+    let json = r#"{"a":"1","\u0062":2,"list":[1],"a":"3","empty":""}"#;
+    let members: Members<'_> = serde_json::from_str(json).expect("valid");
+    assert_eq!(
+        (
+            members.text("a"),
+            members.text("b"),
+            members.text("list"),
+            members.text("c")
+        ),
+        ("3", "2", "", "")
+    );
+    let all: Vec<_> = members.iter().collect();
+    assert_eq!(all, [("a", "1"), ("b", "2"), ("a", "3")]);
+    let many = (0..5000).map(|index| format!(r#""k{index}":"v""#));
+    let many = format!("{{{}}}", many.collect::<Vec<_>>().join(","));
+    let members: Members<'_> = serde_json::from_str(&many).expect("valid");
+    assert_eq!(members.iter().count(), MAX_LIST);
+}

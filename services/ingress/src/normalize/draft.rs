@@ -1,12 +1,11 @@
 //! An event while it is being written: the bounds on its fields, its keys, and what every provider
 //! has in common.
 
-use std::fmt::Write as _;
-
 use jiff::Timestamp;
 use sha2::{Digest as _, Sha256};
 use tocsin_wire::{
     proto::{Actor, ActorKind, Event, EventStatus, Header, Identifier, Severity, TextFormat},
+    signing::hex,
     time,
 };
 
@@ -140,22 +139,22 @@ impl<'a> Draft<'a> {
         self.event.status = status.into();
     }
 
-    /// A correlation key of this provider and source.
+    /// A correlation key of this provider and source. What is too long for an id goes by its hash.
     pub(super) fn correlation(&mut self, parts: &[&str]) {
         if parts.iter().all(|part| !part.is_empty()) {
-            self.event.correlation_key = self.key(&parts.join(":"));
+            let joined = parts.join(":");
+            let rest = if is_id(&joined) {
+                joined
+            } else {
+                format!("sha256:{}", hex(&Sha256::digest(&joined)))
+            };
+            self.event.correlation_key = self.key(&rest);
         }
     }
 
     /// SHA-256 of the raw body, as keys have it: `sha256:<hex>`.
     pub(super) fn body_hash(&self) -> String {
-        let mut text = String::with_capacity(7 + 64);
-        text.push_str("sha256:");
-        for byte in Sha256::digest(self.delivery.body) {
-            // Writing to a String cannot fail.
-            let _infallible = write!(text, "{byte:02x}");
-        }
-        text
+        format!("sha256:{}", hex(&Sha256::digest(self.delivery.body)))
     }
 
     /// Sets both keys. An id that is empty, or too long to be one, is replaced by the body's hash; so
@@ -172,6 +171,25 @@ impl<'a> Draft<'a> {
         if has_id {
             delivery_id.clone_into(&mut self.event.delivery_id);
         }
+        self.event
+    }
+
+    /// Sets both keys for a sender that gives its deliveries no id: they follow from the parts that tell
+    /// what happened. Without one of them nothing tells two deliveries apart but their bodies, because a
+    /// repeat that is told twice does less harm than an alert that is lost.
+    pub(super) fn finish_derived(mut self, parts: &[&str]) -> Event {
+        if parts.iter().any(|part| part.is_empty()) {
+            return self.finish("", None);
+        }
+        let mut digest = Sha256::new();
+        for part in parts {
+            // The length keeps `a`, `bc` and `ab`, `c` apart.
+            digest.update(part.len().to_be_bytes());
+            digest.update(part);
+        }
+        let key = self.key(&format!("derived:{}", hex(&digest.finalize())));
+        self.event.semantic_key.clone_from(&key);
+        self.event.delivery_key = key;
         self.event
     }
 

@@ -5,8 +5,8 @@ use http::HeaderMap;
 use proptest::prelude::*;
 
 use super::Normalized;
-use super::fixtures::{deliver, entries, folder, headers};
-use crate::provider::Provider;
+use super::fixtures::{deliver, entries, headers};
+use crate::provider::{self, Provider};
 
 const JSON: &str = "application/json";
 const FORM: &str = "application/x-www-form-urlencoded";
@@ -68,6 +68,139 @@ const ODD_BODIES: &[(&str, &str, &str, &str)] = &[
         JSON,
         r#"{"event_type":"public_alert.alert_created_v1","public_alert.alert_created_v1":{"title":"\ud800"}}"#,
         "alert_created",
+    ),
+    ("alertmanager", JSON, "{\n", "invalid_json"),
+    ("alertmanager", JSON, "[{}]", "other"),
+    (
+        "alertmanager",
+        JSON,
+        r#"{"text":"made by a payload template"}"#,
+        "other",
+    ),
+    (
+        "alertmanager",
+        JSON,
+        r#"{"status":"firing","alerts":"none","groupKey":7}"#,
+        "alert_firing",
+    ),
+    (
+        "alertmanager",
+        JSON,
+        r#"{"alerts":[{"status":"resolved","startsAt":"now"},{"status":"firing"}]}"#,
+        "alert_firing",
+    ),
+    (
+        "alertmanager",
+        JSON,
+        r#"{"alerts":[null,{"status":"resolved","labels":[]}],"status":{}}"#,
+        "alert_resolved",
+    ),
+    (
+        "coralogix",
+        JSON,
+        r#"{"name":"a "quoted" log line"}"#,
+        "invalid_json",
+    ),
+    ("coralogix", JSON, "{}", "other"),
+    (
+        "coralogix",
+        JSON,
+        r#"{"alert_id":"$ALERT_ID","name":"$ALERT_NAME","alert_action":"$ALERT_ACTION"}"#,
+        "Ping",
+    ),
+    (
+        "coralogix",
+        JSON,
+        r#"{"alert_id":"$ALERT_ID","alert_action":"trigger","fields":{"team":"a"}}"#,
+        "alert_triggered",
+    ),
+    (
+        "coralogix",
+        JSON,
+        r#"{"alert_action":"snooze","fields":[{"key":"severity","value":["x"]},7]}"#,
+        "other",
+    ),
+    ("datadog", JSON, "", "invalid_json"),
+    ("datadog", FORM, "", "other"),
+    (
+        "datadog",
+        FORM,
+        "title=%5BTriggered%5D+x",
+        "alert_triggered",
+    ),
+    (
+        "datadog",
+        FORM,
+        r#"{"alert_type":"error"}"#,
+        "alert_triggered",
+    ),
+    (
+        "datadog",
+        JSON,
+        r#"{"title":7,"alert_transition":"Muted","org":"acme","date":{}}"#,
+        "other",
+    ),
+    ("grafana", JSON, "", "invalid_json"),
+    (
+        "grafana",
+        JSON,
+        r#"{"status":"firing","alerts":[{"values":null,"generatorURL":"?orgId=1"}]}"#,
+        "alert_firing",
+    ),
+    (
+        "grafana",
+        JSON,
+        r#"{"ruleId":1,"state":"no_data","evalMatches":null,"tags":null}"#,
+        "alert_firing",
+    ),
+    ("grafana", JSON, r#"{"ruleId":1,"state":"new"}"#, "other"),
+    ("newrelic", JSON, "{", "invalid_json"),
+    ("newrelic", JSON, "[]", "other"),
+    (
+        "newrelic",
+        JSON,
+        r#"{"state":"activated","title":["a","b"],"totalIncidents":"1","impactedEntities":"x"}"#,
+        "issue_activated",
+    ),
+    (
+        "newrelic",
+        JSON,
+        r#"{"current_state":"open"}"#,
+        "issue_activated",
+    ),
+    ("newrelic", JSON, r#"{"state":"MERGED"}"#, "other"),
+    ("opsgenie", JSON, "", "invalid_json"),
+    (
+        "opsgenie",
+        JSON,
+        r#"{"action":"Create","alert":"a"}"#,
+        "alert_created",
+    ),
+    (
+        "opsgenie",
+        JSON,
+        r#"{"action":"MyOwn","alert":{"teams":["t"],"tags":"x"}}"#,
+        "other",
+    ),
+    ("sentry", JSON, "", "invalid_json"),
+    ("sentry", JSON, "[]", "other"),
+    (
+        "sentry",
+        JSON,
+        r#"{"action":"created","data":{"issue":"x"}}"#,
+        "issue_created",
+    ),
+    (
+        "sentry",
+        JSON,
+        r#"{"action":"vanished","data":{"issue":{"id":[],"project":7}}}"#,
+        "other",
+    ),
+    (
+        "sentry",
+        JSON,
+        r#"{"action":"created","data":{"issue":null,"event":null}}"#,
+        "other",
     ),
     ("events", JSON, "not json", "invalid_json"),
     ("events", JSON, r#"{"type":"event_callback"}"#, "other"),
@@ -182,18 +315,15 @@ proptest! {
     ) {
         let entries = entries();
         let entry = index.get(&entries);
-        let mut body = std::fs::read(folder().join(&entry.file)).expect("body");
+        let mut body = entry.body();
         let at = at.index(body.len());
         if cut {
             body.truncate(at);
         } else {
             body[at] = byte;
         }
-        let headers = headers([("x-github-event", "push")]);
         let body = Bytes::from(body);
-        if let Ok(Normalized::Event(event)) =
-            deliver(&entry.provider, entry.endpoint.as_deref(), &headers, &body)
-        {
+        if let Ok(Normalized::Event(event)) = entry.deliver(&body) {
             prop_assert!(crate::publish::subject(&event).is_ok());
             prop_assert!(event.title.chars().count() <= 300);
             prop_assert_eq!(event.raw_body, body);
@@ -201,12 +331,30 @@ proptest! {
     }
 
     #[test]
-    fn any_text_is_an_event_or_an_error(body in ".{0,200}", endpoint in 0..6_usize) {
-        let names = ["github", "pagerduty", "incidentio", "events", "interactions", "commands"];
-        let headers = headers([("x-github-event", body.split(|c: char| !c.is_ascii_graphic()).next().unwrap_or(""))]);
+    fn any_text_is_an_event_or_an_error(body in ".{0,200}", provider in any::<prop::sample::Index>()) {
+        let provider = provider.get(provider::ALL);
+        let graphic = body.split(|c: char| !c.is_ascii_graphic()).next().unwrap_or("");
+        let headers = headers([("x-github-event", graphic), ("sentry-hook-resource", graphic)]);
         for wrapped in [body.clone(), format!("payload={body}"), format!("{{\"event\":{{\"text\":{body:?}}}}}")] {
-            let provider = if endpoint < 3 { names[endpoint] } else { "slack" };
-            let _either = deliver(provider, Some(names[endpoint]), &headers, &Bytes::from(wrapped));
+            for endpoint in provider.endpoints {
+                let _either = deliver(provider.name, Some(endpoint.path), &headers, &Bytes::from(wrapped.clone()));
+            }
+        }
+    }
+}
+
+/// What costs a frame of the stack per level of nesting could be crashed by anybody with a secret.
+#[test]
+fn deep_nesting_costs_nothing() {
+    let json = headers([("content-type", JSON)]);
+    for provider in provider::ALL {
+        for name in ["alerts", "alert", "data", "event", "fields", "org", "issue"] {
+            let object = format!("{{\"{name}\":");
+            let objects = format!("{}null{}", object.repeat(120), "}".repeat(120));
+            let lists = format!("{object}{}{}}}", "[".repeat(10_000), "]".repeat(10_000));
+            for body in [objects, lists] {
+                let _either = deliver(provider.name, None, &json, &Bytes::from(body));
+            }
         }
     }
 }

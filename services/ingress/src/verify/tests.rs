@@ -1,3 +1,4 @@
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
@@ -5,9 +6,10 @@ use hmac::{Hmac, KeyInit as _, Mac as _};
 use http::{HeaderMap, HeaderName, HeaderValue};
 use jiff::Timestamp;
 use serde::Deserialize;
+use serde_json::Value;
 use sha2::Sha256;
 
-use tocsin_wire::scheme::Scheme;
+use tocsin_wire::scheme::{HmacScheme, Scheme, SignedTime};
 
 use super::{LiveSecret, MAX_SIGNATURES, Refusal, Validity, Verifier, standard_webhooks};
 use crate::normalize::{github, incidentio, pagerduty, slack};
@@ -35,6 +37,42 @@ struct Vector {
     now: i64,
     expect: String,
     reason: Option<String>,
+    /// Names of headers, where they are the installation's to choose.
+    #[serde(default)]
+    settings: BTreeMap<String, Value>,
+}
+
+impl Vector {
+    /// The scheme that it names: one of the general ones, or a provider's.
+    fn scheme(&self, secrets: &[&str]) -> Scheme {
+        let setting = |name: &str| Some(self.settings.get(name)?.as_str()?.to_owned());
+        let timed = |default: &'static str, prefix: &'static str, after: &'static str| {
+            let header = setting("header").unwrap_or_else(|| default.to_owned());
+            let time = setting("ts_header").unwrap_or_else(|| "X-Timestamp".to_owned());
+            Scheme::Hmac(HmacScheme {
+                header: header.into(),
+                timestamp: Some(SignedTime {
+                    header: time.into(),
+                    before: "".into(),
+                    after: after.into(),
+                }),
+                ..HmacScheme::over_body("", prefix)
+            })
+        };
+        match self.scheme.as_deref().unwrap_or(&self.provider) {
+            "standard" | "standard-asym" | "ed25519" | "gitlab-signed" => Scheme::StandardWebhooks,
+            "bearer" => Scheme::Bearer,
+            "basic" => Scheme::Basic,
+            "hmac" => Scheme::Hmac(HmacScheme::over_body("X-Signature-256", "sha256=")),
+            "hmac-ts" => timed("X-Signature-256", "sha256=", "."),
+            "grafana-ts" => timed("X-Grafana-Alerting-Signature", "", ":"),
+            name => {
+                let provider = Provider::named(name).expect("a provider of the table");
+                let scheme = provider.scheme(secrets.iter().copied());
+                scheme.expect("a scheme").clone()
+            }
+        }
+    }
 }
 
 fn headers<'a>(pairs: impl IntoIterator<Item = (&'a str, &'a str)>) -> HeaderMap {
@@ -87,15 +125,10 @@ fn published_vectors_hold() {
         let headers = headers(pairs);
         let secrets = vector.secrets.iter().chain(&vector.secret);
         let secrets: Vec<&str> = secrets.map(String::as_str).collect();
-        let body = STANDARD.decode(vector.body_b64).expect("base64");
-        // The vectors of nobody in particular are those of Standard Webhooks.
-        let provider = Provider::named(&vector.provider).unwrap_or(&incidentio::PROVIDER);
-        let scheme = match vector.scheme.as_deref() {
-            Some("ed25519" | "standard") => &Scheme::StandardWebhooks,
-            _ => provider.scheme(secrets.iter().copied()).expect("a scheme"),
-        };
+        let body = STANDARD.decode(&vector.body_b64).expect("base64");
+        let scheme = vector.scheme(&secrets);
         let secrets: Vec<_> = secrets.into_iter().map(LiveSecret::always).collect();
-        let verifier = Verifier::new(scheme, &secrets).expect("a scheme");
+        let verifier = Verifier::new(&scheme, &secrets).expect("a scheme");
         let verdict = verifier.verify(&headers, &body, at(vector.now), TOLERANCE);
         let said = verdict.map_or_else(Refusal::code, |_| "accept");
         let reason = vector.reason.as_deref().unwrap_or_default();

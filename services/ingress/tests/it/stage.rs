@@ -5,6 +5,8 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use jiff::Timestamp;
 use reqwest::RequestBuilder;
 use tocsin_bus::{BusSettings, Outcome};
@@ -151,32 +153,69 @@ impl Ingress {
         id: &str,
         body: &[u8],
     ) -> RequestBuilder {
-        let signed = signature::standard_webhooks(secret, id, NOW, body).expect("signed");
-        request
-            .header("webhook-id", id)
-            .header("webhook-timestamp", NOW)
-            .header("webhook-signature", signed)
+        let headers = message(secret, id, body).into_iter();
+        headers.fold(request, |request, (name, value)| {
+            request.header(name, value)
+        })
     }
 
-    /// Signed as the path's provider signs, with `secret`.
+    /// Signed as the path's provider usually signs, with `secret`.
     pub(crate) fn signed(&self, path: &str, secret: &str, body: &[u8]) -> RequestBuilder {
-        let request = self.post(path).body(body.to_vec());
-        match path.split('/').nth(2) {
-            Some("slack") => request.header("x-slack-request-timestamp", NOW).header(
-                "x-slack-signature",
-                signature::slack(secret, NOW, body).expect("signed"),
-            ),
-            Some("github") => request.header(
-                "x-hub-signature-256",
-                signature::github(secret, body).expect("signed"),
-            ),
-            Some("incidentio") => self.message(request, secret, MESSAGE, body),
-            _ => request.header(
-                "x-pagerduty-signature",
-                signature::pagerduty(secret, body).expect("signed"),
-            ),
+        let mut request = self.post(path).body(body.to_vec());
+        let name = path.split('/').nth(2).expect("/webhooks/<provider>");
+        let provider = Provider::named(name).expect("a provider of the table");
+        for (name, value) in proof(&provider.schemes[0], secret, body) {
+            request = request.header(name, value);
         }
+        request
     }
+}
+
+/// The headers by which a scheme proves a body at [`NOW`].
+pub(crate) fn proof(scheme: &Scheme, secret: &str, body: &[u8]) -> Vec<(String, String)> {
+    let one = |name: &str, value: String| vec![(name.to_owned(), value)];
+    let now = NOW.to_string();
+    match scheme {
+        Scheme::Hmac(hmac) => {
+            let time = hmac.timestamp.as_ref();
+            let before = time.map_or(String::new(), |time| {
+                format!("{}{now}{}", time.before, time.after)
+            });
+            let text = [before.as_bytes(), body].concat();
+            let signed = signature::github(secret, &text).expect("signed");
+            let digits = signed.trim_start_matches("sha256=");
+            let mut headers = one(&hmac.header, format!("{}{digits}", hmac.prefix));
+            headers.extend(time.map(|time| (time.header.to_string(), now)));
+            headers
+        }
+        Scheme::StandardWebhooks => message(secret, MESSAGE, body),
+        Scheme::Stripe { header } => {
+            let text = [format!("{now}.").as_bytes(), body].concat();
+            let signed = signature::github(secret, &text).expect("signed");
+            let digits = signed.trim_start_matches("sha256=");
+            one(header, format!("t={now},v1={digits}"))
+        }
+        Scheme::Token { header } => one(header, secret.to_owned()),
+        Scheme::Bearer => one("authorization", format!("Bearer {secret}")),
+        Scheme::Basic => one(
+            "authorization",
+            format!("Basic {}", STANDARD.encode(secret)),
+        ),
+    }
+}
+
+/// The headers of a Standard Webhooks message with that id.
+fn message(secret: &str, id: &str, body: &[u8]) -> Vec<(String, String)> {
+    let signed = signature::standard_webhooks(secret, id, NOW, body).expect("signed");
+    let headers = [
+        ("webhook-id", id.to_owned()),
+        ("webhook-timestamp", NOW.to_string()),
+        ("webhook-signature", signed),
+    ];
+    headers
+        .into_iter()
+        .map(|(name, value)| (name.to_owned(), value))
+        .collect()
 }
 
 #[expect(clippy::disallowed_methods, reason = "a test has no service's tasks")]

@@ -87,7 +87,7 @@ fn odd_values_count_as_absent() {
         assert_eq!(rules, TeamRules::default(), "{odd}");
         assert_eq!(rules.agent(), "planner");
         assert_eq!(rules.triggers("slack").len(), 2);
-        assert!(rules.triggers("sentry").is_empty());
+        assert!(rules.triggers("carrier_pigeon").is_empty());
     }
     assert!(TeamRules::parse(b"{").is_err());
 }

@@ -103,6 +103,50 @@ fn the_most_specific_identifier_wins_in_any_order() {
 }
 
 #[test]
+fn a_common_name_is_settled_by_the_installation_it_came_from() {
+    let mut known = known();
+    for org in ["acme/pay", "globex/web"] {
+        known.claim("sentry_project", "api", org);
+        known.claim("receiver", "on-call", org);
+    }
+    known.claim("sentry_installation_uuid", "u-1", "globex/web");
+    known.claim("external_url", "https://alerts.acme.test/", "acme/shop");
+    for (name, value, installation, came_through, expected) in [
+        (
+            "sentry_project",
+            "API",
+            "sentry_installation_uuid",
+            "u-1",
+            Some("globex/web"),
+        ),
+        (
+            "receiver",
+            "On-Call",
+            "external_url",
+            "https://alerts.acme.test/",
+            Some("acme/pay"),
+        ),
+        (
+            "receiver",
+            "on-call",
+            "external_url",
+            "https://elsewhere.test/",
+            None,
+        ),
+    ] {
+        let event = event("x", "y", &[(name, value), (installation, came_through)]);
+        let expected = expected.map_or(RouteOutcome::Ambiguous, |text| {
+            RouteOutcome::Owned(owner(text))
+        });
+        assert_eq!(
+            route(&event, &known).outcome,
+            expected,
+            "{name} {came_through}"
+        );
+    }
+}
+
+#[test]
 fn a_shared_workspace_settles_nothing() {
     let mut known = known();
     known.claim("slack_workspace_id", "T1", "globex/web");

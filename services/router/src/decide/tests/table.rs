@@ -401,6 +401,43 @@ fn silence_rows() -> Vec<Row> {
     ]
 }
 
+/// What fires is looked at; what is over, and what people do about it, is not.
+fn alert_rows() -> Vec<Row> {
+    const FIRES: &[(&str, &str)] = &[
+        ("alertmanager", "alert_firing"),
+        ("coralogix", "alert_triggered"),
+        ("datadog", "alert_triggered"),
+        ("datadog", "alert_warned"),
+        ("datadog", "alert_no_data"),
+        ("grafana", "alert_firing"),
+        ("newrelic", "issue_activated"),
+        ("opsgenie", "alert_created"),
+        ("sentry", "event_alert_triggered"),
+        ("sentry", "metric_alert_critical"),
+    ];
+    const DOES_NOT: &[(&str, &str)] = &[
+        ("alertmanager", "alert_resolved"),
+        ("coralogix", "alert_resolved"),
+        ("datadog", "alert_recovered"),
+        ("datadog", "alert_renotified"),
+        ("grafana", "alert_resolved"),
+        ("newrelic", "issue_closed"),
+        ("newrelic", "issue_acknowledged"),
+        ("opsgenie", "alert_closed"),
+        ("sentry", "metric_alert_resolved"),
+        ("sentry", "comment_created"),
+    ];
+    let run = "RUN matched_identifier trigger";
+    let ignore = "IGNORE matched_identifier kind_not_a_trigger";
+    let rows = |kinds: &'static [(&str, &str)], expected: &'static str| {
+        let owned = [("service", "checkout")];
+        let rows = kinds.iter();
+        rows.map(move |(provider, kind)| row(kind, event(provider, kind, &owned), expected))
+            .collect::<Vec<_>>()
+    };
+    [rows(FIRES, run), rows(DOES_NOT, ignore)].concat()
+}
+
 fn all_rows() -> Vec<Row> {
     [
         silence_rows(),
@@ -410,6 +447,7 @@ fn all_rows() -> Vec<Row> {
         github_rows(),
         pagerduty_rows(),
         ruled_rows(),
+        alert_rows(),
     ]
     .concat()
 }
