@@ -46,8 +46,23 @@ pub const PRIORITY: &[IdentifierType] = &[
     folded("vercel_project_id", "vercel_project_ids"),
     folded("coralogix_team_name", "coralogix_team_names"),
     exact("incidentio_alert_source_id", "incidentio_alert_source_ids"),
+    folded("gitlab_project", "gitlab_projects"),
+    exact("jira_project_key", "jira_project_keys"),
+    folded("jira_site", "jira_sites"),
+    exact("aws_alarm_arn", "aws_alarm_arns"),
+    exact("aws_sns_topic_arn", "aws_sns_topic_arns"),
+    exact("aws_account_id", "aws_account_ids"),
+    exact("stripe_account", "stripe_accounts"),
+    exact("ce_source", "ce_sources"),
+    exact("firehydrant_team_id", "firehydrant_team_ids"),
+    exact("blameless_team_id", "blameless_team_ids"),
     folded("service", "services"),
 ];
+
+/// Types that say through which installation an event came. They settle whose it is when several
+/// organisations own the identifier that matched: a shared channel comes through one workspace, and every
+/// second Jira site has a project OPS.
+pub const INSTALLATIONS: &[&str] = &["slack_workspace_id", "jira_site", "aws_account_id"];
 
 impl IdentifierType {
     /// The type called `name`; `None` for one that routes nothing.
@@ -104,6 +119,9 @@ mod tests {
             ("slack_workspace_id", "T01", "T01"),
             ("pagerduty_service_id", "PABC12", "PABC12"),
             ("incidentio_alert_source_id", "01HX", "01HX"),
+            ("gitlab_project", "Acme/Web/Shop", "acme/web/shop"),
+            ("jira_project_key", "OPS", "OPS"),
+            ("jira_site", "Acme.atlassian.net", "acme.atlassian.net"),
             ("unheard_of", " As Sent ", "As Sent"),
             ("service", "  ", ""),
         ] {
@@ -120,11 +138,14 @@ mod tests {
             assert_eq!(IdentifierType::named(known.name), Some(known));
             assert_eq!(IdentifierType::listed_as(known.list), Some(known));
         }
+        for name in INSTALLATIONS {
+            assert!(names.contains(name), "{name}");
+        }
         assert_eq!(IdentifierType::named("services"), None);
     }
 
     #[test]
-    fn a_channel_beats_its_workspace_and_a_repository() {
+    fn what_is_within_beats_what_it_is_in() {
         let rank = |name: &&str| PRIORITY.iter().position(|known| known.name == *name);
         let order = [
             "incidentio_team_id",
@@ -133,6 +154,11 @@ mod tests {
             "slack_workspace_id",
             "github_repo",
             "coralogix_team_name",
+            "jira_project_key",
+            "jira_site",
+            "aws_alarm_arn",
+            "aws_sns_topic_arn",
+            "aws_account_id",
             "service",
         ];
         assert!(order.is_sorted_by_key(rank));

@@ -13,7 +13,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use tocsin_wire::identifier::{IdentifierType, PRIORITY};
+use tocsin_wire::identifier::{INSTALLATIONS, IdentifierType, PRIORITY};
 use tocsin_wire::{KeyToken, OrgId, TeamId};
 
 use crate::merge::Config;
@@ -26,9 +26,6 @@ const DEFAULT_TEAM: &str = "default_team";
 
 /// Longest identifier; no provider comes near, and the index takes no more than 2.7 KB.
 pub(crate) const MAX_VALUE_CHARS: usize = 512;
-
-/// Tells whose default team counts when several orgs claim one identifier.
-const WORKSPACE: &str = "slack_workspace_id";
 
 /// One identifier, normalised.
 #[derive(
@@ -202,7 +199,7 @@ pub(crate) enum Verdict {
 /// Answers a question from the owners of its identifiers.
 ///
 /// The first type that anybody owns decides. Several owners are of different orgs; then the one org
-/// that also owns the workspace is meant, and without such a one nobody is: a less specific
+/// that also owns the installation (a Slack workspace, a Jira site) is meant, and without such a one nobody is: a less specific
 /// identifier must not decide what a more specific one left open.
 pub(crate) fn lookup(asked: &[Asked], owners: &BTreeMap<Identifier, Vec<Owner>>) -> Found {
     let owners_of = |asked: &Asked| {
@@ -211,9 +208,9 @@ pub(crate) fn lookup(asked: &[Asked], owners: &BTreeMap<Identifier, Vec<Owner>>)
             .map(Vec::as_slice)
             .unwrap_or_default()
     };
-    let workspace_orgs: BTreeSet<&OrgId> = asked
+    let installed: BTreeSet<&OrgId> = asked
         .iter()
-        .filter(|asked| asked.identifier.kind == WORKSPACE)
+        .filter(|asked| INSTALLATIONS.contains(&asked.identifier.kind.as_str()))
         .flat_map(&owners_of)
         .map(|owner| &owner.org)
         .collect();
@@ -223,7 +220,7 @@ pub(crate) fn lookup(asked: &[Asked], owners: &BTreeMap<Identifier, Vec<Owner>>)
         let claims = owners_of(question);
         let narrowed: Vec<&Owner> = claims
             .iter()
-            .filter(|owner| claims.len() == 1 || workspace_orgs.contains(&owner.org))
+            .filter(|owner| claims.len() == 1 || installed.contains(&owner.org))
             .collect();
         let verdict = match (claims, narrowed.as_slice()) {
             ([], _) => continue,

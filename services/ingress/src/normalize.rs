@@ -6,7 +6,9 @@
 
 mod draft;
 pub mod github;
+pub mod gitlab;
 pub mod incidentio;
+pub mod jira;
 pub mod pagerduty;
 pub mod slack;
 mod times;
@@ -16,6 +18,8 @@ use http::{HeaderMap, HeaderName, header};
 use jiff::Timestamp;
 use serde::de::{Deserialize, IgnoredAny};
 use tocsin_wire::proto::Event;
+
+use crate::json::Text;
 
 /// Kind of what we have no name for; kept and audited, never routed.
 pub const OTHER: &str = "other";
@@ -93,6 +97,11 @@ fn read_json<'a, T: Deserialize<'a> + Default>(json: &'a str) -> Result<T, Malfo
         Ok(_) => Ok(T::default()),
         Err(_) => Err(Malformed::Json(error)),
     })
+}
+
+/// The first of several texts that is there; empty when none is.
+fn first<'a>(texts: &[&'a Text<'_>]) -> &'a str {
+    texts.iter().find_map(|text| text.get()).unwrap_or_default()
 }
 
 fn utf8(body: &[u8]) -> Result<&str, Malformed> {

@@ -5,7 +5,9 @@
 use http::{HeaderName, header};
 use tocsin_wire::scheme::Scheme;
 
-use crate::normalize::{Delivery, Malformed, Normalized, github, incidentio, pagerduty, slack};
+use crate::normalize::{
+    Delivery, Malformed, Normalized, github, gitlab, incidentio, jira, pagerduty, slack,
+};
 use crate::verify::Verifier;
 
 /// Every provider, as the README lists them.
@@ -14,6 +16,8 @@ pub const ALL: &[&Provider] = &[
     &github::PROVIDER,
     &pagerduty::PROVIDER,
     &incidentio::PROVIDER,
+    &gitlab::PROVIDER,
+    &jira::PROVIDER,
 ];
 
 /// Largest body of most senders; those that document more say so in their row.

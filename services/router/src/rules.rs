@@ -27,6 +27,14 @@ const DEFAULT_TRIGGERS: &[(&str, &[&str])] = &[
     ),
     ("pagerduty", &["incident_triggered"]),
     ("incidentio", &["alert_created", "incident_created"]),
+    (
+        "gitlab",
+        &["incident.open", "pipeline.failed", "deployment.failed"],
+    ),
+    ("generic", &["alert_firing"]),
+    ("sns", &["alarm_firing"]),
+    ("firehydrant", &["incident_opened"]),
+    ("blameless", &["incident_created"]),
 ];
 
 /// A team's rules for events.

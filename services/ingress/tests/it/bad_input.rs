@@ -135,7 +135,7 @@ fn unreadable(ingress: &Ingress) -> Vec<(&'static str, RequestBuilder, u16, &'st
         ),
         (
             "unknown provider",
-            signed("/webhooks/jira", b"{}"),
+            ingress.post("/webhooks/nagios").body("{}"),
             404,
             "unknown_webhook",
         ),

@@ -15,7 +15,6 @@ use tocsin_kit::{Clock, Context, settings::Bytes, settings::HttpListen, settings
 use tocsin_testkit::standins::{http_client, signature};
 use tocsin_testkit::{TestBus, eventually};
 use tocsin_wire::proto::{Envelope, Event};
-use tocsin_wire::scheme::Scheme;
 use tocsin_wire::{Service, Subject};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
@@ -51,11 +50,9 @@ pub(crate) fn settings(bus: BusSettings) -> Settings {
 }
 
 fn with_secrets(all: ProviderSecrets, provider: &&Provider) -> ProviderSecrets {
-    let shown = |secret| match provider.schemes.first() {
-        Some(Scheme::StandardWebhooks) => signature::standard_webhooks_secret(secret),
-        _ => secret.to_owned(),
-    };
-    let secrets = [SECRET, OLD_SECRET].map(shown).join(",");
+    let scheme = &provider.schemes[0];
+    let secrets = [SECRET, OLD_SECRET].map(|secret| signature::shown(scheme, secret));
+    let secrets = secrets.join(",");
     all.with(provider, secrets.parse().expect("secrets"))
 }
 
@@ -137,39 +134,27 @@ impl Ingress {
         self.client.post(format!("http://{}{path}", self.address))
     }
 
-    /// A Standard Webhooks message with that id; the id is part of what is signed.
+    /// Signed as the path's provider usually signs, with `secret`.
+    pub(crate) fn signed(&self, path: &str, secret: &str, body: &[u8]) -> RequestBuilder {
+        self.message(path, secret, MESSAGE, body)
+    }
+
+    /// As [`Ingress::signed`], as the message with that id, where the scheme signs ids.
     pub(crate) fn message(
         &self,
-        request: RequestBuilder,
+        path: &str,
         secret: &str,
         id: &str,
         body: &[u8],
     ) -> RequestBuilder {
-        let signed = signature::standard_webhooks(secret, id, NOW, body).expect("signed");
-        request
-            .header("webhook-id", id)
-            .header("webhook-timestamp", NOW)
-            .header("webhook-signature", signed)
-    }
-
-    /// Signed as the path's provider signs, with `secret`.
-    pub(crate) fn signed(&self, path: &str, secret: &str, body: &[u8]) -> RequestBuilder {
-        let request = self.post(path).body(body.to_vec());
-        match path.split('/').nth(2) {
-            Some("slack") => request.header("x-slack-request-timestamp", NOW).header(
-                "x-slack-signature",
-                signature::slack(secret, NOW, body).expect("signed"),
-            ),
-            Some("github") => request.header(
-                "x-hub-signature-256",
-                signature::github(secret, body).expect("signed"),
-            ),
-            Some("incidentio") => self.message(request, secret, MESSAGE, body),
-            _ => request.header(
-                "x-pagerduty-signature",
-                signature::pagerduty(secret, body).expect("signed"),
-            ),
-        }
+        let name = path.split('/').nth(2).expect("a provider's path");
+        let provider = Provider::named(name).expect("a provider of the table");
+        let signed = signature::headers(&provider.schemes[0], secret, NOW, id, body);
+        let signed = signed.expect("signed").into_iter();
+        signed.fold(
+            self.post(path).body(body.to_vec()),
+            |request, (name, value)| request.header(name, value),
+        )
     }
 }
 

@@ -2,16 +2,12 @@
 
 use std::sync::Arc;
 
-use tocsin_wire::identifier::{IdentifierType, PRIORITY};
+use tocsin_wire::identifier::{INSTALLATIONS, IdentifierType, PRIORITY};
 use tocsin_wire::proto::Event;
 
 use super::reason::{Reason, ReasonCode};
 use crate::owner::Owner;
 use crate::rules::TeamRules;
-
-/// Identifiers that say through which installation an event came. They settle whose it is when
-/// several organisations own the identifier that matched: a shared channel comes through one workspace.
-const INSTALLATIONS: &[&str] = &["slack_workspace_id"];
 
 /// What the routing index knows.
 pub trait Lookup {
@@ -126,7 +122,8 @@ fn matched(
                 // Who they are is no business of the others: only their number is told.
                 let detail = format!(
                     "{name} {value} belongs to {} teams, and nothing in the event tells which one is \
-                     meant. Let only one keep it, or give its organisation the Slack workspace.",
+                     meant. Let only one keep it, or give its organisation the Slack workspace, \
+                     Jira site or AWS account.",
                     several.len()
                 );
                 reasons.push(Reason::new(ReasonCode::AmbiguousIdentifier, detail));
