@@ -80,6 +80,8 @@ impl Rejection {
             Self::BodyTooLarge { .. } | Self::Publish(PublishError::TooLarge { .. }) => {
                 StatusCode::PAYLOAD_TOO_LARGE
             }
+            Self::Malformed(Malformed::NoCloudEvent) => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            Self::Malformed(Malformed::Batch { .. }) => StatusCode::PAYLOAD_TOO_LARGE,
             Self::BodyIncomplete(_) | Self::Malformed(_) => StatusCode::BAD_REQUEST,
             Self::Unverified(_) => StatusCode::UNAUTHORIZED,
             Self::Subject(_) | Self::Disconnected | Self::Unacknowledged | Self::Publish(_) => {

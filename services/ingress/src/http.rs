@@ -71,6 +71,7 @@ impl Receiver {
         for source in &receiver.shared {
             for endpoint in source.provider.endpoints {
                 let (receiver, source) = (Arc::clone(&receiver), Arc::clone(source));
+                let is_on = source.is_on();
                 let name = source.provider.name;
                 let path = match endpoint.path {
                     "" => format!("/webhooks/{name}"),
@@ -80,7 +81,11 @@ impl Receiver {
                     // Boxed: small for axum to move about, and one allocation per request.
                     Box::pin(receiver.receive(&source, endpoint, request)).await
                 });
-                router = router.route(&path, taking);
+                let methods = match endpoint.grant {
+                    Some(grant) => taking.options(granting(grant, is_on)),
+                    None => taking,
+                };
+                router = router.route(&path, methods);
             }
         }
         router.fallback(unknown)
@@ -150,6 +155,21 @@ impl Receiver {
             all_duplicates &= self.publisher.publish(event, now).await?.duplicate;
         }
         Ok((answer, outcome(all_duplicates)))
+    }
+}
+
+/// Answers `OPTIONS`: by `grant`, or with nothing where nobody may send.
+fn granting(
+    grant: fn(&HeaderMap) -> HeaderMap,
+    is_on: bool,
+) -> impl Fn(HeaderMap) -> std::future::Ready<(HeaderMap, ())> + Clone {
+    move |request: HeaderMap| {
+        let granted = if is_on {
+            grant(&request)
+        } else {
+            HeaderMap::new()
+        };
+        std::future::ready((granted, ()))
     }
 }
 

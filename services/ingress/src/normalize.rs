@@ -4,14 +4,18 @@
 //! becomes kind `other`, a field of an unexpected type counts as absent, a time that does not parse
 //! is the time of receipt. Only a body that is no JSON (or no form) at all is refused.
 
+pub mod cloudevents;
 mod draft;
+pub mod generic;
 pub mod github;
 pub mod gitlab;
 pub mod incidentio;
 pub mod jira;
 pub mod pagerduty;
 pub mod slack;
+pub mod stripe;
 mod times;
+mod words;
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, header};
@@ -59,6 +63,12 @@ pub enum Malformed {
     Json(#[source] serde_json::Error),
     #[error("the body is not UTF-8")]
     Utf8(#[source] std::str::Utf8Error),
+    #[error(
+        "this is no CloudEvent; send application/cloudevents+json, application/cloudevents-batch+json, or ce- headers"
+    )]
+    NoCloudEvent,
+    #[error("the batch has more than {limit} events; send it in parts")]
+    Batch { limit: usize },
     #[error("the form has none of the fields that this endpoint expects ({expected})")]
     Form { expected: &'static str },
 }
@@ -70,6 +80,8 @@ impl Malformed {
         match self {
             Self::Json(_) | Self::Utf8(_) => "invalid_json",
             Self::Form { .. } => "invalid_form",
+            Self::NoCloudEvent => "unsupported_media_type",
+            Self::Batch { .. } => "batch_too_large",
         }
     }
 }

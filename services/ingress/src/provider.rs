@@ -2,11 +2,12 @@
 //!
 //! What is not in a row is the same for all: docs/adding-a-provider.md.
 
-use http::{HeaderName, header};
+use http::{HeaderMap, HeaderName, header};
 use tocsin_wire::scheme::Scheme;
 
 use crate::normalize::{
-    Delivery, Malformed, Normalized, github, gitlab, incidentio, jira, pagerduty, slack,
+    Delivery, Malformed, Normalized, cloudevents, generic, github, gitlab, incidentio, jira,
+    pagerduty, slack, stripe,
 };
 use crate::verify::Verifier;
 
@@ -18,6 +19,9 @@ pub const ALL: &[&Provider] = &[
     &incidentio::PROVIDER,
     &gitlab::PROVIDER,
     &jira::PROVIDER,
+    &cloudevents::PROVIDER,
+    &generic::PROVIDER,
+    &stripe::PROVIDER,
 ];
 
 /// Largest body of most senders; those that document more say so in their row.
@@ -68,6 +72,9 @@ pub struct Endpoint {
     pub read: fn(Delivery<'_>) -> Result<Normalized, Malformed>,
     /// What the sender reads after an event of a kind was stored.
     pub answer: fn(&str) -> Answer,
+    /// The headers with which `OPTIONS` is answered, from those of the question, where senders ask before
+    /// they send.
+    pub grant: Option<fn(&HeaderMap) -> HeaderMap>,
 }
 
 /// What a sender reads when all is well.
@@ -101,6 +108,7 @@ impl Endpoint {
             path: "",
             read,
             answer: |_kind| Answer::Ok,
+            grant: None,
         }
     }
 }
@@ -177,6 +185,9 @@ mod tests {
             for scheme in provider.schemes {
                 Verifier::new(scheme, &[]).expect("headers are headers");
             }
+            let kept = provider.kept_headers();
+            let distinct: BTreeSet<_> = kept.iter().map(HeaderName::as_str).collect();
+            assert_eq!(distinct.len(), kept.len(), "{name}: a header is kept twice");
             for header in provider.single_headers.iter().chain(provider.kept_headers) {
                 HeaderName::from_lowercase(header.as_bytes()).expect("in lower case");
                 assert!(

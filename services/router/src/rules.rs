@@ -31,6 +31,7 @@ const DEFAULT_TRIGGERS: &[(&str, &[&str])] = &[
         "gitlab",
         &["incident.open", "pipeline.failed", "deployment.failed"],
     ),
+    ("cloudevents", &["alert_firing"]),
     ("generic", &["alert_firing"]),
     ("sns", &["alarm_firing"]),
     ("firehydrant", &["incident_opened"]),

@@ -147,15 +147,9 @@ impl<'a> Draft<'a> {
         }
     }
 
-    /// SHA-256 of the raw body, as keys have it: `sha256:<hex>`.
+    /// SHA-256 of the raw body, as keys have it.
     pub(super) fn body_hash(&self) -> String {
-        let mut text = String::with_capacity(7 + 64);
-        text.push_str("sha256:");
-        for byte in Sha256::digest(self.delivery.body) {
-            // Writing to a String cannot fail.
-            let _infallible = write!(text, "{byte:02x}");
-        }
-        text
+        hash(self.delivery.body)
     }
 
     /// Sets both keys. An id that is empty, or too long to be one, is replaced by the body's hash; so
@@ -178,6 +172,17 @@ impl<'a> Draft<'a> {
     fn key(&self, rest: &str) -> String {
         format!("{}:{}:{rest}", self.event.provider, self.event.source_id)
     }
+}
+
+/// SHA-256, as keys have it: `sha256:<hex>`. Also stands for ids that are too long to be kept.
+pub(super) fn hash(bytes: &[u8]) -> String {
+    let mut text = String::with_capacity(7 + 64);
+    text.push_str("sha256:");
+    for byte in Sha256::digest(bytes) {
+        // Writing to a String cannot fail.
+        let _infallible = write!(text, "{byte:02x}");
+    }
+    text
 }
 
 /// Whether a value can be an id at all.

@@ -12,10 +12,68 @@ use super::fixtures::{Entry, deliver, entries, folder, headers};
 use crate::provider::{self, Provider};
 
 const JSON: &str = "application/json";
+const CLOUD_EVENT: &str = "application/cloudevents+json";
 const FORM: &str = "application/x-www-form-urlencoded";
 
 /// Endpoint, content type, body, and the kind or error code that comes of it.
 const ODD_BODIES: &[(&str, &str, &str, &str)] = &[
+    ("cloudevents", JSON, "{}", "unsupported_media_type"),
+    ("cloudevents", FORM, "a=b", "unsupported_media_type"),
+    (
+        "cloudevents",
+        "application/cloudevents+avro",
+        "{}",
+        "unsupported_media_type",
+    ),
+    ("cloudevents", CLOUD_EVENT, "{", "invalid_json"),
+    ("cloudevents", CLOUD_EVENT, "7", "other"),
+    ("cloudevents", CLOUD_EVENT, "[]", "Events([])"),
+    ("cloudevents", CLOUD_EVENT, r#"{"source":"/a"}"#, "other"),
+    (
+        "cloudevents",
+        "Application/CloudEvents+JSON; charset=utf-8",
+        r#"{"type":"x","data":[1,2],"time":"soon","subject":7}"#,
+        "event",
+    ),
+    (
+        "cloudevents",
+        CLOUD_EVENT,
+        r#"{"type":"x","data":{"severity":"page","title":["?"]}}"#,
+        "alert_firing",
+    ),
+    ("generic", JSON, "[", "invalid_json"),
+    ("generic", JSON, "[7]", "other"),
+    (
+        "generic",
+        JSON,
+        r#"{"identifiers":[],"metadata":1}"#,
+        "other",
+    ),
+    (
+        "generic",
+        JSON,
+        r#"{"type":"alert.resolved","data":"?"}"#,
+        "alert_resolved",
+    ),
+    (
+        "generic",
+        JSON,
+        r#"{"title":"Down","identifiers":{"org_id":"acme"}}"#,
+        "alert_firing",
+    ),
+    ("stripe", JSON, "?", "invalid_json"),
+    (
+        "stripe",
+        JSON,
+        r#"{"type":"coffee.made","livemode":"yes"}"#,
+        "other",
+    ),
+    (
+        "stripe",
+        JSON,
+        r#"{"type":"charge.failed","created":"now","data":{"object":"?"}}"#,
+        "charge",
+    ),
     ("github", JSON, r#"{"foo":"bar"}"#, "push"),
     (
         "github",
@@ -145,6 +203,63 @@ fn odd_bodies_are_kept_and_only_broken_ones_refused() {
     let not_utf8 = Bytes::from_static(b"{\"title\":\"\xff\"}");
     let refused = deliver("pagerduty", None, &HeaderMap::new(), &not_utf8);
     assert_eq!(refused.expect_err("not UTF-8").code(), "invalid_json");
+}
+
+/// Only what config can route by is an identifier, and only as a string; nothing else picks a tenant.
+#[test]
+fn a_generic_body_names_what_routes_it_and_nothing_else() {
+    let body = r#"{"title":"Down","org_id":"globex","team":"web","dedupe_key":"k","identifiers":{
+        "service":"pay","github_repo":["a/b"],"slack_channel_id":7,"org_id":"globex","gitlab_project":"a/b"}}"#;
+    let event = |id: &str, status: &str| {
+        let headers = headers([("webhook-id", id)]);
+        let body = body.replacen("{", &format!("{{\"status\":{status:?},"), 1);
+        match deliver("generic", None, &headers, &Bytes::from(body)) {
+            Ok(Normalized::Event(event)) => event,
+            other => panic!("{other:?}"),
+        }
+    };
+    let firing = event("1", "firing");
+    let known: Vec<_> = firing
+        .identifiers
+        .iter()
+        .map(|known| known.r#type.as_str())
+        .collect();
+    assert_eq!(known, ["gitlab_project", "service"]);
+    // Told twice it is one thing; its end is another, of the same alert.
+    let again = event("2", "firing");
+    let resolved = event("3", "resolved");
+    assert_eq!(firing.semantic_key, again.semantic_key);
+    assert_ne!(firing.delivery_key, again.delivery_key);
+    assert_ne!(firing.semantic_key, resolved.semantic_key);
+    assert_eq!(firing.correlation_key, resolved.correlation_key);
+    assert!(!firing.correlation_key.is_empty());
+}
+
+#[test]
+fn a_batch_has_a_key_for_each_of_its_events_and_an_end() {
+    let read = |count: usize| {
+        let long = "x".repeat(300);
+        let event = |number| format!(r#"{{"id":"{number}","source":"{long}","type":"t"}}"#);
+        let body = (0..count).map(event).collect::<Vec<_>>().join(",");
+        let headers = headers([("content-type", "application/cloudevents-batch+json")]);
+        deliver(
+            "cloudevents",
+            None,
+            &headers,
+            &Bytes::from(format!("[{body}]")),
+        )
+    };
+    let Ok(Normalized::Events(events)) = read(1000) else {
+        panic!("a batch");
+    };
+    let keys: BTreeSet<_> = events
+        .iter()
+        .map(|event| event.delivery_key.as_str())
+        .collect();
+    assert_eq!(keys.len(), 1000);
+    let bytes: usize = events.iter().map(|event| event.raw_body.len()).sum();
+    assert!(bytes < 400 * 1000, "each keeps its own part: {bytes}");
+    assert_eq!(read(1001).expect_err("too many").code(), "batch_too_large");
 }
 
 #[test]
