@@ -10,6 +10,7 @@ use tocsin_wire::InvalidToken;
 use crate::{
     normalize::Malformed,
     publish::PUBLISH_TIMEOUT,
+    sns::SnsError,
     verify::{InvalidScheme, Refusal},
 };
 
@@ -36,6 +37,8 @@ pub(crate) enum Rejection {
     BodyIncomplete(#[source] axum::Error),
     #[error("the signature does not hold")]
     Unverified(#[source] Refusal),
+    #[error("Amazon SNS did not say what is needed")]
+    Sns(#[source] SnsError),
     #[error("the body cannot be read")]
     Malformed(#[source] Malformed),
     #[error("the event has no subject")]
@@ -58,6 +61,8 @@ impl Rejection {
             Self::BodyIncomplete(_) => "body_incomplete",
             Self::Unverified(refusal) => refusal.code(),
             Self::Malformed(malformed) => malformed.code(),
+            Self::Sns(error) if error.is_ours() => "sns_unavailable",
+            Self::Sns(_) => "sns_untrusted",
             Self::Subject(_) => "internal",
             Self::Disconnected | Self::Publish(PublishError::Unavailable { .. }) => {
                 "bus_unavailable"
@@ -83,10 +88,13 @@ impl Rejection {
             Self::Malformed(Malformed::NoCloudEvent) => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Self::Malformed(Malformed::Batch { .. }) => StatusCode::PAYLOAD_TOO_LARGE,
             Self::BodyIncomplete(_) | Self::Malformed(_) => StatusCode::BAD_REQUEST,
+            Self::Sns(error) if !error.is_ours() => StatusCode::UNAUTHORIZED,
             Self::Unverified(_) => StatusCode::UNAUTHORIZED,
-            Self::Subject(_) | Self::Disconnected | Self::Unacknowledged | Self::Publish(_) => {
-                StatusCode::SERVICE_UNAVAILABLE
-            }
+            Self::Sns(_)
+            | Self::Subject(_)
+            | Self::Disconnected
+            | Self::Unacknowledged
+            | Self::Publish(_) => StatusCode::SERVICE_UNAVAILABLE,
         }
     }
 
@@ -100,6 +108,10 @@ impl Rejection {
             Self::BodyIncomplete(_) => "the body did not arrive completely; send it again".into(),
             Self::Unverified(refusal) => refusal.to_string().into(),
             Self::Malformed(malformed) => malformed.to_string().into(),
+            Self::Sns(error) if error.is_ours() => {
+                "Amazon SNS could not be asked; send it again".into()
+            }
+            Self::Sns(_) => "what the message names is not of Amazon SNS".into(),
             _ => "the event could not be stored; send it again".into(),
         };
         match self {

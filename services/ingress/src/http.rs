@@ -26,12 +26,14 @@ use crate::metrics::Outcome;
 use crate::normalize::{Delivery, Normalized};
 use crate::provider::{self, Answer, Endpoint};
 use crate::publish::Publisher;
+use crate::sns::Sns;
 use source::Source;
 
 /// What every request needs.
 pub(crate) struct Receiver {
     shared: Vec<Arc<Source>>,
     clock: Clock,
+    sns: Sns,
     publisher: Arc<Publisher>,
 }
 
@@ -39,6 +41,7 @@ impl Receiver {
     pub(crate) fn new(
         settings: &Settings,
         clock: Clock,
+        sns: Sns,
         publisher: Arc<Publisher>,
     ) -> Result<Self, Error> {
         let shared = provider::ALL.iter().map(|provider| {
@@ -50,6 +53,7 @@ impl Receiver {
         Ok(Self {
             shared: shared.collect::<Result<_, _>>().map_err(Error::Scheme)?,
             clock,
+            sns,
             publisher,
         })
     }
@@ -107,7 +111,7 @@ impl Receiver {
         }
     }
 
-    /// Verify, then read, then store.
+    /// Verify, then read, then store. Before the first only SNS asks something: AWS, for a certificate.
     async fn take(
         &self,
         source: &Source,
@@ -116,8 +120,13 @@ impl Receiver {
         body: &Bytes,
     ) -> Result<(Answer, Outcome), Rejection> {
         let now = self.clock.now();
+        let url = source.certificate_url(body, now);
+        let certificate = match url.map_err(Rejection::Unverified)? {
+            Some(url) => Some(self.sns.certificate(&url).await.map_err(Rejection::Sns)?),
+            None => None,
+        };
         let secret_index = source
-            .verify(headers, body, now)
+            .verify(headers, body, now, certificate.as_deref())
             .map_err(Rejection::Unverified)?;
         let delivery = Delivery {
             source: &source.id,
@@ -135,6 +144,14 @@ impl Receiver {
             }
             Normalized::Events(events) => self.batch(endpoint, events).await,
             Normalized::Ping => Ok(((endpoint.answer)(""), Outcome::Ping)),
+            Normalized::Subscription(url) => {
+                self.sns.confirm(&url).await.map_err(Rejection::Sns)?;
+                tracing::info!(
+                    source = source.id,
+                    "a subscription of an SNS topic was confirmed"
+                );
+                Ok(((endpoint.answer)(""), Outcome::Ping))
+            }
             Normalized::Challenge(challenge) => Ok((Answer::Challenge(challenge), Outcome::Ping)),
         }
     }

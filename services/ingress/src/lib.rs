@@ -1,12 +1,12 @@
 //! Webhooks from the world: verified over their raw bytes, normalized, signed, published, and only
 //! then acknowledged.
 //!
-//! * **Reads** HTTP requests of the senders in [`provider::ALL`], and nothing else.
+//! * **Reads** HTTP requests of the senders in [`provider::ALL`], and the certificates of Amazon SNS.
 //! * **Writes** `events.<provider>.shared.<kind>.<key>`: one event per delivery, with the raw body and
 //!   what is needed to verify it again.
 //! * **Owns** nothing: the same delivery has the same id in every replica and after every restart.
 //! * **Never** says 2xx before the bus has stored the event, holds a delivery in memory after its
-//!   answer, asks another service or a database, logs a body or a signature, or lets anything in a
+//!   answer, asks another service of ours or a database, logs a body or a signature, or lets anything in a
 //!   body choose a tenant.
 //!
 //! [`verify`] and [`normalize`] are pure functions over headers and bytes; [`run`] is the shell.
@@ -20,6 +20,7 @@ pub mod provider;
 mod publish;
 pub mod secrets;
 pub mod settings;
+mod sns;
 pub mod verify;
 
 use std::sync::Arc;
@@ -34,6 +35,7 @@ pub use settings::Settings;
 
 use crate::http::Receiver;
 use publish::Publisher;
+use sns::Sns;
 
 /// Receives webhooks until `context` stops it. The port is open before the bus is there; until then
 /// every delivery gets 503.
@@ -58,7 +60,13 @@ pub async fn run_on(
 ) -> Result<(), Error> {
     let nats = context.health.register("nats");
     let publisher = Arc::new(Publisher::default());
-    let receiver = Receiver::new(&settings, context.clock.clone(), Arc::clone(&publisher))?;
+    let sns = Sns::new(context.http.clone(), settings.sns_certificates_dir.clone());
+    let receiver = Receiver::new(
+        &settings,
+        context.clock.clone(),
+        sns,
+        Arc::clone(&publisher),
+    )?;
     let (on, off) = receiver.providers();
     tracing::info!(?on, ?off, "providers; those without a secret are refused");
 

@@ -13,6 +13,7 @@ pub mod incidentio;
 pub mod jira;
 pub mod pagerduty;
 pub mod slack;
+pub mod sns;
 pub mod stripe;
 mod times;
 mod words;
@@ -54,6 +55,8 @@ pub enum Normalized {
     Ping,
     /// Answer with this text.
     Challenge(String),
+    /// Visit this URL of SNS, and acknowledge it.
+    Subscription(String),
 }
 
 /// A verified body that cannot be read at all.

@@ -7,7 +7,7 @@ use tocsin_wire::scheme::Scheme;
 
 use crate::normalize::{
     Delivery, Malformed, Normalized, cloudevents, generic, github, gitlab, incidentio, jira,
-    pagerduty, slack, stripe,
+    pagerduty, slack, sns, stripe,
 };
 use crate::verify::Verifier;
 
@@ -21,6 +21,7 @@ pub const ALL: &[&Provider] = &[
     &jira::PROVIDER,
     &cloudevents::PROVIDER,
     &generic::PROVIDER,
+    &sns::PROVIDER,
     &stripe::PROVIDER,
 ];
 

@@ -73,6 +73,8 @@ pub fn headers(
             "authorization",
             format!("Basic {}", STANDARD.encode(secret)),
         ),
+        // Only AWS signs, in the body.
+        Scheme::Sns => Vec::new(),
     })
 }
 

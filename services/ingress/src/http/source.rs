@@ -14,6 +14,7 @@ use tocsin_wire::signing::hex;
 use crate::error::Rejection;
 use crate::metrics::{Outcome, ProviderMetrics};
 use crate::provider::Provider;
+use crate::verify::sns::Certificate;
 use crate::verify::{InvalidScheme, LiveSecret, Refusal, Verifier, single};
 
 /// Source id of what is signed with the secrets from the settings.
@@ -79,17 +80,28 @@ impl Source {
         self.is_on
     }
 
+    /// Where the certificate is, without which a delivery cannot be verified.
+    pub(super) fn certificate_url(
+        &self,
+        body: &[u8],
+        now: Timestamp,
+    ) -> Result<Option<String>, Refusal> {
+        self.verifier.certificate_url(body, now, self.tolerance)
+    }
+
     /// Position of the secret that a delivery was signed with.
     pub(super) fn verify(
         &self,
         headers: &HeaderMap,
         body: &[u8],
         now: Timestamp,
+        certificate: Option<&Certificate>,
     ) -> Result<usize, Refusal> {
         for name in &self.single_headers {
             single(headers, name)?;
         }
-        self.verifier.verify(headers, body, now, self.tolerance)
+        self.verifier
+            .verify_with(headers, body, now, self.tolerance, certificate)
     }
 
     /// Counts, logs once per interval, and answers. Of the body only its hash is logged, of the

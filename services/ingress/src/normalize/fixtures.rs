@@ -17,6 +17,7 @@ use tocsin_wire::{
 
 use crate::provider::{self, Provider};
 use crate::publish;
+use crate::verify::sns::is_confirmation;
 
 use super::{Delivery, Malformed, Normalized};
 
@@ -136,6 +137,7 @@ fn every_fixture_is_what_the_index_says() {
             ("handshake", Normalized::Challenge(challenge)) => {
                 assert_eq!(entry.expect.response["body_must_contain"], challenge);
             }
+            ("handshake", Normalized::Subscription(url)) => assert!(is_confirmation(&url), "{url}"),
             (expected, got) => panic!("{}: expected {expected}, got {got:?}", entry.file),
         }
     }
@@ -316,7 +318,7 @@ fn golden_events() {
                         golden.insert(format!("{} {index}", entry.file), readable(event));
                     }
                 }
-                Normalized::Ping | Normalized::Challenge(_) => {}
+                Normalized::Ping | Normalized::Challenge(_) | Normalized::Subscription(_) => {}
             }
         }
         insta::assert_json_snapshot!(provider, golden);

@@ -61,6 +61,26 @@ const ODD_BODIES: &[(&str, &str, &str, &str)] = &[
         r#"{"title":"Down","identifiers":{"org_id":"acme"}}"#,
         "alert_firing",
     ),
+    ("sns", "text/plain", "?", "invalid_json"),
+    ("sns", "text/plain", r#"{"Type":"Coffee"}"#, "other"),
+    (
+        "sns",
+        "text/plain",
+        r#"{"Type":"Notification","TopicArn":"?","Message":"{\"AlarmName\":"}"#,
+        "notification",
+    ),
+    (
+        "sns",
+        "text/plain",
+        r#"{"Type":"Notification","Message":"{\"AlarmName\":\"a\",\"NewStateValue\":\"MAYBE\"}"}"#,
+        "notification",
+    ),
+    (
+        "sns",
+        "text/plain",
+        r#"{"Type":"UnsubscribeConfirmation","SubscribeURL":"https://sns.eu-west-1.amazonaws.com/"}"#,
+        "unsubscribe_confirmation",
+    ),
     ("stripe", JSON, "?", "invalid_json"),
     (
         "stripe",

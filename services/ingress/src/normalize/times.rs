@@ -37,7 +37,7 @@ pub(super) fn number_or_date(text: &str) -> Option<Timestamp> {
     let number: i128 = text.parse().ok()?;
     let nanoseconds_each = match text.trim_start_matches('0').len() {
         0 => return None,
-        ..=11 => 1_000_000_000,
+        1..=11 => 1_000_000_000,
         12..=14 => 1_000_000,
         15..=17 => 1_000,
         _ => 1,

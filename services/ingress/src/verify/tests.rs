@@ -1,3 +1,4 @@
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
@@ -9,6 +10,7 @@ use sha2::Sha256;
 
 use tocsin_wire::scheme::{HmacScheme, Scheme, SignedTime};
 
+use super::sns::Certificate;
 use super::{LiveSecret, MAX_SIGNATURES, Refusal, Validity, Verifier, standard_webhooks};
 use crate::normalize::{github, incidentio, pagerduty, slack};
 use crate::provider::Provider;
@@ -34,7 +36,18 @@ struct Vector {
     body_b64: String,
     now: i64,
     expect: String,
+    #[serde(default)]
+    settings: Settings,
+    /// What a GET of each URL would bring.
+    #[serde(default)]
+    certs: BTreeMap<String, String>,
     reason: Option<String>,
+}
+
+#[derive(Default, Deserialize)]
+struct Settings {
+    #[serde(default)]
+    topic_arns: Vec<String>,
 }
 
 fn headers<'a>(pairs: impl IntoIterator<Item = (&'a str, &'a str)>) -> HeaderMap {
@@ -82,6 +95,7 @@ fn named_scheme(name: &str) -> Option<Scheme> {
         "bearer" => Scheme::Bearer,
         "basic" => Scheme::Basic,
         "hmac" => Scheme::Hmac(hmac),
+        "sns" => Scheme::Sns,
         "hmac-ts" => Scheme::Hmac(HmacScheme {
             timestamp: Some(SignedTime {
                 header: "x-timestamp".into(),
@@ -98,7 +112,7 @@ fn named_scheme(name: &str) -> Option<Scheme> {
 fn published_vectors_hold() {
     let vectors = include_str!("../../../../tests/fixtures/webhooks/vectors.json");
     let Vectors { vectors } = serde_json::from_str(vectors).expect("vectors");
-    assert!(vectors.len() >= 21);
+    assert!(vectors.len() >= 36);
     for vector in vectors {
         let pairs = vector
             .headers
@@ -106,6 +120,7 @@ fn published_vectors_hold() {
             .map(|(name, value)| (name.as_str(), value.as_str()));
         let headers = headers(pairs);
         let secrets = vector.secrets.iter().chain(&vector.secret);
+        let secrets = secrets.chain(&vector.settings.topic_arns);
         let secrets: Vec<&str> = secrets.map(String::as_str).collect();
         let body = STANDARD.decode(vector.body_b64).expect("base64");
         // The vectors of nobody in particular are those of Standard Webhooks.
@@ -119,7 +134,13 @@ fn published_vectors_hold() {
         };
         let secrets: Vec<_> = secrets.into_iter().map(LiveSecret::always).collect();
         let verifier = Verifier::new(&scheme, &secrets).expect("a scheme");
-        let verdict = verifier.verify(&headers, &body, at(vector.now), TOLERANCE);
+        let now = at(vector.now);
+        let url = verifier.certificate_url(&body, now, TOLERANCE);
+        let verdict = url.and_then(|url| {
+            let pem = url.and_then(|url| vector.certs.get(&url));
+            let certificate = pem.map(|pem| Certificate::from_pem(pem.as_bytes()).expect("PEM"));
+            verifier.verify_with(&headers, &body, now, TOLERANCE, certificate.as_ref())
+        });
         let said = verdict.map_or_else(Refusal::code, |_| "accept");
         let reason = vector.reason.as_deref().unwrap_or_default();
         // Reasons are advisory, and one vector says only that its header is missing.

@@ -5,5 +5,6 @@ mod bad_input;
 mod bus_trouble;
 mod fixtures;
 mod secrets;
+mod sns;
 mod sockets;
 mod stage;

@@ -42,6 +42,7 @@ pub(crate) fn settings(bus: BusSettings) -> Settings {
         secrets: provider::ALL
             .iter()
             .fold(ProviderSecrets::default(), with_secrets),
+        sns_certificates_dir: None,
         tolerance: Seconds::new(Duration::from_secs(300)),
         max_body_bytes: Bytes::new(1 << 20),
         header_timeout: Seconds::new(Duration::from_millis(500)),
@@ -109,7 +110,12 @@ impl Ingress {
     }
 
     pub(crate) async fn start_with(settings: Settings) -> Self {
-        let clock = Clock::manual(Timestamp::from_second(NOW).expect("in range"));
+        Self::start_at(NOW, settings).await
+    }
+
+    /// Where ingress takes `now` (seconds) for the time.
+    pub(crate) async fn start_at(now: i64, settings: Settings) -> Self {
+        let clock = Clock::manual(Timestamp::from_second(now).expect("in range"));
         let context = Context::for_test("ingress")
             .expect("context")
             .with_clock(clock);
