@@ -4,8 +4,10 @@
 //! becomes kind `other`, a field of an unexpected type counts as absent, a time that does not parse
 //! is the time of receipt. Only a body that is no JSON (or no form) at all is refused.
 
+pub mod blameless;
 pub mod cloudevents;
 mod draft;
+pub mod firehydrant;
 pub mod generic;
 pub mod github;
 pub mod gitlab;

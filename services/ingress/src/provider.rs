@@ -6,8 +6,8 @@ use http::{HeaderMap, HeaderName, header};
 use tocsin_wire::scheme::Scheme;
 
 use crate::normalize::{
-    Delivery, Malformed, Normalized, cloudevents, generic, github, gitlab, incidentio, jira,
-    pagerduty, slack, sns, stripe,
+    Delivery, Malformed, Normalized, blameless, cloudevents, firehydrant, generic, github, gitlab,
+    incidentio, jira, pagerduty, slack, sns, stripe,
 };
 use crate::verify::Verifier;
 
@@ -23,6 +23,8 @@ pub const ALL: &[&Provider] = &[
     &generic::PROVIDER,
     &sns::PROVIDER,
     &stripe::PROVIDER,
+    &firehydrant::PROVIDER,
+    &blameless::PROVIDER,
 ];
 
 /// Largest body of most senders; those that document more say so in their row.

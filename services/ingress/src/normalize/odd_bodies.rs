@@ -17,6 +17,26 @@ const FORM: &str = "application/x-www-form-urlencoded";
 
 /// Endpoint, content type, body, and the kind or error code that comes of it.
 const ODD_BODIES: &[(&str, &str, &str, &str)] = &[
+    ("blameless", JSON, "{", "invalid_json"),
+    (
+        "blameless",
+        JSON,
+        r#"{"event_type":"coffee.made","incident":[]}"#,
+        "other",
+    ),
+    ("firehydrant", JSON, "", "invalid_json"),
+    (
+        "firehydrant",
+        JSON,
+        r#"{"data":7,"event":{"resource_type":"coffee"}}"#,
+        "other",
+    ),
+    (
+        "firehydrant",
+        JSON,
+        r#"{"event":{"resource_type":"incident","operation":"CREATED"},"data":{"incident":"?"}}"#,
+        "incident_opened",
+    ),
     ("cloudevents", JSON, "{}", "unsupported_media_type"),
     ("cloudevents", FORM, "a=b", "unsupported_media_type"),
     (
