@@ -57,18 +57,31 @@ pub const PRIORITY: &[IdentifierType] = &[
     folded("external_url", "external_urls"),
     folded("sentry_project", "sentry_projects"),
     exact("sentry_installation_uuid", "sentry_installation_uuids"),
+    folded("gitlab_project", "gitlab_projects"),
+    exact("jira_project_key", "jira_project_keys"),
+    folded("jira_site", "jira_sites"),
+    exact("aws_alarm_arn", "aws_alarm_arns"),
+    exact("aws_sns_topic_arn", "aws_sns_topic_arns"),
+    exact("aws_account_id", "aws_account_ids"),
+    exact("stripe_account", "stripe_accounts"),
+    exact("ce_source", "ce_sources"),
+    exact("firehydrant_team_id", "firehydrant_team_ids"),
+    exact("blameless_team_id", "blameless_team_ids"),
     folded("service", "services"),
 ];
 
 /// Types that say through which installation of the sender an event came. They settle whose it is when
-/// several organisations own the identifier that matched: a shared channel comes through one workspace,
-/// a receiver or a project of a common name from one installation.
+/// several organisations own the identifier that matched: a shared channel comes through one workspace, a
+/// receiver or a project of a common name from one installation, and every second Jira site has a project
+/// OPS.
 pub const INSTALLATIONS: &[&str] = &[
     "slack_workspace_id",
     "datadog_org_id",
     "external_url",
     "newrelic_account_id",
     "sentry_installation_uuid",
+    "jira_site",
+    "aws_account_id",
 ];
 
 impl IdentifierType {
@@ -126,6 +139,9 @@ mod tests {
             ("slack_workspace_id", "T01", "T01"),
             ("pagerduty_service_id", "PABC12", "PABC12"),
             ("incidentio_alert_source_id", "01HX", "01HX"),
+            ("gitlab_project", "Acme/Web/Shop", "acme/web/shop"),
+            ("jira_project_key", "OPS", "OPS"),
+            ("jira_site", "Acme.atlassian.net", "acme.atlassian.net"),
             ("unheard_of", " As Sent ", "As Sent"),
             ("service", "  ", ""),
         ] {
@@ -141,6 +157,9 @@ mod tests {
         for known in PRIORITY {
             assert_eq!(IdentifierType::named(known.name), Some(known));
             assert_eq!(IdentifierType::listed_as(known.list), Some(known));
+        }
+        for name in INSTALLATIONS {
+            assert!(names.contains(name), "{name}");
         }
         assert_eq!(IdentifierType::named("services"), None);
         for name in INSTALLATIONS {
@@ -166,6 +185,11 @@ mod tests {
             "external_url",
             "sentry_project",
             "sentry_installation_uuid",
+            "jira_project_key",
+            "jira_site",
+            "aws_alarm_arn",
+            "aws_sns_topic_arn",
+            "aws_account_id",
             "service",
         ];
         assert!(order.is_sorted_by_key(rank));

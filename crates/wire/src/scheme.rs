@@ -31,6 +31,9 @@ pub enum Scheme {
     Bearer,
     /// `Authorization: Basic …`; the secret is `user:password`.
     Basic,
+    /// Amazon SNS: RSA under a certificate of AWS, over fields of the body. The secrets are the topics'
+    /// ARNs: everybody's messages verify under the same certificate.
+    Sns,
 }
 
 /// HMAC-SHA256 of `[before]<time>[after]<body>`, or of the body alone.
@@ -127,7 +130,7 @@ impl Scheme {
     pub const fn is_replay_safe(&self) -> bool {
         match self {
             Self::Hmac(hmac) => hmac.timestamp.is_some(),
-            Self::StandardWebhooks | Self::Stripe { .. } => true,
+            Self::StandardWebhooks | Self::Stripe { .. } | Self::Sns => true,
             Self::Token { .. } | Self::Bearer | Self::Basic => false,
         }
     }

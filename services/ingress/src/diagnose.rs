@@ -12,6 +12,7 @@ use tocsin_wire::scheme::Scheme;
 use tocsin_wire::source::Finding;
 
 use crate::provider;
+use crate::verify::sns::Certificate;
 use crate::verify::{LiveSecret, Refusal, Validity, Verifier};
 
 /// Wide enough for any clock: only whether the signature holds is asked.
@@ -29,6 +30,9 @@ pub struct Case<'a> {
     /// As they are listed; by position.
     pub secret_ids: &'a [String],
     pub tolerance: Duration,
+    /// The one that the delivery names, where the scheme has certificates; without it the topic, the time
+    /// and the URLs are looked at.
+    pub certificate: Option<&'a Certificate>,
 }
 
 /// What is to be said of a delivery, the likeliest cause first. Empty when it verifies.
@@ -75,7 +79,10 @@ impl Case<'_> {
         // A scheme that is none was refused when it was saved.
         let verifier = Verifier::new(self.scheme, secrets);
         let verifier = verifier.map_err(|_invalid| Refusal::MissingSecret)?;
-        verifier.verify(headers, body, now, tolerance)
+        if self.certificate.is_none() && verifier.certificate_url(body, now, tolerance)?.is_some() {
+            return Ok(0);
+        }
+        verifier.verify_with(headers, body, now, tolerance, self.certificate)
     }
 
     /// Whether it would hold at any time.
@@ -319,6 +326,7 @@ mod tests {
             secrets: &[secret],
             secret_ids: &["7".to_owned()],
             tolerance: Duration::from_secs(300),
+            certificate: None,
         };
         let findings = diagnose(case, &headers, BODY.as_bytes(), at(NOW));
         for finding in &findings {
@@ -402,6 +410,7 @@ mod tests {
             secrets: &secrets,
             secret_ids: &[],
             tolerance: Duration::from_secs(300),
+            certificate: None,
         };
         let sent = NOW - 4_000;
         let signature = signature::slack("a secret", sent, BODY.as_bytes()).expect("signed");

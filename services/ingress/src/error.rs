@@ -10,6 +10,7 @@ use tocsin_wire::InvalidToken;
 use crate::normalize::Malformed;
 use crate::provider::Throttled;
 use crate::publish::PUBLISH_TIMEOUT;
+use crate::sns::SnsError;
 use crate::verify::{InvalidScheme, Refusal};
 
 /// When a sender may try again: the bus is usually back within a second or two.
@@ -56,6 +57,8 @@ pub(crate) enum Rejection {
     Limited(Throttled),
     #[error("the signature does not hold")]
     Unverified(#[source] Refusal),
+    #[error("Amazon SNS did not say what is needed")]
+    Sns(#[source] SnsError),
     #[error("the body cannot be read")]
     Malformed(#[source] Malformed),
     #[error("the event has no subject")]
@@ -83,6 +86,8 @@ impl Rejection {
             Self::Limited(_) => "rate_limited",
             Self::Unverified(refusal) => refusal.code(),
             Self::Malformed(malformed) => malformed.code(),
+            Self::Sns(error) if error.is_ours() => "sns_unavailable",
+            Self::Sns(_) => "sns_untrusted",
             Self::Subject(_) => "internal",
             Self::Disconnected | Self::Publish(PublishError::Unavailable { .. }) => {
                 "bus_unavailable"
@@ -105,13 +110,17 @@ impl Rejection {
             Self::BodyTooLarge { .. } | Self::Publish(PublishError::TooLarge { .. }) => {
                 StatusCode::PAYLOAD_TOO_LARGE
             }
+            Self::Malformed(Malformed::NoCloudEvent) => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            Self::Malformed(Malformed::Batch { .. }) => StatusCode::PAYLOAD_TOO_LARGE,
             Self::BodyIncomplete(_) | Self::Malformed(_) => StatusCode::BAD_REQUEST,
+            Self::Sns(error) if !error.is_ours() => StatusCode::UNAUTHORIZED,
             Self::Unverified(_) => StatusCode::UNAUTHORIZED,
             Self::Disabled | Self::AddressNotAllowed => StatusCode::FORBIDDEN,
             Self::UnknownSource => StatusCode::NOT_FOUND,
             Self::Limited(Throttled::TooManyRequests) => StatusCode::TOO_MANY_REQUESTS,
             Self::Limited(_)
             | Self::SourceLoading
+            | Self::Sns(_)
             | Self::Subject(_)
             | Self::Disconnected
             | Self::Unacknowledged
@@ -135,6 +144,10 @@ impl Rejection {
             Self::Limited(_) => {
                 "more deliveries than this source may send; come again later".into()
             }
+            Self::Sns(error) if error.is_ours() => {
+                "Amazon SNS could not be asked; send it again".into()
+            }
+            Self::Sns(_) => "what the message names is not of Amazon SNS".into(),
             _ => "the event could not be stored; send it again".into(),
         };
         match self {

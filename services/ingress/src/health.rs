@@ -14,7 +14,6 @@ use std::time::Duration;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use http::{HeaderMap, HeaderName, HeaderValue};
-use jiff::Timestamp;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use tocsin_bus::{Answer, Bucket, Bus, Change};
@@ -25,6 +24,8 @@ use tocsin_wire::proto::{Envelope, SourceHealth};
 use tocsin_wire::source::{SOURCE_HEALTH, SourceFigures};
 use tocsin_wire::{KeyToken, Service};
 
+use crate::error::Rejection;
+use crate::intake::Intake;
 use crate::source::Source;
 
 /// How often figures that changed are written; a person who looks waits no longer.
@@ -193,11 +194,11 @@ impl TestQuestion {
     }
 
     /// What a captured delivery got wrong, or what the last refused one did.
-    pub(crate) fn answer(
+    pub(crate) async fn answer(
         self,
         source: &Source,
         health: &SourcesHealth,
-        now: Timestamp,
+        intake: &Intake,
     ) -> Result<Value, Answer> {
         let bad = |detail: String| Answer { code: 400, detail };
         let Some(body) = self.body_base64 else {
@@ -223,7 +224,17 @@ impl TestQuestion {
                 value.map_err(|_| bad(format!("the value of {name} cannot be a header's")))?;
             headers.append(header, value);
         }
-        let findings = source.diagnose(&headers, &body, now);
+        let now = intake.now();
+        let certificate = match intake.certificate(source, &body, now).await {
+            Err(rejection @ Rejection::Sns(_)) => {
+                let finding =
+                    json!({"code": rejection.code(), "text": ErrorChain(&rejection).to_string()});
+                return Ok(json!({"verdict": rejection.code(), "findings": [finding]}));
+            }
+            // Else it is found again below, and said as a finding.
+            certificate => certificate.ok().flatten(),
+        };
+        let findings = source.diagnose(&headers, &body, now, certificate.as_deref());
         let verdict = findings
             .last()
             .map_or("ok", |finding| finding.code.as_str());

@@ -17,7 +17,7 @@ use axum::extract::{ConnectInfo, Path, Request};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::{MethodFilter, on};
 use bytes::Bytes;
-use http::Uri;
+use http::{HeaderMap, Uri};
 use ipnet::IpNet;
 use tocsin_kit::Problem;
 use tokio::time::Instant;
@@ -48,6 +48,7 @@ impl Receiver {
         for source in &receiver.shared {
             for endpoint in source.provider.endpoints {
                 let (receiver, source) = (Arc::clone(&receiver), Arc::clone(source));
+                let is_on = source.is_on();
                 let name = source.provider.name;
                 let path = match endpoint.path {
                     "" => format!("/webhooks/{name}"),
@@ -57,15 +58,26 @@ impl Receiver {
                     // Boxed: small for axum to move about, and one allocation per request.
                     Box::pin(receiver.receive(&source, endpoint, request)).await
                 });
-                router = router.route(&path, taking);
+                let methods = match endpoint.grant {
+                    Some(grant) => taking.options(granting(grant, is_on)),
+                    None => taking,
+                };
+                router = router.route(&path, methods);
             }
         }
+        let sources = Arc::clone(&receiver.sources);
+        let grant_source = move |Path((provider, id)): Path<(String, String)>, asked: HeaderMap| {
+            std::future::ready(granting_source(&sources, &provider, &id, &asked))
+        };
         let to_source = move |Path((provider, id)): Path<(String, String)>, request: Request| {
             let receiver = Arc::clone(&receiver);
             async move { Box::pin(receiver.receive_for(&provider, &id, request)).await }
         };
         router
-            .route("/webhooks/{provider}/{source}", on(methods, to_source))
+            .route(
+                "/webhooks/{provider}/{source}",
+                on(methods, to_source).options(grant_source),
+            )
             .fallback(unknown)
     }
 
@@ -117,10 +129,37 @@ impl Receiver {
         let is_first = source.count_refusal(rejection, body, now, started.elapsed());
         // At most one per interval: it costs as much as dozens of refusals.
         if is_first && let (Rejection::Unverified(_), Some(incoming)) = (rejection, incoming) {
-            let findings = source.diagnose(incoming.headers, incoming.body, now);
+            let findings = source.diagnose(incoming.headers, incoming.body, now, None);
             source.note(|figures| figures.last_findings = findings);
         }
         rejection.problem().into_response()
+    }
+}
+
+/// Answers `OPTIONS`: by `grant`, or with nothing where nobody may send.
+fn granting(
+    grant: fn(&HeaderMap) -> HeaderMap,
+    is_on: bool,
+) -> impl Fn(HeaderMap) -> std::future::Ready<(HeaderMap, ())> + Clone {
+    move |asked: HeaderMap| {
+        let granted = if is_on {
+            grant(&asked)
+        } else {
+            HeaderMap::new()
+        };
+        std::future::ready((granted, ()))
+    }
+}
+
+fn granting_source(sources: &Sources, provider: &str, id: &str, asked: &HeaderMap) -> Response {
+    match sources.find(provider, id) {
+        Ok(source) if source.disabled => Rejection::Disabled.problem().into_response(),
+        Ok(source) => {
+            let grant = source.endpoint().and_then(|endpoint| endpoint.grant);
+            let granted = grant.map_or_else(HeaderMap::new, |grant| grant(asked));
+            (granted, ()).into_response()
+        }
+        Err(rejection) => rejection.problem().into_response(),
     }
 }
 

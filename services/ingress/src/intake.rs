@@ -19,7 +19,9 @@ use crate::metrics::Outcome;
 use crate::normalize::{Delivery, Normalized};
 use crate::provider::{Answer, Endpoint, Throttled};
 use crate::publish::{PUBLISH_TIMEOUT, Publisher};
+use crate::sns::Sns;
 use crate::source::Source;
+use crate::verify::sns::Certificate;
 
 /// Pseudo source of the windows of whole orgs; ids of sources begin otherwise.
 const ORG_WINDOWS: &str = "org";
@@ -38,6 +40,7 @@ pub(crate) struct Incoming<'a> {
 pub(crate) struct Intake {
     clock: Clock,
     publisher: Arc<Publisher>,
+    sns: Sns,
     limits: RateLimits,
 }
 
@@ -49,16 +52,35 @@ enum Admission {
 }
 
 impl Intake {
-    pub(crate) fn new(clock: Clock, publisher: Arc<Publisher>) -> Self {
+    pub(crate) fn new(clock: Clock, publisher: Arc<Publisher>, sns: Sns) -> Self {
         Self {
             clock,
             publisher,
+            sns,
             limits: RateLimits::default(),
         }
     }
 
     pub(crate) fn now(&self) -> Timestamp {
         self.clock.now()
+    }
+
+    /// The certificate that must be there before a delivery can be verified, which only SNS has. Nobody is
+    /// asked for it before all else that can be checked was.
+    pub(crate) async fn certificate(
+        &self,
+        source: &Source,
+        body: &[u8],
+        now: Timestamp,
+    ) -> Result<Option<Arc<Certificate>>, Rejection> {
+        let url = source.certificate_url(body, now);
+        match url.map_err(Rejection::Unverified)? {
+            Some(url) => {
+                let certificate = Box::pin(self.sns.certificate(&url)).await;
+                certificate.map(Some).map_err(Rejection::Sns)
+            }
+            None => Ok(None),
+        }
     }
 
     /// Stores what a delivery says, and counts it. Nothing is stored when this fails, or it is stored
@@ -72,7 +94,8 @@ impl Intake {
     ) -> Result<Answer, Rejection> {
         let now = self.clock.now();
         let Incoming { headers, body, .. } = incoming;
-        let verified = source.verify(headers, body, now);
+        let certificate = self.certificate(source, body, now).await?;
+        let verified = source.verify(headers, body, now, certificate.as_deref());
         let secret_index = verified.map_err(Rejection::Unverified)?;
         let admission = self.admit(source, incoming.sender, now).await?;
         let delivery = Delivery {
@@ -87,6 +110,13 @@ impl Intake {
             Normalized::Event(event) => ((endpoint.answer)(&event.kind), vec![*event]),
             Normalized::Events(events) => ((endpoint.answer)(""), events),
             Normalized::Ping => ((endpoint.answer)(""), Vec::new()),
+            Normalized::Subscription(url) => {
+                let confirmed = Box::pin(self.sns.confirm(&url)).await;
+                confirmed.map_err(Rejection::Sns)?;
+                let source = &source.id;
+                tracing::info!(source, "a subscription of an SNS topic was confirmed");
+                ((endpoint.answer)(""), Vec::new())
+            }
             Normalized::Challenge(challenge) => (Answer::Challenge(challenge), Vec::new()),
         };
         let is_retry = events.iter().any(|event| event.attempt > 0);

@@ -9,6 +9,8 @@ use std::{borrow::Cow, fmt, marker::PhantomData, ops::Deref};
 
 use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
+pub(crate) use strings::Strings;
+
 /// Elements read of one list: more teams, commits or repositories than this say nothing new.
 pub(crate) const MAX_LIST: usize = 100;
 
@@ -160,6 +162,9 @@ macro_rules! absent {
         }
     };
 }
+
+// Below the macro that it uses.
+mod strings;
 
 /// Skips the rest of a list, and counts it.
 fn skip_list<'de, A: SeqAccess<'de>>(mut list: A) -> Result<usize, A::Error> {

@@ -1,7 +1,7 @@
 //! Webhooks from the world: verified over their raw bytes, normalized, signed, published, and only
 //! then acknowledged.
 //!
-//! * **Reads** HTTP requests of the senders in [`provider::ALL`], and nothing else.
+//! * **Reads** HTTP requests of the senders in [`provider::ALL`], and the certificates of Amazon SNS.
 //! * **Writes** `events.<provider>.<source>.<kind>.<key>`: one event per delivery, with the raw body and
 //!   what is needed to verify it again; `deferred.>` when its sender is over a limit and never comes again;
 //!   `rate.>`, by which the limits hold over all replicas; and the bucket `source_health`.
@@ -9,7 +9,7 @@
 //! * **Answers** `svc.ingress.source_health` and `svc.ingress.source_test`.
 //! * **Owns** nothing: the same delivery has the same id in every replica and after every restart.
 //! * **Never** says 2xx before the bus has stored the event, holds a delivery in memory after its
-//!   answer, asks another service or a database, logs a body or a signature, or lets anything in a
+//!   answer, asks another service of ours or a database, logs a body or a signature, or lets anything in a
 //!   body choose a tenant.
 //!
 //! [`verify`] and [`normalize`] are pure functions over headers and bytes; [`run`] is the shell.
@@ -28,6 +28,7 @@ pub mod provider;
 mod publish;
 pub mod secrets;
 pub mod settings;
+mod sns;
 mod source;
 mod sources;
 pub mod verify;
@@ -48,6 +49,7 @@ use health::{SourcesHealth, TestQuestion};
 use intake::Intake;
 use publish::Publisher;
 use secrets::SourceSecrets;
+use sns::Sns;
 use source::Source;
 use sources::Sources;
 
@@ -77,10 +79,12 @@ pub async fn run_on(
         sources: context.health.register("sources"),
     };
     let publisher = Arc::new(Publisher::default());
+    let sns = Sns::new(context.http.clone(), settings.sns_certificates_dir.clone());
+    let intake = Intake::new(context.clock.clone(), Arc::clone(&publisher), sns);
     let room = Room {
         shared: shared(&settings).map_err(Error::Scheme)?,
         sources: Arc::default(),
-        intake: Arc::new(Intake::new(context.clock.clone(), Arc::clone(&publisher))),
+        intake: Arc::new(intake),
         health: Arc::default(),
     };
     let receiver = Receiver {
@@ -216,11 +220,13 @@ fn answer_questions(context: &Context, bus: &Bus, room: &Room) {
     let (serving, stop, intake) = (bus.clone(), context.stop.clone(), Arc::clone(&room.intake));
     context.tasks.spawn("answer tests", async move {
         let answer = move |question| {
-            let answer = TestQuestion::read(question).and_then(|question| {
+            let (sources, health) = (Arc::clone(&sources), Arc::clone(&health));
+            let intake = Arc::clone(&intake);
+            async move {
+                let question = TestQuestion::read(question)?;
                 let source = sources.with_id(&question.source)?;
-                question.answer(&source, &health, intake.now())
-            });
-            std::future::ready(answer)
+                question.answer(&source, &health, &intake).await
+            }
         };
         let serving = serving.serve("source_test", stop.soft(), answer);
         serving.await.map_err(Error::Answer)

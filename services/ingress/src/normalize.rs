@@ -6,26 +6,37 @@
 
 mod alert_group;
 pub mod alertmanager;
+pub mod blameless;
+pub mod cloudevents;
 pub mod coralogix;
 pub mod datadog;
 mod draft;
+pub mod firehydrant;
+pub mod generic;
 pub mod github;
+pub mod gitlab;
 pub mod grafana;
 pub mod incidentio;
+pub mod jira;
 pub mod newrelic;
 pub mod opsgenie;
 pub mod pagerduty;
 pub mod sentry;
 mod severity;
 pub mod slack;
+pub mod sns;
+pub mod stripe;
 mod template;
 mod times;
+mod words;
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, header};
 use jiff::Timestamp;
 use serde::de::{Deserialize, IgnoredAny};
 use tocsin_wire::proto::Event;
+
+use crate::json::Text;
 
 /// Kind of what we have no name for; kept and audited, never routed.
 pub const OTHER: &str = "other";
@@ -56,6 +67,8 @@ pub enum Normalized {
     Ping,
     /// Answer with this text.
     Challenge(String),
+    /// Visit this URL of SNS, and acknowledge it.
+    Subscription(String),
 }
 
 /// A verified body that cannot be read at all.
@@ -65,6 +78,12 @@ pub enum Malformed {
     Json(#[source] serde_json::Error),
     #[error("the body is not UTF-8")]
     Utf8(#[source] std::str::Utf8Error),
+    #[error(
+        "this is no CloudEvent; send application/cloudevents+json, application/cloudevents-batch+json, or ce- headers"
+    )]
+    NoCloudEvent,
+    #[error("the batch has more than {limit} events; send it in parts")]
+    Batch { limit: usize },
     #[error("the form has none of the fields that this endpoint expects ({expected})")]
     Form { expected: &'static str },
 }
@@ -76,6 +95,8 @@ impl Malformed {
         match self {
             Self::Json(_) | Self::Utf8(_) => "invalid_json",
             Self::Form { .. } => "invalid_form",
+            Self::NoCloudEvent => "unsupported_media_type",
+            Self::Batch { .. } => "batch_too_large",
         }
     }
 }
@@ -103,6 +124,11 @@ fn read_json<'a, T: Deserialize<'a> + Default>(json: &'a str) -> Result<T, Malfo
         Ok(_) => Ok(T::default()),
         Err(_) => Err(Malformed::Json(error)),
     })
+}
+
+/// The first of several texts that is there; empty when none is.
+fn first<'a>(texts: &[&'a Text<'_>]) -> &'a str {
+    texts.iter().find_map(|text| text.get()).unwrap_or_default()
 }
 
 fn utf8(body: &[u8]) -> Result<&str, Malformed> {

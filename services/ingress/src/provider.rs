@@ -2,12 +2,13 @@
 //!
 //! What is not in a row is the same for all: docs/adding-a-provider.md.
 
-use http::{HeaderName, header};
+use http::{HeaderMap, HeaderName, header};
 use tocsin_wire::scheme::Scheme;
 
 use crate::normalize::{
-    Delivery, Malformed, Normalized, alertmanager, coralogix, datadog, github, grafana, incidentio,
-    newrelic, opsgenie, pagerduty, sentry, slack,
+    Delivery, Malformed, Normalized, alertmanager, blameless, cloudevents, coralogix, datadog,
+    firehydrant, generic, github, gitlab, grafana, incidentio, jira, newrelic, opsgenie, pagerduty,
+    sentry, slack, sns, stripe,
 };
 use crate::verify::Verifier;
 
@@ -24,6 +25,14 @@ pub const ALL: &[&Provider] = &[
     &newrelic::PROVIDER,
     &opsgenie::PROVIDER,
     &sentry::PROVIDER,
+    &gitlab::PROVIDER,
+    &jira::PROVIDER,
+    &cloudevents::PROVIDER,
+    &generic::PROVIDER,
+    &sns::PROVIDER,
+    &stripe::PROVIDER,
+    &firehydrant::PROVIDER,
+    &blameless::PROVIDER,
 ];
 
 /// Largest body of most senders; those that document more say so in their row.
@@ -74,6 +83,9 @@ pub struct Endpoint {
     pub read: fn(Delivery<'_>) -> Result<Normalized, Malformed>,
     /// What the sender reads after an event of a kind was stored.
     pub answer: fn(&str) -> Answer,
+    /// The headers with which `OPTIONS` is answered, from those of the question, where senders ask before
+    /// they send.
+    pub grant: Option<fn(&HeaderMap) -> HeaderMap>,
 }
 
 /// What a sender reads when all is well.
@@ -107,6 +119,7 @@ impl Endpoint {
             path: "",
             read,
             answer: |_kind| Answer::Ok,
+            grant: None,
         }
     }
 }
@@ -183,6 +196,9 @@ mod tests {
             for scheme in provider.schemes {
                 Verifier::new(scheme, &[]).expect("headers are headers");
             }
+            let kept = provider.kept_headers();
+            let distinct: BTreeSet<_> = kept.iter().map(HeaderName::as_str).collect();
+            assert_eq!(distinct.len(), kept.len(), "{name}: a header is kept twice");
             for header in provider.single_headers.iter().chain(provider.kept_headers) {
                 HeaderName::from_lowercase(header.as_bytes()).expect("in lower case");
                 assert!(

@@ -2,6 +2,7 @@
 
 mod secrets;
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use ipnet::IpNet;
@@ -45,6 +46,11 @@ pub struct Settings {
     /// matters for allow-lists and rate limits by address.
     #[arg(long, env = "INGRESS_TRUSTED_PROXIES", value_delimiter = ',')]
     pub trusted_proxies: Vec<IpNet>,
+
+    /// Folder with signing certificates of Amazon SNS, named as AWS names them
+    /// (`SimpleNotificationService-….pem`), for networks that do not reach AWS; what is not in it is fetched.
+    #[arg(long, env = "SNS_CERTIFICATES_DIR")]
+    pub sns_certificates_dir: Option<PathBuf>,
 
     /// How far a signed timestamp (Slack, Standard Webhooks) may be from our clock, in both directions.
     #[arg(long, env = "WEBHOOK_TOLERANCE", default_value_t = Seconds::new(TOLERANCE))]

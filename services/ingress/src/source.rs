@@ -22,6 +22,7 @@ use crate::diagnose::{Case, diagnose};
 use crate::error::Rejection;
 use crate::metrics::{Outcome, ProviderMetrics};
 use crate::provider::{Endpoint, Provider};
+use crate::verify::sns::Certificate;
 use crate::verify::{InvalidScheme, LiveSecret, Refusal, Validity, Verifier, single};
 
 /// Source id of what is signed with the secrets from the settings.
@@ -150,17 +151,28 @@ impl Source {
         }
     }
 
+    /// Where the certificate is, without which a delivery cannot be verified.
+    pub(crate) fn certificate_url(
+        &self,
+        body: &[u8],
+        now: Timestamp,
+    ) -> Result<Option<String>, Refusal> {
+        self.verifier.certificate_url(body, now, self.tolerance)
+    }
+
     /// Position of the secret that a delivery was signed with.
     pub(crate) fn verify(
         &self,
         headers: &HeaderMap,
         body: &[u8],
         now: Timestamp,
+        certificate: Option<&Certificate>,
     ) -> Result<usize, Refusal> {
         for name in &self.single_headers {
             single(headers, name)?;
         }
-        self.verifier.verify(headers, body, now, self.tolerance)
+        self.verifier
+            .verify_with(headers, body, now, self.tolerance, certificate)
     }
 
     /// Whether a kind passes the source's filter.
@@ -206,13 +218,14 @@ impl Source {
         self.figures.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// What is wrong with a delivery, for the owner of the source. Nothing for the shared ones, whose
-    /// owner reads the log.
+    /// What is wrong with a delivery, for the owner of the source; with the certificate that it names,
+    /// where its scheme has them. Nothing for the shared ones, whose owner reads the log.
     pub(crate) fn diagnose(
         &self,
         headers: &HeaderMap,
         body: &[u8],
         now: Timestamp,
+        certificate: Option<&Certificate>,
     ) -> Vec<Finding> {
         if self.secrets.is_empty() {
             return Vec::new();
@@ -230,6 +243,7 @@ impl Source {
             secrets: &secrets,
             secret_ids: &self.secret_ids,
             tolerance: self.tolerance,
+            certificate,
         };
         diagnose(case, headers, body, now)
     }

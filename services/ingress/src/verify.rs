@@ -7,6 +7,7 @@
 mod hmac;
 mod mac;
 mod secret;
+pub mod sns;
 pub mod standard_webhooks;
 mod timestamp;
 mod timestamped;
@@ -21,6 +22,7 @@ use tocsin_wire::scheme::Scheme;
 use self::hmac::HmacVerifier;
 use mac::Keys;
 pub use secret::{LiveSecret, Validity};
+use sns::{Certificate, Topics};
 use standard_webhooks::StandardKeys;
 use token::{Place, Tokens};
 
@@ -41,6 +43,7 @@ enum Kind {
     StandardWebhooks(StandardKeys),
     Stripe(HeaderName, Keys),
     Token(Place, Tokens),
+    Sns(Topics),
 }
 
 /// A scheme that nothing can be verified by.
@@ -81,6 +84,11 @@ impl Verifier {
             Scheme::Token { header } => tokens(Place::Header(header_name(header)?), secrets),
             Scheme::Bearer => tokens(Place::Bearer, secrets),
             Scheme::Basic => tokens(Place::Basic, secrets),
+            Scheme::Sns => {
+                let topics = Topics::new(secrets);
+                let usable = topics.len();
+                (Kind::Sns(topics), usable)
+            }
         };
         Ok(Self {
             kind,
@@ -106,6 +114,38 @@ impl Verifier {
         now: Timestamp,
         tolerance: Duration,
     ) -> Result<usize, Refusal> {
+        self.verify_with(headers, body, now, tolerance, None)
+    }
+
+    /// The certificate that must be there before a delivery can be verified, as a URL of AWS; `None` where
+    /// none is needed. All else that can be checked was.
+    ///
+    /// # Errors
+    /// Why it is not believed, whatever the certificate says.
+    pub fn certificate_url(
+        &self,
+        body: &[u8],
+        now: Timestamp,
+        tolerance: Duration,
+    ) -> Result<Option<String>, Refusal> {
+        match &self.kind {
+            Kind::Sns(topics) => sns::certificate_url(topics, body, now, tolerance).map(Some),
+            _ => Ok(None),
+        }
+    }
+
+    /// As [`Verifier::verify`], with the certificate that the delivery names.
+    ///
+    /// # Errors
+    /// Why it is not believed.
+    pub fn verify_with(
+        &self,
+        headers: &HeaderMap,
+        body: &[u8],
+        now: Timestamp,
+        tolerance: Duration,
+        certificate: Option<&Certificate>,
+    ) -> Result<usize, Refusal> {
         match &self.kind {
             Kind::Hmac(hmac) => hmac.verify(headers, body, now, tolerance),
             Kind::StandardWebhooks(keys) => keys.verify(headers, body, now, tolerance),
@@ -113,6 +153,7 @@ impl Verifier {
                 timestamped::verify(header, keys, headers, body, now, tolerance)
             }
             Kind::Token(place, tokens) => token::verify(place, tokens, headers, now),
+            Kind::Sns(topics) => sns::verify(topics, certificate, body, now, tolerance),
         }
     }
 
@@ -123,7 +164,7 @@ impl Verifier {
             Kind::Hmac(hmac) => headers.get(hmac.time_header()?)?.as_bytes(),
             Kind::StandardWebhooks(_) => standard_webhooks::time(headers)?.as_bytes(),
             Kind::Stripe(header, _) => timestamped::time(headers.get(header)?.as_bytes())?,
-            Kind::Token(..) => return None,
+            Kind::Token(..) | Kind::Sns(_) => return None,
         };
         std::str::from_utf8(digits).ok()?.parse().ok()
     }
@@ -135,7 +176,8 @@ impl Verifier {
             Kind::Hmac(hmac) => hmac.headers().cloned().collect(),
             Kind::StandardWebhooks(_) => standard_webhooks::HEADERS.to_vec(),
             Kind::Stripe(header, _) => vec![header.clone()],
-            Kind::Token(..) => Vec::new(),
+            // A token is no header's to keep, and what SNS signs is all in the body.
+            Kind::Token(..) | Kind::Sns(_) => Vec::new(),
         }
     }
 }
@@ -191,6 +233,12 @@ pub enum Refusal {
     /// A token, and not ours.
     #[error("the token is not the one set here")]
     WrongToken,
+    /// A topic that is not among those allowed here.
+    #[error("the topic is not among those that are allowed here (SNS_TOPIC_ARNS)")]
+    UnknownTopic,
+    /// No certificate of AWS, or not of this time.
+    #[error("the signing certificate is none of Amazon SNS, or does not hold now")]
+    UntrustedCertificate,
     /// Well-formed and wrong.
     #[error("the signature does not match; is the secret the one set at the sender?")]
     BadSignature,
@@ -198,7 +246,7 @@ pub enum Refusal {
 
 impl Refusal {
     /// Every reason, for metrics that are registered beforehand.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 14] = [
         Self::MissingSecret,
         Self::MissingSignature,
         Self::InvalidSignatureFormat,
@@ -210,6 +258,8 @@ impl Refusal {
         Self::DuplicateHeader,
         Self::MissingToken,
         Self::WrongToken,
+        Self::UnknownTopic,
+        Self::UntrustedCertificate,
         Self::BadSignature,
     ];
 
@@ -228,6 +278,8 @@ impl Refusal {
             Self::DuplicateHeader => "duplicate_header",
             Self::MissingToken => "missing_token",
             Self::WrongToken => "wrong_token",
+            Self::UnknownTopic => "unknown_topic",
+            Self::UntrustedCertificate => "untrusted_certificate",
             Self::BadSignature => "bad_signature",
         }
     }

@@ -54,6 +54,15 @@ const DEFAULT_TRIGGERS: &[(&str, &[&str])] = &[
             "metric_alert_warning",
         ],
     ),
+    (
+        "gitlab",
+        &["incident.open", "pipeline.failed", "deployment.failed"],
+    ),
+    ("cloudevents", &["alert_firing"]),
+    ("generic", &["alert_firing"]),
+    ("sns", &["alarm_firing"]),
+    ("firehydrant", &["incident_opened"]),
+    ("blameless", &["incident_created"]),
 ];
 
 /// A team's rules for events.

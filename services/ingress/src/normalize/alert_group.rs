@@ -86,7 +86,7 @@ pub(super) fn describe(draft: &mut Draft<'_>, group: &Group<'_>) {
     let starts = group.alerts.iter();
     draft.occurred(
         starts
-            .filter_map(|alert| times::any(alert.starts_at.text()))
+            .filter_map(|alert| times::number_or_date(alert.starts_at.text()))
             .next(),
     );
     let (severity, native) = severity(group);
@@ -246,7 +246,7 @@ fn attributes(draft: &mut Draft<'_>, group: &Group<'_>) {
     };
     draft.attribute("values", values);
     let is_over = draft.event.status() == EventStatus::Resolved;
-    if let Some(ended) = times::any(first.ends_at.text()).filter(|_| is_over) {
+    if let Some(ended) = times::number_or_date(first.ends_at.text()).filter(|_| is_over) {
         draft.attribute("ended_at", &ended.to_string());
     }
 }

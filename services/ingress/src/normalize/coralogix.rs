@@ -112,7 +112,7 @@ fn event(delivery: Delivery<'_>, alert: &Alert<'_>) -> Event {
     draft.text(given(&alert.description), TextFormat::Plain);
     given(&alert.url).clone_into(&mut draft.event.url);
     let told = ["timestampISO", "timestamp", "timestampMs"].map(|key| alert.field(key));
-    draft.occurred(told.into_iter().find_map(times::any));
+    draft.occurred(told.into_iter().find_map(times::number_or_date));
     let (severity, native) = severity(alert);
     draft.severity(severity, native);
     let unique = match alert.field("alertUniqueIdentifier") {

@@ -138,7 +138,7 @@ fn event(delivery: Delivery<'_>, notification: &Notification<'_>) -> Event {
     given(&notification.link).clone_into(&mut draft.event.url);
     let dates = [&notification.date, &notification.last_updated];
     let at = dates.into_iter().find_map(filled).unwrap_or_default();
-    draft.occurred(times::any(at));
+    draft.occurred(times::number_or_date(at));
     let (severity, native) = severity(notification);
     draft.severity(severity, native);
     let correlation = filled(&notification.cycle_key);

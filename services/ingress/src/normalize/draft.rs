@@ -146,15 +146,15 @@ impl<'a> Draft<'a> {
             let rest = if is_id(&joined) {
                 joined
             } else {
-                format!("sha256:{}", hex(&Sha256::digest(&joined)))
+                hash(joined.as_bytes())
             };
             self.event.correlation_key = self.key(&rest);
         }
     }
 
-    /// SHA-256 of the raw body, as keys have it: `sha256:<hex>`.
+    /// SHA-256 of the raw body, as keys have it.
     pub(super) fn body_hash(&self) -> String {
-        format!("sha256:{}", hex(&Sha256::digest(self.delivery.body)))
+        hash(self.delivery.body)
     }
 
     /// Sets both keys. An id that is empty, or too long to be one, is replaced by the body's hash; so
@@ -196,6 +196,11 @@ impl<'a> Draft<'a> {
     fn key(&self, rest: &str) -> String {
         format!("{}:{}:{rest}", self.event.provider, self.event.source_id)
     }
+}
+
+/// SHA-256, as keys have it: `sha256:<hex>`. Also stands for ids that are too long to be kept.
+pub(super) fn hash(bytes: &[u8]) -> String {
+    format!("sha256:{}", hex(&Sha256::digest(bytes)))
 }
 
 /// Whether a value can be an id at all.

@@ -11,8 +11,7 @@ use form_urlencoded as form;
 use tocsin_wire::proto::{ActorKind, Event, EventStatus, Severity};
 use tocsin_wire::scheme::{HmacScheme, Scheme};
 
-use super::{Delivery, Malformed, Normalized, OTHER, draft::Draft, read_json, utf8};
-use crate::json::Text;
+use super::{Delivery, Malformed, Normalized, OTHER, draft::Draft, first, read_json, utf8};
 use crate::provider::{Endpoint, Provider, SecretSetting, Throttled};
 use payload::Payload;
 
@@ -113,11 +112,6 @@ fn actor(draft: &mut Draft<'_>, payload: &Payload<'_>) {
         _ => ActorKind::User,
     };
     draft.actor(kind, sender.id.text(), login);
-}
-
-/// The first of several texts that is there.
-fn first<'a>(texts: &[&'a Text<'_>]) -> &'a str {
-    texts.iter().find_map(|text| text.get()).unwrap_or_default()
 }
 
 /// GitHub's severities, of alerts and advisories.

@@ -102,7 +102,9 @@ fn of_issue(delivery: Delivery<'_>, issue: &Issue<'_>) -> Event {
     draft.title(given(&issue.title));
     url.clone_into(&mut draft.event.url);
     let updated = given(&issue.updated_at);
-    draft.occurred(times::any(updated).or_else(|| times::any(given(&issue.created_at))));
+    draft.occurred(
+        times::number_or_date(updated).or_else(|| times::number_or_date(given(&issue.created_at))),
+    );
     let native = given(&issue.priority);
     draft.severity(severity::worded(native), native);
     draft.correlation(&[given(&issue.id)]);
@@ -138,7 +140,7 @@ fn of_incident(delivery: Delivery<'_>, incident: &Incident<'_>) -> Event {
     draft.text(details, TextFormat::Plain);
     url.clone_into(&mut draft.event.url);
     let at = given(&incident.timestamp);
-    draft.occurred(times::any(at));
+    draft.occurred(times::number_or_date(at));
     let native = given(&incident.severity);
     draft.severity(severity::worded(native), native);
     draft.correlation(&["incident", given(&incident.id)]);

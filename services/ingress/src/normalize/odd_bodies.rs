@@ -1,18 +1,119 @@
 //! Bodies that nobody expected.
 
+use std::collections::BTreeSet;
+
 use bytes::Bytes;
 use http::HeaderMap;
 use proptest::prelude::*;
+use serde_json::Value;
 
 use super::Normalized;
-use super::fixtures::{deliver, entries, headers};
+use super::fixtures::{Entry, deliver, entries, folder, headers};
 use crate::provider::{self, Provider};
 
 const JSON: &str = "application/json";
+const CLOUD_EVENT: &str = "application/cloudevents+json";
 const FORM: &str = "application/x-www-form-urlencoded";
 
 /// Endpoint, content type, body, and the kind or error code that comes of it.
 const ODD_BODIES: &[(&str, &str, &str, &str)] = &[
+    ("blameless", JSON, "{", "invalid_json"),
+    (
+        "blameless",
+        JSON,
+        r#"{"event_type":"coffee.made","incident":[]}"#,
+        "other",
+    ),
+    ("firehydrant", JSON, "", "invalid_json"),
+    (
+        "firehydrant",
+        JSON,
+        r#"{"data":7,"event":{"resource_type":"coffee"}}"#,
+        "other",
+    ),
+    (
+        "firehydrant",
+        JSON,
+        r#"{"event":{"resource_type":"incident","operation":"CREATED"},"data":{"incident":"?"}}"#,
+        "incident_opened",
+    ),
+    ("cloudevents", JSON, "{}", "unsupported_media_type"),
+    ("cloudevents", FORM, "a=b", "unsupported_media_type"),
+    (
+        "cloudevents",
+        "application/cloudevents+avro",
+        "{}",
+        "unsupported_media_type",
+    ),
+    ("cloudevents", CLOUD_EVENT, "{", "invalid_json"),
+    ("cloudevents", CLOUD_EVENT, "7", "other"),
+    ("cloudevents", CLOUD_EVENT, "[]", "Events([])"),
+    ("cloudevents", CLOUD_EVENT, r#"{"source":"/a"}"#, "other"),
+    (
+        "cloudevents",
+        "Application/CloudEvents+JSON; charset=utf-8",
+        r#"{"type":"x","data":[1,2],"time":"soon","subject":7}"#,
+        "event",
+    ),
+    (
+        "cloudevents",
+        CLOUD_EVENT,
+        r#"{"type":"x","data":{"severity":"page","title":["?"]}}"#,
+        "alert_firing",
+    ),
+    ("generic", JSON, "[", "invalid_json"),
+    ("generic", JSON, "[7]", "other"),
+    (
+        "generic",
+        JSON,
+        r#"{"identifiers":[],"metadata":1}"#,
+        "other",
+    ),
+    (
+        "generic",
+        JSON,
+        r#"{"type":"alert.resolved","data":"?"}"#,
+        "alert_resolved",
+    ),
+    (
+        "generic",
+        JSON,
+        r#"{"title":"Down","identifiers":{"org_id":"acme"}}"#,
+        "alert_firing",
+    ),
+    ("sns", "text/plain", "?", "invalid_json"),
+    ("sns", "text/plain", r#"{"Type":"Coffee"}"#, "other"),
+    (
+        "sns",
+        "text/plain",
+        r#"{"Type":"Notification","TopicArn":"?","Message":"{\"AlarmName\":"}"#,
+        "notification",
+    ),
+    (
+        "sns",
+        "text/plain",
+        r#"{"Type":"Notification","Message":"{\"AlarmName\":\"a\",\"NewStateValue\":\"MAYBE\"}"}"#,
+        "notification",
+    ),
+    (
+        "sns",
+        "text/plain",
+        r#"{"Type":"UnsubscribeConfirmation","SubscribeURL":"https://sns.eu-west-1.amazonaws.com/"}"#,
+        "unsubscribe_confirmation",
+    ),
+    ("stripe", JSON, "?", "invalid_json"),
+    (
+        "stripe",
+        JSON,
+        r#"{"type":"coffee.made","livemode":"yes"}"#,
+        "other",
+    ),
+    (
+        "stripe",
+        JSON,
+        r#"{"type":"charge.failed","created":"now","data":{"object":"?"}}"#,
+        "charge",
+    ),
     ("github", JSON, r#"{"foo":"bar"}"#, "push"),
     (
         "github",
@@ -202,6 +303,40 @@ const ODD_BODIES: &[(&str, &str, &str, &str)] = &[
         r#"{"action":"created","data":{"issue":null,"event":null}}"#,
         "other",
     ),
+    ("gitlab", JSON, "{", "invalid_json"),
+    ("gitlab", JSON, "[]", "other"),
+    ("gitlab", JSON, r#"{"object_kind":"coffee"}"#, "other"),
+    (
+        "gitlab",
+        JSON,
+        r#"{"object_kind":"pipeline","object_attributes":[],"project":"x","user":7,"commits":{}}"#,
+        "pipeline",
+    ),
+    (
+        "gitlab",
+        JSON,
+        r#"{"object_kind":"issue","object_attributes":{"type":"Incident","updated_at":"soon"}}"#,
+        "incident",
+    ),
+    ("jira", JSON, "nothing", "invalid_json"),
+    (
+        "jira",
+        JSON,
+        r#"{"webhookEvent":"jira:coffee_made"}"#,
+        "other",
+    ),
+    (
+        "jira",
+        JSON,
+        r#"{"webhookEvent":"comment_created","timestamp":true,"issue":null,"comment":{"body":{"type":"doc"}}}"#,
+        "comment_created",
+    ),
+    (
+        "jira",
+        JSON,
+        r#"{"webhookEvent":"jira:issue_updated","issue":{"key":[],"fields":"none"},"changelog":{"items":7}}"#,
+        "issue_updated",
+    ),
     ("events", JSON, "not json", "invalid_json"),
     ("events", JSON, r#"{"type":"event_callback"}"#, "other"),
     (
@@ -241,6 +376,63 @@ fn odd_bodies_are_kept_and_only_broken_ones_refused() {
     let not_utf8 = Bytes::from_static(b"{\"title\":\"\xff\"}");
     let refused = deliver("pagerduty", None, &HeaderMap::new(), &not_utf8);
     assert_eq!(refused.expect_err("not UTF-8").code(), "invalid_json");
+}
+
+/// Only what config can route by is an identifier, and only as a string; nothing else picks a tenant.
+#[test]
+fn a_generic_body_names_what_routes_it_and_nothing_else() {
+    let body = r#"{"title":"Down","org_id":"globex","team":"web","dedupe_key":"k","identifiers":{
+        "service":"pay","github_repo":["a/b"],"slack_channel_id":7,"org_id":"globex","gitlab_project":"a/b"}}"#;
+    let event = |id: &str, status: &str| {
+        let headers = headers([("webhook-id", id)]);
+        let body = body.replacen("{", &format!("{{\"status\":{status:?},"), 1);
+        match deliver("generic", None, &headers, &Bytes::from(body)) {
+            Ok(Normalized::Event(event)) => event,
+            other => panic!("{other:?}"),
+        }
+    };
+    let firing = event("1", "firing");
+    let known: Vec<_> = firing
+        .identifiers
+        .iter()
+        .map(|known| known.r#type.as_str())
+        .collect();
+    assert_eq!(known, ["gitlab_project", "service"]);
+    // Told twice it is one thing; its end is another, of the same alert.
+    let again = event("2", "firing");
+    let resolved = event("3", "resolved");
+    assert_eq!(firing.semantic_key, again.semantic_key);
+    assert_ne!(firing.delivery_key, again.delivery_key);
+    assert_ne!(firing.semantic_key, resolved.semantic_key);
+    assert_eq!(firing.correlation_key, resolved.correlation_key);
+    assert!(!firing.correlation_key.is_empty());
+}
+
+#[test]
+fn a_batch_has_a_key_for_each_of_its_events_and_an_end() {
+    let read = |count: usize| {
+        let long = "x".repeat(300);
+        let event = |number| format!(r#"{{"id":"{number}","source":"{long}","type":"t"}}"#);
+        let body = (0..count).map(event).collect::<Vec<_>>().join(",");
+        let headers = headers([("content-type", "application/cloudevents-batch+json")]);
+        deliver(
+            "cloudevents",
+            None,
+            &headers,
+            &Bytes::from(format!("[{body}]")),
+        )
+    };
+    let Ok(Normalized::Events(events)) = read(1000) else {
+        panic!("a batch");
+    };
+    let keys: BTreeSet<_> = events
+        .iter()
+        .map(|event| event.delivery_key.as_str())
+        .collect();
+    assert_eq!(keys.len(), 1000);
+    let bytes: usize = events.iter().map(|event| event.raw_body.len()).sum();
+    assert!(bytes < 400 * 1000, "each keeps its own part: {bytes}");
+    assert_eq!(read(1001).expect_err("too many").code(), "batch_too_large");
 }
 
 #[test]
@@ -357,4 +549,38 @@ fn deep_nesting_costs_nothing() {
             }
         }
     }
+}
+
+/// What is skipped costs no stack, and what is read is no type that holds itself.
+#[test]
+fn deep_bodies_are_read_on_a_small_stack() {
+    let names: BTreeSet<String> = entries().iter().flat_map(keys).collect();
+    let nested = |name: &str| format!("{}1{}", format!("{{{name:?}:").repeat(120), "}".repeat(120));
+    let bodies: Vec<_> = names.iter().map(|name| Bytes::from(nested(name))).collect();
+    let reading = std::thread::Builder::new()
+        .stack_size(256 * 1024)
+        .spawn(move || {
+            let headers = HeaderMap::new();
+            for provider in provider::ALL {
+                for (endpoint, body) in provider
+                    .endpoints
+                    .iter()
+                    .flat_map(|endpoint| bodies.iter().map(move |body| (endpoint, body)))
+                {
+                    let _either = deliver(provider.name, Some(endpoint.path), &headers, body);
+                }
+            }
+        });
+    reading.expect("a thread").join().expect("no overflow");
+}
+
+/// Names of the fields at the top of a fixture, and one below.
+fn keys(entry: &Entry) -> Vec<String> {
+    let body = std::fs::read(folder().join(&entry.file)).expect("body");
+    let body: Value = serde_json::from_slice(&body).unwrap_or_default();
+    let top = body.as_object().into_iter().flatten();
+    let below = top
+        .clone()
+        .flat_map(|(_, value)| value.as_object().into_iter().flatten());
+    top.chain(below).map(|(name, _)| name.clone()).collect()
 }

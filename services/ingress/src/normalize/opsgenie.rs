@@ -152,7 +152,9 @@ fn event(delivery: Delivery<'_>, webhook: &Webhook<'_>) -> Event {
         .into_iter()
         .find_map(|text| text.get())
         .unwrap_or_default();
-    draft.occurred(times::any(at).or_else(|| times::any(alert.created_at.text())));
+    draft.occurred(
+        times::number_or_date(at).or_else(|| times::number_or_date(alert.created_at.text())),
+    );
     let native = alert.priority.text();
     draft.severity(severity::numbered(native), native);
     draft.correlation(&[alert.id.text()]);

@@ -144,7 +144,7 @@ fn of_issue(draft: &mut Draft<'_>, payload: &Payload<'_>, issue: &Issue<'_>) {
     identifiers(draft, payload, &place);
     draft.title(issue.title.text());
     draft.text(issue.culprit.text(), TextFormat::Plain);
-    draft.occurred(times::any(issue.last_seen.text()));
+    draft.occurred(times::number_or_date(issue.last_seen.text()));
     let native = issue.level.text();
     draft.severity(severity::worded(native), native);
     let state = issue.status.text();
@@ -177,7 +177,7 @@ fn of_sample(draft: &mut Draft<'_>, payload: &Payload<'_>, sample: &Sample<'_>) 
     identifiers(draft, payload, &place);
     draft.title(sample.title.text());
     draft.text(sample.culprit.text(), TextFormat::Plain);
-    draft.occurred(times::any(sample.at.text()));
+    draft.occurred(times::number_or_date(sample.at.text()));
     let native = sample.level.text();
     draft.severity(severity::worded(native), native);
     let alert = &payload.data.issue_alert;
@@ -207,7 +207,7 @@ fn of_metric(draft: &mut Draft<'_>, payload: &Payload<'_>, alert: &MetricAlert<'
     identifiers(draft, payload, &place);
     draft.title(data.title.get().unwrap_or(alert.title.text()));
     draft.text(data.text.text(), TextFormat::Plain);
-    draft.occurred(times::any(alert.detected_at.text()));
+    draft.occurred(times::number_or_date(alert.detected_at.text()));
     let action = payload.action.text();
     let (status, severity) = match action {
         "critical" => (EventStatus::Firing, Severity::Critical),
@@ -238,7 +238,7 @@ fn of_comment(draft: &mut Draft<'_>, payload: &Payload<'_>) {
     };
     identifiers(draft, payload, &place);
     draft.text(data.comment.text(), TextFormat::Markdown);
-    draft.occurred(times::any(data.timestamp.text()));
+    draft.occurred(times::number_or_date(data.timestamp.text()));
     draft.attribute("comment_id", data.comment_id.text());
 }
 
@@ -251,7 +251,7 @@ fn of_anything(draft: &mut Draft<'_>, payload: &Payload<'_>) {
         url: data.web_url.text(),
     };
     identifiers(draft, payload, &place);
-    draft.occurred(times::any(data.timestamp.text()));
+    draft.occurred(times::number_or_date(data.timestamp.text()));
     draft.attribute("run_id", data.run_id.text());
 }
 

@@ -35,16 +35,19 @@ pub const PROVIDER: Provider = Provider {
             path: "events",
             read: |delivery| normalize(Kind::Events, delivery),
             answer: |kind| answer(Kind::Events, kind),
+            grant: None,
         },
         Endpoint {
             path: "interactions",
             read: |delivery| normalize(Kind::Interactions, delivery),
             answer: |kind| answer(Kind::Interactions, kind),
+            grant: None,
         },
         Endpoint {
             path: "commands",
             read: |delivery| normalize(Kind::Commands, delivery),
             answer: |kind| answer(Kind::Commands, kind),
+            grant: None,
         },
     ],
     schemes: &[Scheme::Hmac(HmacScheme::timed(

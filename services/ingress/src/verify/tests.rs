@@ -11,6 +11,7 @@ use sha2::Sha256;
 
 use tocsin_wire::scheme::{HmacScheme, Scheme, SignedTime};
 
+use super::sns::Certificate;
 use super::{LiveSecret, MAX_SIGNATURES, Refusal, Validity, Verifier, standard_webhooks};
 use crate::normalize::{github, incidentio, pagerduty, slack};
 use crate::provider::Provider;
@@ -36,6 +37,9 @@ struct Vector {
     body_b64: String,
     now: i64,
     expect: String,
+    /// What a GET of each URL would bring.
+    #[serde(default)]
+    certs: BTreeMap<String, String>,
     reason: Option<String>,
     /// Names of headers, where they are the installation's to choose.
     #[serde(default)]
@@ -63,6 +67,7 @@ impl Vector {
             "standard" | "standard-asym" | "ed25519" | "gitlab-signed" => Scheme::StandardWebhooks,
             "bearer" => Scheme::Bearer,
             "basic" => Scheme::Basic,
+            "sns" => Scheme::Sns,
             "hmac" => Scheme::Hmac(HmacScheme::over_body("X-Signature-256", "sha256=")),
             "hmac-ts" => timed("X-Signature-256", "sha256=", "."),
             "grafana-ts" => timed("X-Grafana-Alerting-Signature", "", ":"),
@@ -116,7 +121,7 @@ fn mac(secret: &str, parts: &[&[u8]]) -> String {
 fn published_vectors_hold() {
     let vectors = include_str!("../../../../tests/fixtures/webhooks/vectors.json");
     let Vectors { vectors } = serde_json::from_str(vectors).expect("vectors");
-    assert!(vectors.len() >= 21);
+    assert!(vectors.len() >= 38);
     for vector in vectors {
         let pairs = vector
             .headers
@@ -124,12 +129,20 @@ fn published_vectors_hold() {
             .map(|(name, value)| (name.as_str(), value.as_str()));
         let headers = headers(pairs);
         let secrets = vector.secrets.iter().chain(&vector.secret);
-        let secrets: Vec<&str> = secrets.map(String::as_str).collect();
+        let topics = vector.settings.get("topic_arns").and_then(Value::as_array);
+        let topics = topics.into_iter().flatten().filter_map(Value::as_str);
+        let secrets: Vec<&str> = secrets.map(String::as_str).chain(topics).collect();
         let body = STANDARD.decode(&vector.body_b64).expect("base64");
         let scheme = vector.scheme(&secrets);
         let secrets: Vec<_> = secrets.into_iter().map(LiveSecret::always).collect();
         let verifier = Verifier::new(&scheme, &secrets).expect("a scheme");
-        let verdict = verifier.verify(&headers, &body, at(vector.now), TOLERANCE);
+        let now = at(vector.now);
+        let url = verifier.certificate_url(&body, now, TOLERANCE);
+        let verdict = url.and_then(|url| {
+            let pem = url.and_then(|url| vector.certs.get(&url));
+            let certificate = pem.map(|pem| Certificate::from_pem(pem.as_bytes()).expect("PEM"));
+            verifier.verify_with(&headers, &body, now, TOLERANCE, certificate.as_ref())
+        });
         let said = verdict.map_or_else(Refusal::code, |_| "accept");
         let reason = vector.reason.as_deref().unwrap_or_default();
         // Reasons are advisory, and one vector says only that its header is missing.

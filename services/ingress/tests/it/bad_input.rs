@@ -135,7 +135,7 @@ fn unreadable(ingress: &Ingress) -> Vec<(&'static str, RequestBuilder, u16, &'st
         ),
         (
             "unknown provider",
-            ingress.post("/webhooks/nobody").body("{}"),
+            ingress.post("/webhooks/nagios").body("{}"),
             404,
             "unknown_webhook",
         ),
@@ -164,4 +164,34 @@ async fn what_does_not_fit_into_a_message_is_too_large() {
     let body = format!("{{\"a\":\"{}\"}}", "x".repeat(1_020_000));
     let request = ingress.signed(GITHUB, SECRET, body.as_bytes());
     check("large message", request, 413, "body_too_large").await;
+}
+
+/// The handshake of CloudEvents is for those that have a secret here; others do not know the method.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn senders_of_cloud_events_may_ask_before_they_send() {
+    let bus = TestBus::start().await.expect("a bus");
+    let ingress = Ingress::start(&bus).await;
+    let ask = |path: &str| {
+        let url = format!("http://{}/webhooks/{path}", ingress.address);
+        ingress
+            .client
+            .request(reqwest::Method::OPTIONS, url)
+            .header("webhook-request-origin", "eventemitter.example.com")
+            .header("webhook-request-rate", "120")
+            .send()
+    };
+    let granted = ask("cloudevents").await.expect("an answer");
+    assert_eq!(granted.status(), 200);
+    for (name, expected) in [
+        ("webhook-allowed-origin", "eventemitter.example.com"),
+        ("webhook-allowed-rate", "*"),
+        ("allow", "POST, OPTIONS"),
+    ] {
+        assert_eq!(granted.headers().get(name).expect(name), expected);
+    }
+    let refused = ask("github").await.expect("an answer");
+    assert_eq!(refused.status(), 405);
+    let plain = ingress.signed("/webhooks/cloudevents", SECRET, b"{}");
+    let plain = plain.header("content-type", "application/json");
+    check("no CloudEvent", plain, 415, "unsupported_media_type").await;
 }

@@ -5,6 +5,7 @@ mod bad_input;
 mod bus_trouble;
 mod fixtures;
 mod secrets;
+mod sns;
 mod sockets;
 mod sources;
 mod stage;

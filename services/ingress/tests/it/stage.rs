@@ -5,8 +5,6 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use jiff::Timestamp;
 use reqwest::RequestBuilder;
 use tocsin_bus::{BusSettings, Outcome};
@@ -17,7 +15,6 @@ use tocsin_kit::{Clock, Context, settings::Bytes, settings::HttpListen, settings
 use tocsin_testkit::standins::{http_client, signature};
 use tocsin_testkit::{TestBus, eventually};
 use tocsin_wire::proto::{Envelope, Event};
-use tocsin_wire::scheme::Scheme;
 use tocsin_wire::{Service, Subject};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
@@ -47,6 +44,7 @@ pub(crate) fn settings(bus: BusSettings) -> Settings {
             .fold(ProviderSecrets::default(), with_secrets),
         sealing_key_file: None,
         trusted_proxies: Vec::new(),
+        sns_certificates_dir: None,
         tolerance: Seconds::new(Duration::from_secs(300)),
         max_body_bytes: Bytes::new(1 << 20),
         header_timeout: Seconds::new(Duration::from_millis(500)),
@@ -55,11 +53,9 @@ pub(crate) fn settings(bus: BusSettings) -> Settings {
 }
 
 fn with_secrets(all: ProviderSecrets, provider: &&Provider) -> ProviderSecrets {
-    let shown = |secret| match provider.schemes.first() {
-        Some(Scheme::StandardWebhooks) => signature::standard_webhooks_secret(secret),
-        _ => secret.to_owned(),
-    };
-    let secrets = [SECRET, OLD_SECRET].map(shown).join(",");
+    let scheme = &provider.schemes[0];
+    let secrets = [SECRET, OLD_SECRET].map(|secret| signature::shown(scheme, secret));
+    let secrets = secrets.join(",");
     all.with(provider, secrets.parse().expect("secrets"))
 }
 
@@ -120,7 +116,12 @@ impl Ingress {
     }
 
     pub(crate) async fn start_with(settings: Settings) -> Self {
-        let clock = Clock::manual(Timestamp::from_second(NOW).expect("in range"));
+        Self::start_at(NOW, settings).await
+    }
+
+    /// Where ingress takes `now` (seconds) for the time.
+    pub(crate) async fn start_at(now: i64, settings: Settings) -> Self {
+        let clock = Clock::manual(Timestamp::from_second(now).expect("in range"));
         let context = Context::for_test("ingress")
             .expect("context")
             .with_clock(clock);
@@ -145,77 +146,28 @@ impl Ingress {
         self.client.post(format!("http://{}{path}", self.address))
     }
 
-    /// A Standard Webhooks message with that id; the id is part of what is signed.
+    /// Signed as the path's provider usually signs, with `secret`.
+    pub(crate) fn signed(&self, path: &str, secret: &str, body: &[u8]) -> RequestBuilder {
+        self.message(path, secret, MESSAGE, body)
+    }
+
+    /// As [`Ingress::signed`], as the message with that id, where the scheme signs ids.
     pub(crate) fn message(
         &self,
-        request: RequestBuilder,
+        path: &str,
         secret: &str,
         id: &str,
         body: &[u8],
     ) -> RequestBuilder {
-        let headers = message(secret, id, body).into_iter();
-        headers.fold(request, |request, (name, value)| {
-            request.header(name, value)
-        })
-    }
-
-    /// Signed as the path's provider usually signs, with `secret`.
-    pub(crate) fn signed(&self, path: &str, secret: &str, body: &[u8]) -> RequestBuilder {
-        let mut request = self.post(path).body(body.to_vec());
-        let name = path.split('/').nth(2).expect("/webhooks/<provider>");
+        let name = path.split('/').nth(2).expect("a provider's path");
         let provider = Provider::named(name).expect("a provider of the table");
-        for (name, value) in proof(&provider.schemes[0], secret, body) {
-            request = request.header(name, value);
-        }
-        request
+        let signed = signature::headers(&provider.schemes[0], secret, NOW, id, body);
+        let signed = signed.expect("signed").into_iter();
+        signed.fold(
+            self.post(path).body(body.to_vec()),
+            |request, (name, value)| request.header(name, value),
+        )
     }
-}
-
-/// The headers by which a scheme proves a body at [`NOW`].
-pub(crate) fn proof(scheme: &Scheme, secret: &str, body: &[u8]) -> Vec<(String, String)> {
-    let one = |name: &str, value: String| vec![(name.to_owned(), value)];
-    let now = NOW.to_string();
-    match scheme {
-        Scheme::Hmac(hmac) => {
-            let time = hmac.timestamp.as_ref();
-            let before = time.map_or(String::new(), |time| {
-                format!("{}{now}{}", time.before, time.after)
-            });
-            let text = [before.as_bytes(), body].concat();
-            let signed = signature::github(secret, &text).expect("signed");
-            let digits = signed.trim_start_matches("sha256=");
-            let mut headers = one(&hmac.header, format!("{}{digits}", hmac.prefix));
-            headers.extend(time.map(|time| (time.header.to_string(), now)));
-            headers
-        }
-        Scheme::StandardWebhooks => message(secret, MESSAGE, body),
-        Scheme::Stripe { header } => {
-            let text = [format!("{now}.").as_bytes(), body].concat();
-            let signed = signature::github(secret, &text).expect("signed");
-            let digits = signed.trim_start_matches("sha256=");
-            one(header, format!("t={now},v1={digits}"))
-        }
-        Scheme::Token { header } => one(header, secret.to_owned()),
-        Scheme::Bearer => one("authorization", format!("Bearer {secret}")),
-        Scheme::Basic => one(
-            "authorization",
-            format!("Basic {}", STANDARD.encode(secret)),
-        ),
-    }
-}
-
-/// The headers of a Standard Webhooks message with that id.
-fn message(secret: &str, id: &str, body: &[u8]) -> Vec<(String, String)> {
-    let signed = signature::standard_webhooks(secret, id, NOW, body).expect("signed");
-    let headers = [
-        ("webhook-id", id.to_owned()),
-        ("webhook-timestamp", NOW.to_string()),
-        ("webhook-signature", signed),
-    ];
-    headers
-        .into_iter()
-        .map(|(name, value)| (name.to_owned(), value))
-        .collect()
 }
 
 #[expect(clippy::disallowed_methods, reason = "a test has no service's tasks")]

@@ -28,6 +28,7 @@ async fn stage() -> Arc<Stage> {
 fn quiet(number: usize) -> Event {
     let mut event = incident(number, "P1");
     event.set_severity(Severity::Low);
+    event.correlation_key = format!("pagerduty:shared:{number}");
     event
 }
 

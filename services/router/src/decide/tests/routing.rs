@@ -147,6 +147,21 @@ fn a_common_name_is_settled_by_the_installation_it_came_from() {
 }
 
 #[test]
+fn a_project_key_that_two_sites_have_is_settled_by_the_site() {
+    let mut known = known();
+    known.claim("jira_project_key", "OPS", "acme/pay");
+    known.claim("jira_project_key", "OPS", "globex/web");
+    known.claim("jira_site", "globex.atlassian.net", "globex/all");
+    let from = |site: &str| {
+        let identifiers = [("jira_project_key", "OPS"), ("jira_site", site)];
+        route(&event("jira", "issue_created", &identifiers), &known).outcome
+    };
+    let globex = RouteOutcome::Owned(owner("globex/web"));
+    assert_eq!(from("Globex.atlassian.net"), globex);
+    assert_eq!(from("elsewhere.atlassian.net"), RouteOutcome::Ambiguous);
+}
+
+#[test]
 fn a_shared_workspace_settles_nothing() {
     let mut known = known();
     known.claim("slack_workspace_id", "T1", "globex/web");

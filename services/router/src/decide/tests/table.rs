@@ -358,6 +358,9 @@ fn a_rule_says_how_the_run_is_started_and_why() {
     assert_eq!(start(&acknowledged), ("pay".to_owned(), false, 1));
     let mut loud = pagerduty("incident_triggered", "PRULED");
     loud.set_severity(tocsin_wire::proto::Severity::Critical);
+    // Without anything that tells what it is about, there is no run that it could join.
+    assert_eq!(start(&loud), ("triage".to_owned(), false, 1));
+    "pagerduty:shared:P1".clone_into(&mut loud.correlation_key);
     assert_eq!(start(&loud), ("triage".to_owned(), true, 1));
     let reasons = decide_it(&acknowledged).reasons;
     let told: Vec<&str> = reasons.iter().map(|one| one.detail.as_str()).collect();
