@@ -34,6 +34,8 @@ pub(crate) enum Rejection {
     BodyTooLarge { limit: usize },
     #[error("the body did not arrive completely")]
     BodyIncomplete(#[source] axum::Error),
+    #[error("the body is compressed or encoded otherwise")]
+    BodyEncoded,
     #[error("the signature does not hold")]
     Unverified(#[source] Refusal),
     #[error("the body cannot be read")]
@@ -56,6 +58,7 @@ impl Rejection {
                 "body_too_large"
             }
             Self::BodyIncomplete(_) => "body_incomplete",
+            Self::BodyEncoded => "content_encoding_unsupported",
             Self::Unverified(refusal) => refusal.code(),
             Self::Malformed(malformed) => malformed.code(),
             Self::Subject(_) => "internal",
@@ -81,6 +84,7 @@ impl Rejection {
                 StatusCode::PAYLOAD_TOO_LARGE
             }
             Self::BodyIncomplete(_) | Self::Malformed(_) => StatusCode::BAD_REQUEST,
+            Self::BodyEncoded => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Self::Unverified(_) => StatusCode::UNAUTHORIZED,
             Self::Subject(_) | Self::Disconnected | Self::Unacknowledged | Self::Publish(_) => {
                 StatusCode::SERVICE_UNAVAILABLE
@@ -96,6 +100,9 @@ impl Rejection {
                 format!("the body is over the limit of {limit} bytes").into()
             }
             Self::BodyIncomplete(_) => "the body did not arrive completely; send it again".into(),
+            Self::BodyEncoded => {
+                "signatures are verified over the bytes as they come; send the body without Content-Encoding".into()
+            }
             Self::Unverified(refusal) => refusal.to_string().into(),
             Self::Malformed(malformed) => malformed.to_string().into(),
             _ => "the event could not be stored; send it again".into(),

@@ -1,8 +1,8 @@
 //! The endpoints: `POST /webhooks/<provider>` and what else the rows of [`crate::provider`] name.
 //!
 //! 2xx is said only after the event is stored, or when there is nothing to store. Else 401
-//! `signature_<reason>`, 400 `invalid_json` or `invalid_form`, 413 `body_too_large`, and 503
-//! with `Retry-After` when the trouble is ours.
+//! `signature_<reason>`, 400 `invalid_json` or `invalid_form`, 413 `body_too_large`, 415
+//! `content_encoding_unsupported`, and 503 with `Retry-After` when the trouble is ours.
 
 mod answer;
 mod body;
