@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Optional
 
 from . import places
 from .say import Failure, Step, line, step
@@ -25,19 +26,20 @@ def programs(release: bool, packages: tuple[str, ...] = ("tocsin", "tocsin-testk
     return places.target() / ("release" if release else "debug")
 
 
-def cargo(arguments: list[str], current: Step) -> None:
+def cargo(arguments: list[str], current: Step, folder: Path = places.ROOT, environment: Optional[dict[str, str]] = None) -> None:
     if sys.stderr.isatty():
-        code = subprocess.run(["cargo", *arguments], cwd=places.ROOT).returncode
+        code = subprocess.run(["cargo", *arguments], cwd=folder, env=environment).returncode
         said = "the compiler's messages are above"
     else:
-        code, said = _quietly(arguments, current)
+        code, said = _quietly(arguments, current, folder, environment)
     if code != 0:
         raise Failure(f"cargo {' '.join(arguments)} ended with {code}\n{said}")
 
 
-def _quietly(arguments: list[str], current: Step) -> tuple[int, str]:
+def _quietly(arguments: list[str], current: Step, folder: Path, environment: Optional[dict[str, str]]) -> tuple[int, str]:
     command = ["cargo", *arguments, "--color=never"]
-    process = subprocess.Popen(command, cwd=places.ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    pipe = subprocess.PIPE
+    process = subprocess.Popen(command, cwd=folder, env=environment, stdout=subprocess.DEVNULL, stderr=pipe, text=True)
     said: list[str] = []
     compiled = 0
     reported = time.monotonic()

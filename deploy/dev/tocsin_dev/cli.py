@@ -6,13 +6,14 @@ import argparse
 import os
 import signal
 
-from . import check, look, supervisor, up
+from . import check, fuzz, look, supervisor, up
 from .say import Failure, error, line
 
 VERBS = {
     "up": "build, start everything, send one webhook and show what became of it (--detach, --release, --no-demo)",
     "down": "stop everything",
     "test": "format, lints, rules and all tests; with arguments, those tests only (./dev test -p tocsin-wire)",
+    "fuzz": "each fuzz target of ingress for a minute (--seconds N, names of targets)",
     "lint": "format, clippy, cargo-deny",
     "bench": "build for release and run the load generator (./dev bench --help)",
     "chaos": "build for release, kill every process under load and count what was lost: nothing",
@@ -59,6 +60,8 @@ def _run(arguments: list[str]) -> int:
     # These take arguments that are another program's to understand.
     if verb == "test":
         return check.test(rest)
+    if verb == "fuzz":
+        return fuzz.fuzz(rest)
     if verb in ("bench", "chaos"):
         return check.measure(f"tocsin-{verb}", rest)
     if verb == "nats":

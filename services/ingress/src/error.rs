@@ -55,6 +55,8 @@ pub(crate) enum Rejection {
     UnknownSource,
     #[error("more deliveries than the rate limit allows")]
     Limited(Throttled),
+    #[error("the body is compressed or encoded otherwise")]
+    BodyEncoded,
     #[error("the signature does not hold")]
     Unverified(#[source] Refusal),
     #[error("Amazon SNS did not say what is needed")]
@@ -84,6 +86,7 @@ impl Rejection {
             Self::SourceLoading => "source_loading",
             Self::UnknownSource => "unknown_webhook",
             Self::Limited(_) => "rate_limited",
+            Self::BodyEncoded => "content_encoding_unsupported",
             Self::Unverified(refusal) => refusal.code(),
             Self::Malformed(malformed) => malformed.code(),
             Self::Sns(error) if error.is_ours() => "sns_unavailable",
@@ -114,6 +117,7 @@ impl Rejection {
             Self::Malformed(Malformed::Batch { .. }) => StatusCode::PAYLOAD_TOO_LARGE,
             Self::BodyIncomplete(_) | Self::Malformed(_) => StatusCode::BAD_REQUEST,
             Self::Sns(error) if !error.is_ours() => StatusCode::UNAUTHORIZED,
+            Self::BodyEncoded => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Self::Unverified(_) => StatusCode::UNAUTHORIZED,
             Self::Disabled | Self::AddressNotAllowed => StatusCode::FORBIDDEN,
             Self::UnknownSource => StatusCode::NOT_FOUND,
@@ -136,6 +140,9 @@ impl Rejection {
                 format!("the body is over the limit of {limit} bytes").into()
             }
             Self::BodyIncomplete(_) => "the body did not arrive completely; send it again".into(),
+            Self::BodyEncoded => {
+                "signatures are verified over the bytes as they come; send the body without Content-Encoding".into()
+            }
             Self::Unverified(refusal) => refusal.to_string().into(),
             Self::Malformed(malformed) => malformed.to_string().into(),
             Self::Disabled => "this source is disabled; its owner can enable it".into(),

@@ -3,8 +3,8 @@
 //!
 //! 2xx is said only after the event is stored, or when there is nothing to store. Else 401
 //! `signature_<reason>`, 403 `source_disabled` or `address_not_allowed`, 400 `invalid_json` or
-//! `invalid_form`, 413 `body_too_large`, 429 or 503 `rate_limited`, and 503 with `Retry-After` when the
-//! trouble is ours.
+//! `invalid_form`, 413 `body_too_large`, 415 `content_encoding_unsupported`, 429 or 503 `rate_limited`, and
+//! 503 with `Retry-After` when the trouble is ours.
 
 mod answer;
 mod body;

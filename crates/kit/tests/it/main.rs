@@ -5,4 +5,5 @@ mod http_client;
 mod http_limits;
 mod http_server;
 mod process;
+mod smuggling;
 mod support;

@@ -16,9 +16,10 @@ const MAX_DRAIN_BYTES: usize = 32 << 20;
 /// How long that may take; any sender that we answer is on a fast line.
 const MAX_DRAIN_TIME: Duration = Duration::from_secs(2);
 
-/// The whole body, of at most `limit` bytes; what comes in one piece is not copied.
+/// The whole body, of at most `limit` bytes, as it was sent; what comes in one piece is not copied. One that
+/// says of itself that it is compressed is refused: few bytes could become many, and no sender signs those.
 ///
-/// Of what is over the limit nothing is kept, but it is read for a while: a sender that still writes
+/// Of what is refused nothing is kept, but it is read for a while: a sender that still writes
 /// when its connection closes sees a reset instead of its answer.
 pub(super) async fn read(
     headers: &HeaderMap,
@@ -27,21 +28,31 @@ pub(super) async fn read(
 ) -> Result<Bytes, Rejection> {
     let declared = declared_length(headers);
     let mut pieces = body.into_data_stream();
-    let read = if declared.is_some_and(|bytes| bytes > limit) {
-        None
+    let refused = if is_encoded(headers) {
+        Rejection::BodyEncoded
+    } else if declared.is_some_and(|bytes| bytes > limit) {
+        Rejection::BodyTooLarge { limit }
     } else {
-        collect(&mut pieces, declared, limit).await?
-    };
-    match read {
-        Some(body) => Ok(body),
-        None => {
-            // A sender that asks before it sends needs no more than the answer.
-            if !headers.contains_key(header::EXPECT) {
-                drain(pieces).await;
-            }
-            Err(Rejection::BodyTooLarge { limit })
+        match collect(&mut pieces, declared, limit).await? {
+            Some(body) => return Ok(body),
+            None => Rejection::BodyTooLarge { limit },
         }
+    };
+    // A sender that asks before it sends needs no more than the answer.
+    if !headers.contains_key(header::EXPECT) {
+        drain(pieces).await;
     }
+    Err(refused)
+}
+
+/// Whether any coding but `identity` was applied to the body.
+fn is_encoded(headers: &HeaderMap) -> bool {
+    let values = headers.get_all(header::CONTENT_ENCODING).iter();
+    let mut codings = values.flat_map(|value| value.as_bytes().split(|byte| *byte == b','));
+    codings.any(|coding| {
+        let coding = coding.trim_ascii();
+        !coding.is_empty() && !coding.eq_ignore_ascii_case(b"identity")
+    })
 }
 
 /// `None` when there is more than `limit`.
@@ -131,5 +142,29 @@ mod tests {
             HeaderMap::from_iter([(header::CONTENT_LENGTH, "11".parse().expect("value"))]);
         let refused = read(&headers, Body::empty(), 10).await;
         assert!(matches!(refused, Err(Rejection::BodyTooLarge { .. })));
+    }
+
+    #[tokio::test]
+    async fn bodies_are_taken_as_they_are_or_not_at_all() {
+        for (codings, is_taken) in [
+            (&[][..], true),
+            (&["identity"], true),
+            (&["Identity, identity", ""], true),
+            (&["gzip"], false),
+            (&["identity", "br"], false),
+            (&["identity,\tzstd"], false),
+            (&["\u{ff}"], false),
+        ] {
+            let mut headers = HeaderMap::new();
+            for coding in codings {
+                let value = http::HeaderValue::from_bytes(coding.as_bytes());
+                headers.append(header::CONTENT_ENCODING, value.expect("a value"));
+            }
+            match read(&headers, Body::from("{}"), 10).await {
+                Ok(body) if is_taken => assert_eq!(body, "{}"),
+                Err(Rejection::BodyEncoded) if !is_taken => {}
+                other => panic!("{codings:?}: {other:?}"),
+            }
+        }
     }
 }

@@ -98,6 +98,7 @@ fn unreadable(ingress: &Ingress) -> Vec<(&'static str, RequestBuilder, u16, &'st
     let chunked = ingress
         .post(GITHUB)
         .body(reqwest::Body::wrap_stream(pieces));
+    let gzip = signed(GITHUB, b"{}").header("content-encoding", "gzip");
     let get = ingress
         .client
         .get(format!("http://{}{SLACK}", ingress.address));
@@ -109,6 +110,7 @@ fn unreadable(ingress: &Ingress) -> Vec<(&'static str, RequestBuilder, u16, &'st
             "body_too_large",
         ),
         ("chunked too large", chunked, 413, "body_too_large"),
+        ("compressed", gzip, 415, "content_encoding_unsupported"),
         (
             "not JSON",
             signed(PAGERDUTY, b"{\"event\":"),

@@ -1,0 +1,248 @@
+//! Requests that a proxy in front of us may read in another way than we do. Whatever we make of one, what
+//! hides in it never becomes a request of its own: it is refused, or taken once and the connection closed.
+
+use std::{
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use axum::{Router, body::Bytes};
+use http::Uri;
+use tocsin_kit::http_server::Limits;
+use tokio::io::AsyncWriteExt;
+
+use crate::support::{Server, read_to_end, within};
+
+/// What must never reach a handler.
+const HIDDEN: &str = "GET /hidden HTTP/1.1\r\nhost: x\r\n\r\n";
+const EMPTY_CHUNKED: &str = "0\r\n\r\n";
+
+enum Expected {
+    /// 400 before a handler hears of it.
+    Refused,
+    /// One request with that body, and no second one on the connection.
+    Once(&'static str),
+}
+use Expected::{Once, Refused};
+
+/// Name, what stands after `POST /` and its version or in its place, and what comes of it. `HIDDEN` follows.
+fn corpus() -> Vec<(&'static str, String, Expected)> {
+    let post = |headers: &str| format!("POST / HTTP/1.1\r\nhost: x\r\n{headers}");
+    let chunked = |headers: &str| post(&format!("{headers}\r\n{EMPTY_CHUNKED}"));
+    let length = |headers: &str| post(&format!("{headers}\r\n01234"));
+    let mut all = vec![
+        // Chunked counts, as RFC 9112 6.1 has it, and then the connection ends.
+        (
+            "length, chunked",
+            chunked("content-length: 5\r\ntransfer-encoding: chunked\r\n"),
+            Once(""),
+        ),
+        (
+            "chunked, length",
+            chunked("transfer-encoding: chunked\r\ncontent-length: 5\r\n"),
+            Once(""),
+        ),
+        (
+            "two lengths",
+            length("content-length: 5\r\ncontent-length: 0\r\n"),
+            Refused,
+        ),
+        (
+            "a list of lengths",
+            length("content-length: 5, 5\r\n"),
+            Refused,
+        ),
+        (
+            "a negative length",
+            length("content-length: -5\r\n"),
+            Refused,
+        ),
+        (
+            "a length with a sign",
+            length("content-length: +5\r\n"),
+            Refused,
+        ),
+        (
+            "a length in hex",
+            length("content-length: 0x5\r\n"),
+            Refused,
+        ),
+        (
+            "a length beyond counting",
+            length("content-length: 18446744073709551621\r\n"),
+            Refused,
+        ),
+        (
+            "a space before the colon",
+            length("content-length : 5\r\n"),
+            Refused,
+        ),
+        (
+            "a tab before the colon",
+            chunked("transfer-encoding\t: chunked\r\n"),
+            Refused,
+        ),
+        (
+            "a folded header",
+            chunked("x-folded: a\r\n transfer-encoding: chunked\r\n"),
+            Refused,
+        ),
+        (
+            "a folded value",
+            chunked("transfer-encoding:\r\n chunked\r\n"),
+            Refused,
+        ),
+        ("a header without a name", length(": 5\r\n"), Refused),
+        ("NUL in a name", length("content\0-length: 5\r\n"), Refused),
+        (
+            "NUL in a value",
+            length("x: a\0b\r\ncontent-length: 5\r\n"),
+            Refused,
+        ),
+        (
+            "a bare CR in a value",
+            length("x: a\rcontent-length: 5\r\n"),
+            Refused,
+        ),
+        (
+            "chunked in HTTP/1.0",
+            chunked("transfer-encoding: chunked\r\n").replace("HTTP/1.1", "HTTP/1.0"),
+            Refused,
+        ),
+    ];
+    for (name, value) in [
+        ("unknown coding", "xchunked"),
+        ("chunked is not last", "chunked, identity"),
+        ("quoted", "\"chunked\""),
+        ("vertical tab", "\u{b}chunked"),
+        ("parameter", "chunked;a=b"),
+        ("empty", ""),
+    ] {
+        let request = chunked(&format!("transfer-encoding: {value}\r\n"));
+        all.push((name, request, Refused));
+    }
+    all
+}
+
+/// Bodies whose chunks are not what they should be: the request is taken, its body is not.
+const CHUNKS: [(&str, &str); 8] = [
+    ("no number", "z\r\n"),
+    ("a sign", "+1\r\na\r\n0\r\n\r\n"),
+    ("a prefix", "0x1\r\na\r\n0\r\n\r\n"),
+    ("a size beyond counting", "fffffffffffffffff\r\n"),
+    ("no end of line after the data", "1\r\nab\r\n0\r\n\r\n"),
+    ("a bare LF after the size", "1\na\r\n0\r\n\r\n"),
+    ("a bare LF in an extension", "1;a\nb\r\na\r\n0\r\n\r\n"),
+    ("NUL for a size", "\0\r\n\r\n"),
+];
+
+struct Heard(Arc<Mutex<Vec<String>>>);
+
+impl Heard {
+    async fn server() -> (Server, Self) {
+        let heard = Arc::new(Mutex::new(Vec::new()));
+        let all = Arc::clone(&heard);
+        let router = Router::new().fallback(move |uri: Uri, body: Bytes| async move {
+            let body = String::from_utf8_lossy(&body).into_owned();
+            all.lock().unwrap().push(format!("{} {body}", uri.path()));
+        });
+        // An idle connection ends soon: what was not answered by then never will be.
+        let limits = Limits {
+            header_timeout: Duration::from_millis(200),
+            ..Limits::default()
+        };
+        (Server::start(router, limits).await, Self(heard))
+    }
+
+    fn take(&self) -> Vec<String> {
+        std::mem::take(&mut self.0.lock().unwrap())
+    }
+}
+
+async fn exchange(server: &Server, request: &str) -> String {
+    let mut stream = server.connect().await;
+    within(stream.write_all(request.as_bytes())).await.unwrap();
+    read_to_end(&mut stream).await
+}
+
+#[tokio::test]
+async fn nothing_hides_in_a_request() {
+    let (server, heard) = Heard::server().await;
+    for (name, request, expected) in corpus() {
+        let answer = exchange(&server, &format!("{request}{HIDDEN}")).await;
+        let answers = answer.matches("HTTP/1.").count();
+        assert!(answers <= 1, "{name}: {answer}");
+        match expected {
+            Refused => {
+                assert_eq!(heard.take(), [""; 0], "{name}: {answer}");
+                assert!(answer.starts_with("HTTP/1.1 400"), "{name}: {answer}");
+            }
+            Once(body) => {
+                assert_eq!(heard.take(), [format!("/ {body}")], "{name}: {answer}");
+                assert!(answer.starts_with("HTTP/1.1 200"), "{name}: {answer}");
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn nothing_hides_in_chunks() {
+    let (server, heard) = Heard::server().await;
+    for (name, chunks) in CHUNKS {
+        let head = "POST / HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n";
+        let answer = exchange(&server, &format!("{head}{chunks}{HIDDEN}")).await;
+        assert_eq!(heard.take(), [""; 0], "{name}: {answer}");
+        assert!(answer.matches("HTTP/1.").count() <= 1, "{name}: {answer}");
+        assert!(!answer.contains(" 200 "), "{name}: {answer}");
+    }
+}
+
+/// What is unusual and yet of one meaning is taken, each time as one request.
+#[tokio::test]
+async fn the_unusual_is_taken_once() {
+    let (server, heard) = Heard::server().await;
+    for (name, request, expected) in [
+        (
+            "chunk extensions",
+            "POST / HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n2;a=\"b\"\r\nok\r\n0;c\r\n\r\n",
+            "/ ok",
+        ),
+        (
+            "trailers",
+            "POST / HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n2\r\nok\r\n0\r\ncontent-length: 50\r\n\r\n",
+            "/ ok",
+        ),
+        (
+            "absolute form",
+            "POST http://other.example/path HTTP/1.1\r\nhost: x\r\ncontent-length: 2\r\n\r\nok",
+            "/path ok",
+        ),
+        (
+            "the same length twice",
+            "POST / HTTP/1.1\r\nhost: x\r\ncontent-length: 2\r\ncontent-length: 2\r\n\r\nok",
+            "/ ok",
+        ),
+        (
+            "codings of either case",
+            "POST / HTTP/1.1\r\nhost: x\r\nTransfer-Encoding: CHUNKED\r\n\r\n2\r\nok\r\n0\r\n\r\n",
+            "/ ok",
+        ),
+        (
+            "bare LF",
+            "POST / HTTP/1.1\nhost: x\ncontent-length: 2\n\nok",
+            "/ ok",
+        ),
+        (
+            "HTTP/2's preface after a request",
+            "POST / HTTP/1.1\r\nhost: x\r\ncontent-length: 2\r\n\r\nokPRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+            "/ ok",
+        ),
+    ] {
+        let answer = exchange(&server, request).await;
+        assert_eq!(heard.take(), [expected], "{name}: {answer}");
+    }
+    // Two requests that nobody disguised are two.
+    let two = "POST / HTTP/1.1\r\nhost: x\r\ncontent-length: 2\r\n\r\nok";
+    exchange(&server, &format!("{two}{HIDDEN}")).await;
+    assert_eq!(heard.take(), ["/ ok", "/hidden "]);
+}
