@@ -3,7 +3,7 @@
 /// Small pages only, for the whole process and from now on; to be called before anything else.
 ///
 /// With transparent huge pages each thread's first allocations hold megabytes: an idle service takes 13 MiB
-/// instead of 3 (`./dev bench idle`), and is no faster for it. Where the kernel refuses, or is not Linux,
+/// instead of 6 (`./dev bench idle`), and is no faster for it. Where the kernel refuses, or is not Linux,
 /// nothing changes.
 pub fn without_huge_pages() {
     #[cfg(target_os = "linux")]

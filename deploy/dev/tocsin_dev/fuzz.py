@@ -114,6 +114,13 @@ def _seeds(target: str) -> Iterator[bytes]:
             headers = [("content-type", entry["content_type"]), *entry["headers"].items()]
             yield _input(path, headers, (FIXTURES / entry["file"]).read_bytes())
         return
+    if target == "sns":
+        for file in sorted((FIXTURES / "sns").iterdir()):
+            body = file.read_bytes()
+            yield _input("certificate" if file.suffix == ".pem" else "message", [], body)
+            for url in re.findall(rb'https://[^"\\\s]+', body):
+                yield _input("url", [], url)
+        return
     bodies = [b"", b'{"a":1}', (FIXTURES / index[0]["file"]).read_bytes()[:500]]
     for choice, headers in _signed(target):
         for body in bodies:

@@ -133,10 +133,24 @@ object! {
         "attributes" => attributes: List<Attribute<'a>>,
         "related_alerts" => related_alerts: List<Alert<'a>>,
         "team_ids" => team_ids: List<Text<'a>>,
-        "incident" => incident: Option<Box<Object<'a>>>,
-        "escalation" => escalation: Option<Box<Object<'a>>>,
-        "schedule" => schedule: Option<Box<Object<'a>>>,
-        "postmortem_document" => postmortem: Option<Box<Object<'a>>>,
+        "incident" => incident: Option<&'a RawValue>,
+        "escalation" => escalation: Option<&'a RawValue>,
+        "schedule" => schedule: Option<&'a RawValue>,
+        "postmortem_document" => postmortem: Option<&'a RawValue>,
+    }
+}
+
+impl<'a> Object<'a> {
+    /// What it is about, where that is one level deeper. Read apart: an object type that holds itself
+    /// would take a frame of the stack for each level that somebody sends.
+    fn wrapped(&self) -> Option<&'a RawValue> {
+        let wrapped = [
+            self.incident,
+            self.escalation,
+            self.schedule,
+            self.postmortem,
+        ];
+        wrapped.into_iter().flatten().next()
     }
 }
 
@@ -174,13 +188,17 @@ pub fn normalize(delivery: Delivery<'_>) -> Result<Normalized, Malformed> {
     // The key has a dot in it and differs from type to type; the last of two equal keys wins.
     let members: BTreeMap<Cow<'_, str>, &RawValue> = serde_json::from_str(text).unwrap_or_default();
     let object = members.get(native).map(|raw| read_json(raw.get()));
-    let object = object.transpose()?.unwrap_or_default();
-    Ok(Normalized::Event(Box::new(event(
-        delivery, native, &object,
-    ))))
+    let outer: Object<'_> = object.transpose()?.unwrap_or_default();
+    let inner: Option<Object<'_>> = outer
+        .wrapped()
+        .map(|raw| read_json(raw.get()))
+        .transpose()?;
+    let inner = inner.as_ref().unwrap_or(&outer);
+    let event = event(delivery, native, &outer, inner);
+    Ok(Normalized::Event(Box::new(event)))
 }
 
-fn event(delivery: Delivery<'_>, native: &str, outer: &Object<'_>) -> Event {
+fn event(delivery: Delivery<'_>, native: &str, outer: &Object<'_>, inner: &Object<'_>) -> Event {
     let mut draft = Draft::new(NAME, delivery);
     let (scope, name) = parts(native);
     if KNOWN.contains(&name) {
@@ -196,14 +214,6 @@ fn event(delivery: Delivery<'_>, native: &str, outer: &Object<'_>) -> Event {
     draft.flag("private", scope.starts_with("private_"));
 
     let about = About::of(scope, name);
-    let wrapped = [
-        &outer.incident,
-        &outer.escalation,
-        &outer.schedule,
-        &outer.postmortem,
-    ];
-    let inner = wrapped.into_iter().find_map(Option::as_deref);
-    let inner = inner.unwrap_or(outer);
     identifiers(&mut draft, about, inner);
     texts(&mut draft, outer, inner);
     if draft.event.title.is_empty() {
