@@ -4,7 +4,10 @@ use std::{borrow::Cow, time::Duration};
 
 use http::StatusCode;
 use tocsin_bus::{BusError, PublishError};
-use tocsin_kit::{Problem, http_server::ServeError};
+use tocsin_kit::{
+    Problem,
+    http_server::{ServeError, TlsError},
+};
 use tocsin_wire::InvalidToken;
 
 use crate::{
@@ -25,6 +28,8 @@ pub enum Error {
     Scheme(#[source] InvalidScheme),
     #[error("receive webhooks")]
     Serve(#[source] ServeError),
+    #[error("receive webhooks over TLS")]
+    Tls(#[source] TlsError),
 }
 
 /// Why a delivery gets no 2xx.

@@ -25,7 +25,8 @@ pub mod verify;
 use std::sync::Arc;
 
 use tocsin_bus::{Bus, follow_state};
-use tocsin_kit::{Check, Context, http_server};
+use tocsin_kit::http_server::{self, Tls};
+use tocsin_kit::{Check, Context};
 use tocsin_wire::Service;
 use tokio::net::TcpListener;
 
@@ -39,7 +40,7 @@ use publish::Publisher;
 /// every delivery gets 503.
 ///
 /// # Errors
-/// When the port is taken, or the bus refuses us or lacks the stream EVENTS.
+/// When the port is taken, the certificate cannot be used, or the bus refuses us or lacks the stream EVENTS.
 pub async fn run(settings: Settings, context: Context) -> Result<(), Error> {
     let listener = http_server::bind(&settings.listen)
         .await
@@ -62,11 +63,32 @@ pub async fn run_on(
     let (on, off) = receiver.providers();
     tracing::info!(?on, ?off, "providers; those without a secret are refused");
 
-    let serving = http_server::serve(listener, receiver.router(), settings.limits(), &context);
+    let tls = settings.tls().map(Tls::load).transpose();
+    let serving = serve(
+        listener,
+        tls.map_err(Error::Tls)?,
+        receiver,
+        &settings,
+        &context,
+    );
     let connecting = connect(&settings, &context, nats, &publisher);
-    let serving = async { serving.await.map_err(Error::Serve) };
     tokio::try_join!(Box::pin(serving), connecting)?;
     Ok(())
+}
+
+async fn serve(
+    listener: TcpListener,
+    tls: Option<Tls>,
+    receiver: Receiver,
+    settings: &Settings,
+    context: &Context,
+) -> Result<(), Error> {
+    let (router, limits) = (receiver.router(), settings.limits());
+    let served = match tls {
+        Some(tls) => http_server::serve_tls(listener, tls, router, limits, context).await,
+        None => http_server::serve(listener, router, limits, context).await,
+    };
+    served.map_err(Error::Serve)
 }
 
 async fn connect(

@@ -8,3 +8,4 @@ mod hardening;
 mod secrets;
 mod sockets;
 mod stage;
+mod tls;
