@@ -229,6 +229,7 @@ const fn kind(entry: &Entry) -> &'static str {
         Entry::ToolFinished(_) => "tool finished",
         Entry::PostStarted(_) => "post started",
         Entry::Posted(_) => "posted",
+        Entry::SignalsHeard(_) => "signals heard",
         Entry::Finished(_) => "finished",
     }
 }

@@ -12,6 +12,7 @@ pub mod health;
 pub mod http_client;
 pub mod http_server;
 pub mod memory;
+pub mod open_files;
 pub mod problem;
 pub mod process;
 pub mod random;

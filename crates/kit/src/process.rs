@@ -104,6 +104,7 @@ where
     E: Into<BoxError> + Send + 'static,
 {
     install_crypto_provider();
+    let open_files = crate::open_files::raise_limit();
     let result = telemetry::init(&settings.log)
         .map_err(ProcessError::Telemetry)
         .and_then(|metrics| {
@@ -111,6 +112,7 @@ where
                 .enable_all()
                 .build()
                 .map_err(ProcessError::Runtime)?;
+            tracing::debug!(service, open_files, "files and sockets at most");
             let result = runtime.block_on(Box::pin(supervise(service, settings, metrics, run)));
             runtime.shutdown_timeout(RUNTIME_GRACE);
             result

@@ -72,6 +72,12 @@ def test(arguments: list[str]) -> int:
     client = tools.python_with_nats(required=in_ci)
     if client:
         environment["TOCSIN_PYTHON"] = str(client)
+    for name, installed in (
+        ("TOCSIN_SIGNERS_PYTHON", tools.signers_python(required=in_ci)),
+        ("TOCSIN_SIGNERS_NODE", tools.signers_node(required=in_ci)),
+    ):
+        if installed:
+            environment[name] = str(installed)
     fuzzer = tools.schemathesis(required=in_ci)
     if fuzzer:
         environment["TOCSIN_SCHEMATHESIS"] = str(fuzzer)

@@ -16,6 +16,8 @@ from .say import Failure, Step, step, warn
 REQUIREMENTS = Path(__file__).resolve().parents[1] / "requirements.txt"
 CLIENT_REQUIREMENTS = REQUIREMENTS.with_name("requirements-client.txt")
 FUZZ_REQUIREMENTS = REQUIREMENTS.with_name("requirements-fuzz.txt")
+SIGNERS_REQUIREMENTS = REQUIREMENTS.with_name("requirements-signers.txt")
+SIGNERS_PACKAGES = places.ROOT / "tests" / "signers"
 NATS_MINIMUM = (2, 15)
 POSTGRES_MINIMUM = 15
 NATS_FROM_SOURCE = "github.com/nats-io/nats-server/v2@v2.15.2"
@@ -154,6 +156,37 @@ def schemathesis(required: bool) -> Optional[Path]:
     """The program that fuzzes the HTTP API of config against its description. It needs Python 3.11."""
     why = "the API is not fuzzed"
     return _own_venv("schemathesis", FUZZ_REQUIREMENTS, "schemathesis", required, why, ["--require-hashes"])
+
+
+def signers_python(required: bool) -> Optional[Path]:
+    """A Python with the libraries with which senders sign webhooks, for the test that compares ours with theirs."""
+    why = "signatures are not compared with slack_sdk and standardwebhooks"
+    return _own_venv("signers", SIGNERS_REQUIREMENTS, "python", required, why, ["--require-hashes"])
+
+
+def signers_node(required: bool) -> Optional[Path]:
+    """A folder from which Node finds GitHub's library, of the version and hash in the lock file."""
+    home = places.TOOLS / "signers-node"
+    done = home / "installed"
+    pins = (SIGNERS_PACKAGES / "package-lock.json").read_text()
+    if done.exists() and done.read_text() == pins:
+        return home
+    try:
+        if not (shutil.which("node") and shutil.which("npm")):
+            raise Failure("node and npm are not on PATH", "install Node 20 or newer from https://nodejs.org")
+        with step("install @octokit/webhooks-methods"):
+            home.mkdir(parents=True, exist_ok=True)
+            for name in ("package.json", "package-lock.json"):
+                shutil.copy(SIGNERS_PACKAGES / name, home / name)
+            command = ["npm", "ci", "--prefix", str(home), "--ignore-scripts", "--no-audit", "--no-fund", "--silent"]
+            _run(command, "npm could not install @octokit/webhooks-methods")
+            done.write_text(pins)
+    except Failure as failure:
+        if required:
+            raise
+        warn(f"{failure.what.splitlines()[0]}; signatures are not compared with GitHub's own library")
+        return None
+    return home
 
 
 # fmt: off

@@ -4,7 +4,10 @@ use std::{borrow::Cow, time::Duration};
 
 use http::StatusCode;
 use tocsin_bus::{BusError, PublishError, SecretError};
-use tocsin_kit::{Problem, http_server::ServeError};
+use tocsin_kit::{
+    Problem,
+    http_server::{ServeError, TlsError},
+};
 use tocsin_wire::InvalidToken;
 
 use crate::normalize::Malformed;
@@ -36,6 +39,8 @@ pub enum Error {
     Answer(#[source] BusError),
     #[error("receive webhooks")]
     Serve(#[source] ServeError),
+    #[error("receive webhooks over TLS")]
+    Tls(#[source] TlsError),
 }
 
 /// Why a delivery gets no 2xx.

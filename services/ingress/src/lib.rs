@@ -36,7 +36,8 @@ pub mod verify;
 use std::sync::Arc;
 
 use tocsin_bus::{Bus, follow_state};
-use tocsin_kit::{Check, Context, http_server};
+use tocsin_kit::http_server::{self, Tls};
+use tocsin_kit::{Check, Context};
 use tocsin_wire::Service;
 use tocsin_wire::source::{SOURCE_HEALTH, SOURCES};
 use tokio::net::TcpListener;
@@ -57,7 +58,7 @@ use sources::Sources;
 /// every delivery gets 503.
 ///
 /// # Errors
-/// When the port is taken, or the bus refuses us or lacks the stream EVENTS.
+/// When the port is taken, the certificate cannot be used, or the bus refuses us or lacks the stream EVENTS.
 pub async fn run(settings: Settings, context: Context) -> Result<(), Error> {
     let listener = http_server::bind(&settings.listen)
         .await
@@ -93,9 +94,15 @@ pub async fn run_on(
         intake: Arc::clone(&room.intake),
         proxies: settings.trusted_proxies.clone(),
     };
-    let serving = http_server::serve(listener, receiver.router(), settings.limits(), &context);
+    let tls = settings.tls().map(Tls::load).transpose();
+    let serving = serve(
+        listener,
+        tls.map_err(Error::Tls)?,
+        receiver,
+        &settings,
+        &context,
+    );
     let connecting = connect(&settings, &context, checks, &publisher, &room);
-    let serving = async { serving.await.map_err(Error::Serve) };
     tokio::try_join!(Box::pin(serving), connecting)?;
     Ok(())
 }
@@ -133,6 +140,21 @@ fn shared(settings: &Settings) -> Result<Vec<Arc<Source>>, verify::InvalidScheme
         "providers with and without a shared secret; the latter are refused"
     );
     Ok(shared)
+}
+
+async fn serve(
+    listener: TcpListener,
+    tls: Option<Tls>,
+    receiver: Receiver,
+    settings: &Settings,
+    context: &Context,
+) -> Result<(), Error> {
+    let (router, limits) = (receiver.router(), settings.limits());
+    let served = match tls {
+        Some(tls) => http_server::serve_tls(listener, tls, router, limits, context).await,
+        None => http_server::serve(listener, router, limits, context).await,
+    };
+    served.map_err(Error::Serve)
 }
 
 async fn connect(

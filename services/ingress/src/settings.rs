@@ -8,7 +8,7 @@ use std::time::Duration;
 use ipnet::IpNet;
 use tocsin_bus::BusSettings;
 use tocsin_kit::{
-    http_server::Limits,
+    http_server::{Limits, TlsFiles},
     settings::{Bytes, HttpListen, Seconds, ServicePath},
 };
 
@@ -23,6 +23,8 @@ const MAX_BODY: u64 = 1 << 20;
 const HEADER_TIMEOUT: Duration = Duration::from_secs(5);
 /// Slack, the most impatient sender, gives up after 3 s; PagerDuty's longest wait is 16 s.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(16);
+/// For senders that connect without anything in between.
+const CLOSE_DELAY: Duration = Duration::from_millis(100);
 
 /// Flags and environment of ingress.
 #[derive(Clone, Debug, clap::Args)]
@@ -33,6 +35,25 @@ pub struct Settings {
     /// Where webhooks are received.
     #[arg(long, env = "INGRESS_LISTEN", default_value = "0.0.0.0:8080")]
     pub listen: HttpListen,
+
+    /// Certificate of the listener, PEM, with those between it and its root: webhooks come over TLS then.
+    /// Read again when the file changes.
+    #[arg(
+        long,
+        env = "INGRESS_TLS_CERT",
+        requires = "tls_key",
+        value_name = "FILE"
+    )]
+    pub tls_cert: Option<PathBuf>,
+
+    /// Private key of the certificate, PEM, without a password.
+    #[arg(
+        long,
+        env = "INGRESS_TLS_KEY",
+        requires = "tls_cert",
+        value_name = "FILE"
+    )]
+    pub tls_key: Option<PathBuf>,
 
     #[command(flatten)]
     pub secrets: ProviderSecrets,
@@ -67,15 +88,27 @@ pub struct Settings {
     /// Time to receive and answer a request (503 after it).
     #[arg(long, env = "INGRESS_REQUEST_TIMEOUT", default_value_t = Seconds::new(REQUEST_TIMEOUT))]
     pub request_timeout: Seconds,
+
+    /// How long deliveries are still taken after SIGTERM, while /ready says no: as long as the load balancer
+    /// in front needs to notice.
+    #[arg(long, env = "INGRESS_CLOSE_DELAY", default_value_t = Seconds::new(CLOSE_DELAY))]
+    pub close_delay: Seconds,
 }
 
 impl Settings {
+    /// Where the certificate and its key are, when webhooks come over TLS.
+    pub(crate) fn tls(&self) -> Option<TlsFiles> {
+        let (certificate, key) = self.tls_cert.clone().zip(self.tls_key.clone())?;
+        Some(TlsFiles { certificate, key })
+    }
+
     /// Limits of the listener; the body is capped by what reads it, which also counts the refusal.
     pub(crate) fn limits(&self) -> Limits {
         Limits {
             header_timeout: self.header_timeout.duration(),
             request_timeout: Some(self.request_timeout.duration()),
             max_body: None,
+            close_delay: self.close_delay.duration(),
             ..Limits::default()
         }
     }

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use tocsin_testkit::eventually;
 use tocsin_testkit::standins::signature;
 use tocsin_tests::{Component, Options, Stack};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -11,12 +12,19 @@ use crate::support::{accepted, any_alert, bot_messages, final_message, stack_wit
 
 /// The grace that the processes are given; each must need less.
 const GRACE: Duration = Duration::from_secs(10);
+/// How long ingress takes connections after SIGTERM: enough for a test on a busy machine to bring one.
+const CLOSE_DELAY: Duration = Duration::from_secs(3);
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_process_ends_well_and_loses_nothing_in_hand() {
     let options = Options {
         name: "shutdown".to_owned(),
-        environment: vec![("SHUTDOWN_GRACE".to_owned(), format!("{}s", GRACE.as_secs()))],
+        environment: [
+            ("SHUTDOWN_GRACE", GRACE),
+            ("INGRESS_CLOSE_DELAY", CLOSE_DELAY),
+        ]
+        .map(|(name, time)| (name.to_owned(), format!("{}s", time.as_secs())))
+        .to_vec(),
         ..Options::default()
     };
     let (stack, teams) = stack_with(options, 1).await;
@@ -24,21 +32,27 @@ async fn every_process_ends_well_and_loses_nothing_in_hand() {
 
     let incident = any_alert(team, "half sent");
     let body = incident.body();
-    let (mut connection, rest) = half_sent(&stack, &body).await;
+    let (connection, rest) = half_sent(&stack, &body).await;
+    let late = any_alert(team, "sent after SIGTERM");
+    let late_body = late.body();
     let ended = stack.terminate(Component::Ingress, GRACE);
     let finish = async {
-        connection
-            .write_all(rest)
-            .await
-            .expect("ingress still reads");
-        let mut answer = [0; 512];
-        let bytes = connection.read(&mut answer).await.expect("an answer");
-        String::from_utf8_lossy(&answer[..bytes]).into_owned()
+        eventually("ingress says that it is going", GRACE, || async {
+            !stack.is_ready(Component::Ingress).await
+        })
+        .await;
+        // A load balancer that has not asked yet sends it more.
+        let (late, late_rest) = half_sent(&stack, &late_body).await;
+        for (connection, rest) in [(connection, rest), (late, late_rest)] {
+            let answer = finished(connection, rest).await;
+            assert!(answer.starts_with("HTTP/1.1 2"), "{answer:?}");
+        }
     };
-    let (ended, answer) = futures::future::join(ended, finish).await;
-    assert!(answer.starts_with("HTTP/1.1 2"), "{answer:?}");
+    let (ended, ()) = futures::future::join(ended, finish).await;
     assert!(ended.expect("ends in time").success());
-    final_message(&stack, &team.channel, "half sent").await;
+    for title in ["half sent", "sent after SIGTERM"] {
+        final_message(&stack, &team.channel, title).await;
+    }
     stack
         .restart(Component::Ingress)
         .await
@@ -65,7 +79,7 @@ async fn every_process_ends_well_and_loses_nothing_in_hand() {
         stack.restart(component).await.expect("starts again");
         final_message(&stack, &team.channel, &title).await;
     }
-    assert_eq!(bot_messages(&stack, &team.channel).len(), 6);
+    assert_eq!(bot_messages(&stack, &team.channel).len(), 7);
 }
 
 /// A signed request of which the last bytes are held back.
@@ -84,4 +98,15 @@ async fn half_sent<'a>(stack: &Stack, body: &'a [u8]) -> (TcpStream, &'a [u8]) {
     connection.write_all(first).await.expect("sent");
     connection.flush().await.expect("sent");
     (connection, rest)
+}
+
+/// The answer to a request whose last bytes are sent now.
+async fn finished(mut connection: TcpStream, rest: &[u8]) -> String {
+    connection
+        .write_all(rest)
+        .await
+        .expect("ingress still reads");
+    let mut answer = [0; 512];
+    let bytes = connection.read(&mut answer).await.expect("an answer");
+    String::from_utf8_lossy(&answer[..bytes]).into_owned()
 }

@@ -16,10 +16,15 @@ use hyper_util::{
     rt::{TokioIo, TokioTimer},
     server::conn::auto,
 };
-use tokio::{net::TcpStream, time::sleep};
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    net::TcpStream,
+    time::{sleep, timeout},
+};
+use tokio_rustls::{TlsAcceptor, server::TlsStream};
 use tokio_util::task::TaskTracker;
 
-use super::{limits::Limits, request::Requests};
+use super::{limits::Limits, request::Requests, tls::Tls};
 use crate::{ErrorChain, Stop};
 
 /// Cap on the headers of an HTTP/1 request. GitHub sends 1 KiB and the largest real ones have 16 KiB
@@ -39,12 +44,14 @@ const FIRST_REQUEST_GRACE: Duration = Duration::from_millis(500);
 /// Serves connections.
 pub(super) struct Connections {
     header_timeout: Duration,
+    tls: Option<Tls>,
 }
 
 impl Connections {
-    pub(super) fn new(limits: &Limits) -> Self {
+    pub(super) fn new(limits: &Limits, tls: Option<Tls>) -> Self {
         Self {
             header_timeout: limits.header_timeout,
+            tls,
         }
     }
 
@@ -78,6 +85,7 @@ impl Connections {
     ) -> impl Future<Output = ()> + Send + 'static {
         let builder = self.builder(tracker, stop.clone());
         let header_timeout = self.header_timeout;
+        let acceptor = self.tls.as_ref().map(|tls| tls.acceptor().clone());
         async move {
             // Answers are small and awaited; Nagle's algorithm would hold them back.
             if let Err(error) = stream.set_nodelay(true) {
@@ -85,20 +93,52 @@ impl Connections {
             }
             let observed = requests.observed();
             observed.connections.increment(1);
-            drive(&builder, stream, peer, &requests, header_timeout, &stop).await;
+            if let Some(acceptor) = acceptor {
+                // Boxed: its buffers must not make every plain connection larger.
+                let secure = Box::pin(handshake(acceptor, stream, peer, header_timeout, &stop));
+                if let Some(stream) = secure.await {
+                    drive(&builder, stream, peer, &requests, header_timeout, &stop).await;
+                }
+            } else {
+                drive(&builder, stream, peer, &requests, header_timeout, &stop).await;
+            }
             observed.connections.decrement(1);
         }
     }
 }
 
-async fn drive(
-    builder: &auto::Builder<Tracked>,
+/// `None` when it fails, takes too long, or the hard stop comes.
+async fn handshake(
+    acceptor: TlsAcceptor,
     stream: TcpStream,
+    peer: SocketAddr,
+    limit: Duration,
+    stop: &Stop,
+) -> Option<Box<TlsStream<TcpStream>>> {
+    let accepting = timeout(limit, acceptor.accept(stream));
+    match stop.until_hard(accepting).await? {
+        Ok(Ok(stream)) => Some(Box::new(stream)),
+        Ok(Err(error)) => {
+            tracing::debug!(%peer, %error, "TLS handshake failed");
+            None
+        }
+        Err(_elapsed) => {
+            tracing::debug!(%peer, "closed: no TLS handshake within the header timeout");
+            None
+        }
+    }
+}
+
+async fn drive<S>(
+    builder: &auto::Builder<Tracked>,
+    stream: S,
     peer: SocketAddr,
     requests: &Arc<Requests>,
     header_timeout: Duration,
     stop: &Stop,
-) {
+) where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
     let seen = Arc::new(AtomicBool::new(false));
     let service = service_fn({
         let (requests, seen) = (Arc::clone(requests), Arc::clone(&seen));

@@ -15,6 +15,9 @@ const MAX_BODY: usize = 1 << 20;
 const MAX_CONNECTIONS: usize = 4096;
 /// Bodies in memory are bounded by this times the body cap.
 const MAX_IN_FLIGHT: usize = 1024;
+/// Closing the listener resets the connections that wait in its queue, and those that a load balancer has
+/// just sent our way. One that asks `/ready` only now and then needs seconds.
+const CLOSE_DELAY: Duration = Duration::from_millis(100);
 
 /// Limits of one server.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -32,6 +35,8 @@ pub struct Limits {
     pub max_connections: usize,
     /// Requests between headers and response: beyond it 503 `overloaded` with `Retry-After: 1`.
     pub max_in_flight: Option<usize>,
+    /// How long to go on accepting after the soft stop, while `/ready` says no already.
+    pub close_delay: Duration,
 }
 
 impl Default for Limits {
@@ -42,6 +47,7 @@ impl Default for Limits {
             max_body: Some(MAX_BODY),
             max_connections: MAX_CONNECTIONS,
             max_in_flight: Some(MAX_IN_FLIGHT),
+            close_delay: CLOSE_DELAY,
         }
     }
 }
@@ -75,6 +81,7 @@ impl HttpLimitSettings {
             max_body: Some(self.http_max_body.as_usize()),
             max_connections: self.http_max_connections,
             max_in_flight: Some(self.http_max_in_flight),
+            close_delay: CLOSE_DELAY,
         }
     }
 }

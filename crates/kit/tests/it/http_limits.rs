@@ -213,6 +213,24 @@ async fn a_soft_stop_serves_a_request_that_is_on_its_way() {
     server.ended().await;
 }
 
+/// A load balancer that hears at `/ready` that the process stops may take its time to act on it.
+#[tokio::test]
+async fn a_stopping_server_takes_connections_until_its_close_delay_is_over() {
+    let router = Router::new().route("/", get(|| async { "done" }));
+    let limits = Limits {
+        close_delay: Duration::from_secs(3600),
+        ..Limits::default()
+    };
+    let server = Server::start(router, limits).await;
+    server.stop.trigger_soft();
+    for _ in 0..3 {
+        assert!(server.exchange(GET).await.ends_with("done"));
+    }
+    server.stop.trigger_hard();
+    server.refuses().await;
+    server.ended().await;
+}
+
 #[tokio::test]
 async fn a_hard_stop_drops_what_is_in_flight() {
     let (router, mut begins, _open) = gated();

@@ -4,6 +4,7 @@
 mod http_client;
 mod http_limits;
 mod http_server;
+mod http_tls;
 mod process;
 mod smuggling;
 mod support;

@@ -25,102 +25,59 @@ enum Expected {
 }
 use Expected::{Once, Refused};
 
-/// Name, what stands after `POST /` and its version or in its place, and what comes of it. `HIDDEN` follows.
+/// Refused: headers before a body of five bytes.
+const LENGTHS: [(&str, &str); 11] = [
+    ("two lengths", "content-length: 5\r\ncontent-length: 0\r\n"),
+    ("a list of lengths", "content-length: 5, 5\r\n"),
+    ("a negative length", "content-length: -5\r\n"),
+    ("a length with a sign", "content-length: +5\r\n"),
+    ("a length in hex", "content-length: 0x5\r\n"),
+    (
+        "a length beyond counting",
+        "content-length: 18446744073709551621\r\n",
+    ),
+    ("a space before the colon", "content-length : 5\r\n"),
+    ("a header without a name", ": 5\r\n"),
+    ("NUL in a name", "content\0-length: 5\r\n"),
+    ("NUL in a value", "x: a\0b\r\ncontent-length: 5\r\n"),
+    ("a bare CR in a value", "x: a\rcontent-length: 5\r\n"),
+];
+
+/// Refused: headers before an empty body in chunks.
+const CODINGS: [(&str, &str); 9] = [
+    ("a tab before the colon", "transfer-encoding\t: chunked\r\n"),
+    (
+        "a folded header",
+        "x-folded: a\r\n transfer-encoding: chunked\r\n",
+    ),
+    ("a folded value", "transfer-encoding:\r\n chunked\r\n"),
+    ("unknown coding", "transfer-encoding: xchunked\r\n"),
+    (
+        "chunked is not last",
+        "transfer-encoding: chunked, identity\r\n",
+    ),
+    ("quoted", "transfer-encoding: \"chunked\"\r\n"),
+    ("vertical tab", "transfer-encoding: \u{b}chunked\r\n"),
+    ("parameter", "transfer-encoding: chunked;a=b\r\n"),
+    ("empty", "transfer-encoding: \r\n"),
+];
+
+/// Name, a request, and what comes of it. `HIDDEN` follows.
 fn corpus() -> Vec<(&'static str, String, Expected)> {
     let post = |headers: &str| format!("POST / HTTP/1.1\r\nhost: x\r\n{headers}");
     let chunked = |headers: &str| post(&format!("{headers}\r\n{EMPTY_CHUNKED}"));
     let length = |headers: &str| post(&format!("{headers}\r\n01234"));
+    let old = chunked("transfer-encoding: chunked\r\n").replace("HTTP/1.1", "HTTP/1.0");
+    // Chunked counts, as RFC 9112 6.1 has it, and then the connection ends.
+    let length_first = chunked("content-length: 5\r\ntransfer-encoding: chunked\r\n");
+    let length_last = chunked("transfer-encoding: chunked\r\ncontent-length: 5\r\n");
     let mut all = vec![
-        // Chunked counts, as RFC 9112 6.1 has it, and then the connection ends.
-        (
-            "length, chunked",
-            chunked("content-length: 5\r\ntransfer-encoding: chunked\r\n"),
-            Once(""),
-        ),
-        (
-            "chunked, length",
-            chunked("transfer-encoding: chunked\r\ncontent-length: 5\r\n"),
-            Once(""),
-        ),
-        (
-            "two lengths",
-            length("content-length: 5\r\ncontent-length: 0\r\n"),
-            Refused,
-        ),
-        (
-            "a list of lengths",
-            length("content-length: 5, 5\r\n"),
-            Refused,
-        ),
-        (
-            "a negative length",
-            length("content-length: -5\r\n"),
-            Refused,
-        ),
-        (
-            "a length with a sign",
-            length("content-length: +5\r\n"),
-            Refused,
-        ),
-        (
-            "a length in hex",
-            length("content-length: 0x5\r\n"),
-            Refused,
-        ),
-        (
-            "a length beyond counting",
-            length("content-length: 18446744073709551621\r\n"),
-            Refused,
-        ),
-        (
-            "a space before the colon",
-            length("content-length : 5\r\n"),
-            Refused,
-        ),
-        (
-            "a tab before the colon",
-            chunked("transfer-encoding\t: chunked\r\n"),
-            Refused,
-        ),
-        (
-            "a folded header",
-            chunked("x-folded: a\r\n transfer-encoding: chunked\r\n"),
-            Refused,
-        ),
-        (
-            "a folded value",
-            chunked("transfer-encoding:\r\n chunked\r\n"),
-            Refused,
-        ),
-        ("a header without a name", length(": 5\r\n"), Refused),
-        ("NUL in a name", length("content\0-length: 5\r\n"), Refused),
-        (
-            "NUL in a value",
-            length("x: a\0b\r\ncontent-length: 5\r\n"),
-            Refused,
-        ),
-        (
-            "a bare CR in a value",
-            length("x: a\rcontent-length: 5\r\n"),
-            Refused,
-        ),
-        (
-            "chunked in HTTP/1.0",
-            chunked("transfer-encoding: chunked\r\n").replace("HTTP/1.1", "HTTP/1.0"),
-            Refused,
-        ),
+        ("length, chunked", length_first, Once("")),
+        ("chunked, length", length_last, Once("")),
+        ("chunked in HTTP/1.0", old, Refused),
     ];
-    for (name, value) in [
-        ("unknown coding", "xchunked"),
-        ("chunked is not last", "chunked, identity"),
-        ("quoted", "\"chunked\""),
-        ("vertical tab", "\u{b}chunked"),
-        ("parameter", "chunked;a=b"),
-        ("empty", ""),
-    ] {
-        let request = chunked(&format!("transfer-encoding: {value}\r\n"));
-        all.push((name, request, Refused));
-    }
+    all.extend(LENGTHS.map(|(name, headers)| (name, length(headers), Refused)));
+    all.extend(CODINGS.map(|(name, headers)| (name, chunked(headers), Refused)));
     all
 }
 

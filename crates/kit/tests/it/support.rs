@@ -5,7 +5,7 @@ use std::{net::SocketAddr, time::Duration};
 use axum::Router;
 use tocsin_kit::{
     Context, Stop, Tasks,
-    http_server::{self, Limits},
+    http_server::{self, Limits, Tls},
     settings::HttpListen,
 };
 use tokio::{
@@ -24,12 +24,23 @@ pub(crate) struct Server {
 
 impl Server {
     pub(crate) async fn start(router: Router, limits: Limits) -> Self {
+        Self::start_on(router, limits, None).await
+    }
+
+    pub(crate) async fn start_tls(router: Router, limits: Limits, tls: Tls) -> Self {
+        Self::start_on(router, limits, Some(tls)).await
+    }
+
+    async fn start_on(router: Router, limits: Limits, tls: Option<Tls>) -> Self {
         let listener = http_server::bind(&HttpListen::loopback()).await.unwrap();
         let address = listener.local_addr().unwrap();
         let context = Context::for_test("example").unwrap();
         let (stop, tasks) = (context.stop.clone(), context.tasks.clone());
         tasks.spawn("http", async move {
-            http_server::serve(listener, router, limits, &context).await
+            match tls {
+                Some(tls) => http_server::serve_tls(listener, tls, router, limits, &context).await,
+                None => http_server::serve(listener, router, limits, &context).await,
+            }
         });
         Self {
             address,

@@ -10,3 +10,4 @@ mod sns;
 mod sockets;
 mod sources;
 mod stage;
+mod tls;

@@ -39,6 +39,8 @@ pub(crate) fn settings(bus: BusSettings) -> Settings {
     Settings {
         bus,
         listen: HttpListen::loopback(),
+        tls_cert: None,
+        tls_key: None,
         secrets: provider::ALL
             .iter()
             .fold(ProviderSecrets::default(), with_secrets),
@@ -49,6 +51,7 @@ pub(crate) fn settings(bus: BusSettings) -> Settings {
         max_body_bytes: Bytes::new(1 << 20),
         header_timeout: Seconds::new(Duration::from_millis(500)),
         request_timeout: Seconds::new(Duration::from_secs(10)),
+        close_delay: Seconds::new(Duration::from_millis(100)),
     }
 }
 

@@ -44,7 +44,10 @@ pub(crate) struct Sent {
     /// From intended time to answer, of what was accepted.
     pub(crate) latencies: Latencies,
     pub(crate) accepted: u64,
+    /// Answered with anything but 200, or not at all.
     pub(crate) refused: u64,
+    /// Of these, those without an answer.
+    pub(crate) lost: u64,
     pub(crate) elapsed: Duration,
 }
 
@@ -63,6 +66,7 @@ impl Sent {
 struct Tally {
     latencies: Vec<Duration>,
     refused: u64,
+    lost: u64,
 }
 
 /// What is due may wait for a free connection: seconds of it, a few bytes each.
@@ -103,11 +107,13 @@ impl Load {
             let tally = task.await??;
             total.latencies.extend(tally.latencies);
             total.refused += tally.refused;
+            total.lost += tally.lost;
         }
         Ok(Sent {
             accepted: u64::try_from(total.latencies.len()).unwrap_or_default(),
             latencies: Latencies::new(total.latencies),
             refused: total.refused,
+            lost: total.lost,
             elapsed: began.elapsed(),
         })
     }
@@ -124,6 +130,7 @@ impl Load {
                 Ok(Ok(_)) => tally.refused += 1,
                 Ok(Err(_)) | Err(_) => {
                     tally.refused += 1;
+                    tally.lost += 1;
                     stream = connect(self.target).await?;
                 }
             }

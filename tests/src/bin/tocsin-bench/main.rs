@@ -14,6 +14,7 @@ mod idle;
 mod load;
 mod process;
 mod raw_nats;
+mod siege;
 
 use std::process::ExitCode;
 
@@ -33,6 +34,8 @@ enum Part {
     Config,
     /// Memory of each service that has nothing to do.
     Idle,
+    /// Ingress under attack, beside good senders: fails when a promise is broken.
+    Siege,
 }
 
 /// Measures Tocsin on this machine.
@@ -60,6 +63,9 @@ struct Arguments {
     /// Seconds of the storm of writes.
     #[arg(long, default_value_t = 60)]
     storm_seconds: u64,
+    /// Seconds of the siege.
+    #[arg(long, default_value_t = 60)]
+    siege_seconds: u64,
     /// A short check that everything can be measured: one round of a second.
     #[arg(long)]
     smoke: bool,
@@ -104,6 +110,14 @@ async fn run(arguments: &Arguments) -> anyhow::Result<()> {
     }
     if wants(Part::Idle) {
         idle::measure().await?;
+    }
+    if wants(Part::Siege) {
+        let size = if arguments.smoke {
+            siege::Size::smoke()
+        } else {
+            siege::Size::full(arguments.siege_seconds)
+        };
+        siege::measure(size).await?;
     }
     Ok(())
 }

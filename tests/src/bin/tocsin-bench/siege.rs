@@ -1,0 +1,329 @@
+//! Ingress under siege: slow peers, bad signatures and bodies that are far too large, all at once, beside
+//! good senders who must hardly notice.
+
+mod attackers;
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use tocsin_testkit::TestBus;
+use tokio::time::Instant;
+
+use crate::figures::{Latencies, say};
+use crate::load::{Load, Sent, github_push, pagerduty};
+use crate::process::{self, GITHUB_SECRET, PAGERDUTY_SECRET, Service, free_address};
+use attackers::{Answers, SlowPeers, too_large};
+
+/// Connections of the good senders, and as many of those with bad signatures.
+const CONNECTIONS: usize = 64;
+/// A minute of good deliveries is some 250 MB.
+const STREAM_SIZE_FACTOR: u32 = 10;
+/// The 99th percentile of good deliveries, from intended time to answer.
+const PROMISED_P99: Duration = Duration::from_millis(50);
+/// Resident memory of ingress at its peak.
+const PROMISED_MEMORY: u64 = 150_000_000;
+/// Share of the offered bad signatures that must have been refused in time, for the siege to be one.
+const OFFERED_SHARE: f64 = 0.95;
+/// Each provider logs one refusal a second; two of them are attacked.
+const LINES_PER_SECOND: u64 = 2;
+/// Lines that do not come from the attack.
+const OTHER_LINES: u64 = 10;
+/// What a slow peer in its headers is granted; longer than a smoke test.
+const HEADER_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// How large a siege is.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Size {
+    pub(crate) seconds: u64,
+    /// Good deliveries a second.
+    pub(crate) good_rate: u64,
+    /// Connections of slow peers.
+    pub(crate) slow: usize,
+    /// Deliveries with a bad signature a second.
+    pub(crate) bad_rate: u64,
+    /// Senders of bodies of 64 MiB, each with one a second.
+    pub(crate) large: usize,
+    /// Whether speed counts: it means nothing without optimisation or in a second.
+    pub(crate) is_timed: bool,
+}
+
+impl Size {
+    /// What is promised.
+    pub(crate) fn full(seconds: u64) -> Self {
+        Self {
+            seconds,
+            good_rate: 500,
+            slow: 1_000,
+            bad_rate: 10_000,
+            large: 8,
+            is_timed: true,
+        }
+    }
+
+    /// Whether it works at all.
+    pub(crate) fn smoke() -> Self {
+        Self {
+            seconds: 2,
+            good_rate: 50,
+            slow: 100,
+            bad_rate: 200,
+            large: 2,
+            is_timed: false,
+        }
+    }
+
+    fn duration(&self) -> Duration {
+        Duration::from_secs(self.seconds)
+    }
+}
+
+/// What came of a siege.
+struct Outcome {
+    good: Sent,
+    bad: Sent,
+    slow: Answers,
+    /// Slow connections that were open at once.
+    slow_open: usize,
+    large: Answers,
+    /// CPU time of ingress.
+    cpu: Duration,
+    memory: u64,
+    log_lines: u64,
+}
+
+/// Besieges ingress and prints how it did.
+///
+/// # Errors
+/// When a good delivery was refused, an attacker was believed, or a promise was broken.
+pub(crate) async fn measure(size: Size) -> anyhow::Result<()> {
+    tocsin_kit::open_files::raise_limit();
+    let bus = TestBus::start_sized(STREAM_SIZE_FACTOR).await?;
+    let listen = free_address()?;
+    let environment = [
+        ("INGRESS_LISTEN", listen.to_string()),
+        (
+            "INGRESS_HEADER_TIMEOUT",
+            format!("{}s", HEADER_TIMEOUT.as_secs()),
+        ),
+        ("GITHUB_WEBHOOK_SECRET", GITHUB_SECRET.to_owned()),
+        ("PAGERDUTY_WEBHOOK_SECRET", PAGERDUTY_SECRET.to_owned()),
+        ("LOG_LEVEL", "info".to_owned()),
+    ];
+    let ingress = process::start(&bus, "ingress", &environment).await?;
+    say(&format!(
+        "\nsiege of {} s: ingress and nats-server alone",
+        size.seconds
+    ));
+    let outcome = besiege(&ingress, listen, size).await?;
+    report(&outcome, size);
+    let broken = judge(&outcome, size);
+    anyhow::ensure!(broken.is_empty(), "siege: {}", broken.join("; "));
+    Ok(())
+}
+
+async fn besiege(ingress: &Service, target: SocketAddr, size: Size) -> anyhow::Result<Outcome> {
+    let lines_before = log_lines(ingress)?;
+    let cpu_before = ingress.process.cpu_time()?;
+    let until = Instant::now() + size.duration();
+    let load = |rate, build| Load {
+        target,
+        connections: CONNECTIONS,
+        rate: Some(rate),
+        duration: size.duration(),
+        first: 0,
+        build,
+    };
+    let slow = SlowPeers::default();
+    let (good, bad, slow_answers, large) = tokio::join!(
+        load(size.good_rate, github_push(GITHUB_SECRET)).run(),
+        load(size.bad_rate, pagerduty("a guess", 1)).run(),
+        slow.hold(target, size.slow, until),
+        too_large(target, size.large, until),
+    );
+    Ok(Outcome {
+        good: good?,
+        bad: bad?,
+        slow: slow_answers,
+        slow_open: slow.most_open(),
+        large,
+        cpu: ingress.process.cpu_time()?.saturating_sub(cpu_before),
+        memory: ingress.process.peak_rss_bytes()?,
+        log_lines: log_lines(ingress)?.saturating_sub(lines_before),
+    })
+}
+
+fn log_lines(ingress: &Service) -> anyhow::Result<u64> {
+    let text = std::fs::read(ingress.process.log())?;
+    let lines = text.iter().filter(|byte| **byte == b'\n').count();
+    Ok(u64::try_from(lines)?)
+}
+
+/// What was promised and did not hold.
+fn judge(outcome: &Outcome, size: Size) -> Vec<String> {
+    let mut broken = Vec::new();
+    let mut promise = |holds: bool, text: String| {
+        if !holds {
+            broken.push(text);
+        }
+    };
+    let good = &outcome.good;
+    promise(
+        good.refused == 0 && good.accepted == size.good_rate * size.seconds,
+        format!("{} good deliveries were refused", good.refused),
+    );
+    let believed = outcome.bad.accepted + outcome.slow.accepted() + outcome.large.accepted();
+    promise(
+        believed == 0,
+        format!("{believed} deliveries of attackers were believed"),
+    );
+    promise(
+        outcome.slow_open == size.slow,
+        format!("only {} slow peers were connected", outcome.slow_open),
+    );
+    promise(
+        size.duration() < 2 * HEADER_TIMEOUT || outcome.slow.ended() >= size.slow as u64,
+        format!(
+            "only {} slow connections were cut off",
+            outcome.slow.ended()
+        ),
+    );
+    promise(
+        outcome.memory < PROMISED_MEMORY,
+        format!("{} of memory", megabytes(outcome.memory)),
+    );
+    let lines = OTHER_LINES + LINES_PER_SECOND * outcome.bad.elapsed.as_secs().max(size.seconds);
+    promise(
+        outcome.log_lines <= lines,
+        format!("{} log lines where {lines} are enough", outcome.log_lines),
+    );
+    if size.is_timed {
+        let p99 = p99(&good.latencies);
+        promise(p99 < PROMISED_P99, format!("good senders' p99 is {p99:?}"));
+        let rate = refused_per_second(&outcome.bad);
+        promise(
+            rate >= whole(size.bad_rate) * OFFERED_SHARE,
+            format!("only {rate:.0} bad signatures a second were refused"),
+        );
+    }
+    broken
+}
+
+fn report(outcome: &Outcome, size: Size) {
+    let Outcome { good, bad, .. } = outcome;
+    say(&format!(
+        "  good senders, {}/s           {}, {} refused",
+        size.good_rate, good.latencies, good.refused
+    ));
+    say(&format!(
+        "  bad signatures, {}/s       {} refused ({:.0}/s), {} without an answer",
+        size.bad_rate,
+        bad.refused,
+        refused_per_second(bad),
+        bad.lost
+    ));
+    say(&format!(
+        "  slow peers, {} at once      {}",
+        outcome.slow_open, outcome.slow
+    ));
+    say(&format!(
+        "  bodies of 64 MiB, {} a second  {}",
+        size.large, outcome.large
+    ));
+    say(&format!(
+        "  ingress                       {} at its peak, {:.0} % of a core, {} log lines",
+        megabytes(outcome.memory),
+        100.0 * outcome.cpu.as_secs_f64() / bad.elapsed.max(good.elapsed).as_secs_f64(),
+        outcome.log_lines
+    ));
+}
+
+fn p99(latencies: &Latencies) -> Duration {
+    latencies.percentile(0.99)
+}
+
+fn refused_per_second(bad: &Sent) -> f64 {
+    whole(bad.refused - bad.lost) / bad.elapsed.as_secs_f64()
+}
+
+fn megabytes(bytes: u64) -> String {
+    format!("{:.0} MB", whole(bytes) / 1e6)
+}
+
+#[expect(clippy::cast_precision_loss, reason = "counts are far below 2^53")]
+fn whole(count: u64) -> f64 {
+    count as f64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sent(accepted: u64, refused: u64, latency: Duration) -> Sent {
+        let samples = usize::try_from(accepted).expect("few");
+        Sent {
+            latencies: Latencies::new(vec![latency; samples]),
+            accepted,
+            refused,
+            lost: 0,
+            elapsed: Duration::from_secs(20),
+        }
+    }
+
+    fn fine(size: Size) -> Outcome {
+        let slow = size.slow as u64;
+        Outcome {
+            good: sent(10_000, 0, Duration::from_millis(3)),
+            bad: sent(0, 200_000, Duration::ZERO),
+            slow: Answers::of(&[(503, slow)], slow),
+            slow_open: size.slow,
+            large: Answers::of(&[(413, 100)], 0),
+            cpu: Duration::from_secs(10),
+            memory: 90_000_000,
+            log_lines: 40,
+        }
+    }
+
+    #[test]
+    fn each_broken_promise_is_told() {
+        type Break = fn(&mut Outcome);
+        let cases: [(Break, &str); 10] = [
+            (|outcome| outcome.good.refused = 1, "1 good deliveries"),
+            (|outcome| outcome.good.accepted -= 1, "0 good deliveries"),
+            (|outcome| outcome.bad.accepted = 1, "1 deliveries of att"),
+            (
+                |outcome| outcome.large = Answers::of(&[(200, 2)], 0),
+                "2 deliveries of att",
+            ),
+            (|outcome| outcome.slow_open -= 1, "only 999 slow peers"),
+            (|outcome| outcome.slow = Answers::of(&[], 9), "only 9 slow"),
+            (|outcome| outcome.memory = PROMISED_MEMORY, "150 MB of mem"),
+            (|outcome| outcome.log_lines = 51, "51 log lines where 50"),
+            (
+                |outcome| outcome.good = sent(10_000, 0, PROMISED_P99),
+                "good senders' p99 is 50ms",
+            ),
+            (|outcome| outcome.bad.refused /= 2, "only 5000 bad signat"),
+        ];
+        let size = Size::full(20);
+        assert_eq!(judge(&fine(size), size), Vec::<String>::new());
+        for (breaking, expected) in cases {
+            let mut outcome = fine(size);
+            breaking(&mut outcome);
+            let broken = judge(&outcome, size);
+            assert!(
+                matches!(&broken[..], [one] if one.starts_with(expected)),
+                "{broken:?} is not {expected}"
+            );
+        }
+    }
+
+    #[test]
+    fn speed_counts_only_where_it_is_measured() {
+        let mut size = Size::full(20);
+        size.is_timed = false;
+        let mut outcome = fine(size);
+        outcome.good = sent(10_000, 0, Duration::from_secs(1));
+        outcome.bad.refused = 1;
+        assert_eq!(judge(&outcome, size), Vec::<String>::new());
+    }
+}
