@@ -66,6 +66,9 @@ pub struct SourceFigures {
     pub last_accepted: Option<i64>,
     pub last_refused: Option<i64>,
     pub last_refusal: Option<String>,
+    /// What is known about the cause of a refusal of late: for the person who sets the sender up.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub last_findings: Vec<Finding>,
     /// The sender's clock minus ours, of the last signed time that was read.
     pub clock_skew_seconds: Option<i64>,
     /// Mean time from the headers to the answer of what was accepted.
@@ -74,6 +77,15 @@ pub struct SourceFigures {
     pub secret_last_used: BTreeMap<String, i64>,
     /// When these figures were written.
     pub at: i64,
+}
+
+/// One thing that is or may be wrong with a delivery.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Finding {
+    /// `wrong_secret`, `body_changed`, `clock_skew` …
+    pub code: String,
+    /// A sentence or two for people; never a secret, never a body.
+    pub text: String,
 }
 
 impl SourceFigures {
@@ -94,6 +106,7 @@ impl SourceFigures {
         }
         if other.last_refused > self.last_refused {
             self.last_refusal.clone_from(&other.last_refusal);
+            self.last_findings.clone_from(&other.last_findings);
             self.last_refused = other.last_refused;
         }
         if other.last_accepted > self.last_accepted {
