@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::scheme::Scheme;
 
-pub use provider::{PROVIDERS, SourceProvider, USUAL_BODY_BYTES};
+pub use provider::{PROVIDERS, SecretForm, SourceProvider, USUAL_BODY_BYTES};
 
 /// Bucket of sources.
 pub const SOURCES: &str = "sources";

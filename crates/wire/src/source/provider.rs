@@ -14,9 +14,19 @@ pub struct SourceProvider {
     pub title: &'static str,
     /// Bytes of the largest body: where a source says nothing, and what it may say at most.
     pub max_body_bytes: u32,
-    /// Whether it signs by Standard Webhooks, so that its secrets are `whsec_…`, where a source names no
-    /// scheme.
-    pub standard_webhooks: bool,
+    /// What its secrets look like, where a source names no scheme.
+    pub secret: SecretForm,
+}
+
+/// What a secret looks like.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SecretForm {
+    /// Any text.
+    Text,
+    /// `whsec_…` or `whpk_…`: Standard Webhooks.
+    StandardWebhooks,
+    /// The ARN of a topic of Amazon SNS, in place of a secret: nobody but AWS makes one.
+    TopicArn,
 }
 
 /// Every provider.
@@ -36,7 +46,10 @@ pub const PROVIDERS: &[SourceProvider] = &[
     SourceProvider::usual("jira", "Jira"),
     SourceProvider::usual("cloudevents", "CloudEvents"),
     SourceProvider::standard("generic", "Generic webhooks"),
+    SourceProvider::topics("sns", "Amazon SNS"),
     SourceProvider::usual("stripe", "Stripe"),
+    SourceProvider::usual("firehydrant", "FireHydrant"),
+    SourceProvider::usual("blameless", "Blameless"),
 ];
 
 impl SourceProvider {
@@ -45,7 +58,7 @@ impl SourceProvider {
             name,
             title,
             max_body_bytes: USUAL_BODY_BYTES,
-            standard_webhooks: false,
+            secret: SecretForm::Text,
         }
     }
 
@@ -60,7 +73,15 @@ impl SourceProvider {
     /// One that signs by Standard Webhooks.
     const fn standard(name: &'static str, title: &'static str) -> Self {
         Self {
-            standard_webhooks: true,
+            secret: SecretForm::StandardWebhooks,
+            ..Self::usual(name, title)
+        }
+    }
+
+    /// One whose topics stand in place of secrets.
+    const fn topics(name: &'static str, title: &'static str) -> Self {
+        Self {
+            secret: SecretForm::TopicArn,
             ..Self::usual(name, title)
         }
     }

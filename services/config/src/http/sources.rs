@@ -338,7 +338,7 @@ fn secret(
             check_secret(kind, settings, given.as_str())?;
             Ok(Zeroizing::new(given.as_str().to_owned()))
         }
-        None => Ok(generated_secret(kind, settings, &*random()?)),
+        None => Ok(generated_secret(kind, settings, &*random()?)?),
     }
 }
 

@@ -8,7 +8,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
 use tocsin_wire::scheme::Scheme;
 use tocsin_wire::sealed::{MAX_VALUE_BYTES, Zeroizing};
-use tocsin_wire::source::{SourceProvider, SourceSettings};
+use tocsin_wire::source::{SecretForm, SourceProvider, SourceSettings};
 
 use super::{Fault, Source, SourceRefusal};
 
@@ -168,11 +168,12 @@ fn check_times(rotation: &Rotation, now: Timestamp) -> Result<(), Fault> {
     ))
 }
 
-/// Whether secrets are `whsec_…`: because the source says so, or because its provider does.
-fn is_standard(provider: &SourceProvider, settings: &SourceSettings) -> bool {
+/// What secrets look like: as the source's scheme says, else as its provider's does.
+fn form(provider: &SourceProvider, settings: &SourceSettings) -> SecretForm {
     match &settings.scheme {
-        Some(scheme) => *scheme == Scheme::StandardWebhooks,
-        None => provider.standard_webhooks,
+        None => provider.secret,
+        Some(Scheme::StandardWebhooks) => SecretForm::StandardWebhooks,
+        Some(_) => SecretForm::Text,
     }
 }
 
@@ -181,15 +182,24 @@ pub(crate) fn generated_secret(
     provider: &SourceProvider,
     settings: &SourceSettings,
     random: &[u8; GENERATED_BYTES],
-) -> Zeroizing<String> {
-    let text = if is_standard(provider, settings) {
-        format!("{STANDARD_SECRET}{}", STANDARD.encode(random))
-    } else if settings.scheme == Some(Scheme::Basic) {
-        format!("{BASIC_USER}:{}", tocsin_wire::signing::hex(random))
-    } else {
-        tocsin_wire::signing::hex(random)
+) -> Result<Zeroizing<String>, Fault> {
+    let text = match form(provider, settings) {
+        SecretForm::StandardWebhooks => format!("{STANDARD_SECRET}{}", STANDARD.encode(random)),
+        SecretForm::Text if settings.scheme == Some(Scheme::Basic) => {
+            format!("{BASIC_USER}:{}", tocsin_wire::signing::hex(random))
+        }
+        SecretForm::Text => tocsin_wire::signing::hex(random),
+        SecretForm::TopicArn => return Err(no_topic()),
     };
-    Zeroizing::new(text)
+    Ok(Zeroizing::new(text))
+}
+
+fn no_topic() -> Fault {
+    Fault::new(
+        "invalid_secret",
+        "secret",
+        "must be the ARN of the topic that may send, as AWS shows it: arn:aws:sns:<region>:<account>:<topic>",
+    )
 }
 
 /// Whether ingress can verify with this secret. The fault never repeats it.
@@ -207,10 +217,14 @@ pub(crate) fn check_secret(
             "must have no spaces or line ends at its ends and no control characters; copy it again",
         );
     }
-    if is_standard(provider, settings) && !is_standard_secret(secret) {
-        return fault(
-            "must be whsec_ and base64, or whpk_ and a public key of 32 bytes in base64, as the sender shows it",
-        );
+    match form(provider, settings) {
+        SecretForm::StandardWebhooks if !is_standard_secret(secret) => {
+            return fault(
+                "must be whsec_ and base64, or whpk_ and a public key of 32 bytes in base64, as the sender shows it",
+            );
+        }
+        SecretForm::TopicArn if !is_topic(secret) => return Err(no_topic()),
+        _ => {}
     }
     if settings.scheme == Some(Scheme::Basic) && !secret.contains(':') {
         return fault("must be user:password for Basic authentication");
@@ -227,4 +241,11 @@ fn is_standard_secret(secret: &str) -> bool {
     let text = secret.strip_prefix(STANDARD_SECRET).unwrap_or(secret);
     let decoded = LENIENT_BASE64.decode(text).map(Zeroizing::new);
     decoded.is_ok_and(|bytes| !bytes.is_empty())
+}
+
+/// `arn:<partition>:sns:<region>:<account>:<topic>`
+fn is_topic(secret: &str) -> bool {
+    let parts: Vec<&str> = secret.split(':').collect();
+    matches!(parts.as_slice(), ["arn", rest @ ..] if rest.len() == 5 && rest.get(1) == Some(&"sns"))
+        && parts.iter().all(|part| !part.is_empty())
 }

@@ -64,11 +64,14 @@ pub(crate) fn read_settings(given: &Map<String, Value>) -> Result<SourceSettings
 /// Whether nothing of a scheme was passed over: the reader lets a scheme without parts have any, and
 /// `{"type": "bearer", "header": …}` would not do what it says.
 fn is_whole(read: &SourceSettings, given: &Value) -> bool {
-    let has_no_parts = matches!(
-        read.scheme,
-        Some(Scheme::StandardWebhooks | Scheme::Bearer | Scheme::Basic)
-    );
-    !has_no_parts || given.as_object().is_some_and(|given| given.len() == 1)
+    let has_parts = |scheme: &Scheme| {
+        matches!(
+            scheme,
+            Scheme::Hmac(_) | Scheme::Stripe { .. } | Scheme::Token { .. }
+        )
+    };
+    read.scheme.as_ref().is_none_or(has_parts)
+        || given.as_object().is_some_and(|given| given.len() == 1)
 }
 
 /// Whether ingress can do what the settings say. Whether the team exists, the database knows.
@@ -111,7 +114,8 @@ fn check_scheme(scheme: &Scheme) -> Result<(), Fault> {
         Scheme::Stripe { header } | Scheme::Token { header } => {
             check_header("scheme.header", header)
         }
-        Scheme::StandardWebhooks | Scheme::Bearer | Scheme::Basic => Ok(()),
+        // The others have no parts.
+        _ => Ok(()),
     }
 }
 

@@ -3,7 +3,7 @@
 use jiff::{SignedDuration, Timestamp};
 use proptest::prelude::*;
 use serde_json::{Value, json};
-use tocsin_wire::source::{PROVIDERS, SourceProvider, SourceSettings};
+use tocsin_wire::source::{PROVIDERS, SecretForm, SourceProvider, SourceSettings};
 use tocsin_wire::{OrgId, SecretName, Token};
 
 use super::*;
@@ -322,6 +322,11 @@ fn each_setting_that_breaks_a_rule_has_its_code_and_its_path() {
         ),
         (
             "github",
+            json!({"scheme": {"type": "bearer", "header": "X-Key"}}),
+            Some(("invalid_setting", "settings.scheme")),
+        ),
+        (
+            "github",
             json!({"scheme": {"type": "token", "header": "X Token"}}),
             Some(("invalid_header_name", "settings.scheme.header")),
         ),
@@ -372,6 +377,12 @@ fn what_is_generated_fits_and_what_does_not_fit_is_refused() {
         for settings in &schemes {
             let settings = read_settings(settings.as_object().expect("object")).expect("reads");
             let secret = generated_secret(kind, &settings, &[9; 32]);
+            if settings.scheme.is_none() && kind.secret == SecretForm::TopicArn {
+                // Only AWS makes topics.
+                assert_eq!(secret.expect_err("none").code, "invalid_secret");
+                continue;
+            }
+            let secret = secret.expect("one that fits");
             assert_eq!(
                 check_secret(kind, &settings, &secret),
                 Ok(()),
@@ -379,7 +390,7 @@ fn what_is_generated_fits_and_what_does_not_fit_is_refused() {
                 kind.name
             );
             let is_standard = secret.starts_with("whsec_");
-            let named = settings.scheme.is_none() && kind.standard_webhooks;
+            let named = settings.scheme.is_none() && kind.secret == SecretForm::StandardWebhooks;
             assert_eq!(
                 is_standard,
                 named || settings.scheme == Some(tocsin_wire::scheme::Scheme::StandardWebhooks)
@@ -402,6 +413,12 @@ fn what_is_generated_fits_and_what_does_not_fit_is_refused() {
         ("incidentio", &standard, "whpk_CQk=", false),
         ("github", &basic, "user:password", true),
         ("github", &basic, "password", false),
+        ("sns", &standard, "arn:aws:sns:eu-west-1:1:alarms", true),
+        ("sns", &standard, "arn:aws-cn:sns:cn-north-1:1:a.fifo", true),
+        ("sns", &standard, "arn:aws:sqs:eu-west-1:1:alarms", false),
+        ("sns", &standard, "arn:aws:sns:eu-west-1:1:", false),
+        ("sns", &standard, "arn:aws:sns:eu-west-1:1:alarms:id", false),
+        ("sns", &standard, "secret", false),
     ] {
         let checked = check_secret(known(provider), settings, secret);
         assert_eq!(checked.is_ok(), expected, "{provider} {secret:.20}");
