@@ -17,6 +17,7 @@ mod secrets;
 mod send;
 mod services;
 mod sign;
+mod sources;
 mod table;
 mod webhooks;
 

@@ -7,14 +7,14 @@ use serde_json::Value;
 /// Columns for the text of a hop before it is cut.
 const DETAIL_COLUMNS: usize = 110;
 
-fn text<'a>(value: &'a Value, pointer: &str) -> &'a str {
+pub(crate) fn text<'a>(value: &'a Value, pointer: &str) -> &'a str {
     value
         .pointer(pointer)
         .and_then(Value::as_str)
         .unwrap_or_default()
 }
 
-fn items<'a>(value: &'a Value, name: &str) -> impl Iterator<Item = &'a Value> {
+pub(crate) fn items<'a>(value: &'a Value, name: &str) -> impl Iterator<Item = &'a Value> {
     value
         .get(name)
         .and_then(Value::as_array)
@@ -23,7 +23,7 @@ fn items<'a>(value: &'a Value, name: &str) -> impl Iterator<Item = &'a Value> {
 }
 
 /// Cuts to `columns` characters and keeps one line.
-fn one_line(text: &str, columns: usize) -> String {
+pub(crate) fn one_line(text: &str, columns: usize) -> String {
     let flat: String = text
         .chars()
         .map(|symbol| if symbol.is_control() { ' ' } else { symbol })
