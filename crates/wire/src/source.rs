@@ -1,10 +1,14 @@
 //! Sources: one sender of an org, with a URL, secrets and limits of its own; and what ingress saw of it.
 
+mod provider;
+
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
 use crate::scheme::Scheme;
+
+pub use provider::{PROVIDERS, SecretForm, SourceProvider, USUAL_BODY_BYTES};
 
 /// Bucket of sources.
 pub const SOURCES: &str = "sources";

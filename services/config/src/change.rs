@@ -31,6 +31,9 @@ pub(crate) enum What {
     SecretSet,
     SecretDeleted,
     RemediationApproved,
+    SourceCreated,
+    SourceUpdated,
+    SourceDeleted,
 }
 
 impl What {
@@ -46,10 +49,21 @@ impl What {
             Self::SecretSet => "secret_set",
             Self::SecretDeleted => "secret_deleted",
             Self::RemediationApproved => "remediation_approved",
+            Self::SourceCreated => "source_created",
+            Self::SourceUpdated => "source_updated",
+            Self::SourceDeleted => "source_deleted",
         }
     }
 
-    /// Whether it changes what the other rooms read.
+    /// Whether it is about a source, which `about` names.
+    pub(crate) const fn is_of_source(self) -> bool {
+        matches!(
+            self,
+            Self::SourceCreated | Self::SourceUpdated | Self::SourceDeleted
+        )
+    }
+
+    /// Whether it changes what the other rooms read of the tree.
     pub(crate) const fn touches_snapshots(self) -> bool {
         matches!(
             self,
@@ -67,7 +81,8 @@ pub(crate) struct Change {
     /// Of the node after the change; of its last state when it was deleted.
     pub(crate) version: u64,
     pub(crate) what: What,
-    /// Tells two changes of one version apart: the token's id, or a secret's name and version.
+    /// Tells two changes of one version apart: the token's id, or the name and version of a secret or
+    /// source.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub(crate) about: String,
     pub(crate) by: String,

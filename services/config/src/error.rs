@@ -61,6 +61,8 @@ pub(crate) enum OperationError {
     },
     #[error(transparent)]
     Secret(#[from] crate::secrets::SecretRefusal),
+    #[error(transparent)]
+    Source(#[from] crate::source::SourceRefusal),
     #[error("{operation} in schema config")]
     Query {
         operation: &'static str,
@@ -106,6 +108,7 @@ impl OperationError {
             Self::Refused(_)
             | Self::Stopped { .. }
             | Self::Secret(_)
+            | Self::Source(_)
             | Self::Corrupt { .. }
             | Self::Encode { .. } => false,
         }

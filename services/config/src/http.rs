@@ -24,6 +24,7 @@ mod remediations;
 mod routes;
 mod secrets;
 mod settings;
+mod sources;
 mod sso;
 mod templates;
 mod token_audit;
@@ -39,6 +40,7 @@ use tocsin_kit::{Clock, HttpClient, SecretList};
 
 use crate::cache::Cache;
 use crate::identity::Identity;
+use crate::ingress::Ingress;
 use crate::merge::Config;
 use crate::pg::Database;
 use crate::secrets::master::Vault;
@@ -60,6 +62,8 @@ pub(crate) struct App {
     pub(crate) internal_secrets: SecretList,
     /// Where master keys come from.
     pub(crate) vault: Vault,
+    /// Who knows how sources do.
+    pub(crate) ingress: Ingress,
     /// Whether admins need `admin:*`.
     pub(crate) require_admin_star: bool,
     pub(crate) shipped: Shipped,
@@ -72,7 +76,7 @@ pub(crate) struct App {
 type Area = fn() -> Routes;
 
 /// Each area has a table of its routes.
-const AREAS: [Area; 23] = [
+const AREAS: [Area; 24] = [
     service_routes,
     approvals::routes,
     docs::routes,
@@ -88,6 +92,7 @@ const AREAS: [Area; 23] = [
     remediations::routes,
     templates::routes,
     secrets::routes,
+    sources::routes,
     tokens::routes,
     own_tokens::routes,
     impersonation::routes,

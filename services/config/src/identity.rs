@@ -22,6 +22,7 @@ use tocsin_kit::HttpClient;
 use tocsin_kit::http_client::{BuildError, Timeouts};
 use tokio::sync::Notify;
 
+pub(crate) use networks::Networks;
 pub(crate) use settings::IdentitySettings;
 
 /// What checking and issuing credentials needs. One per process.

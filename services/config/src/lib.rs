@@ -29,6 +29,7 @@ mod error;
 mod explain;
 mod http;
 mod identity;
+mod ingress;
 mod integrations;
 mod lookup;
 mod merge;
@@ -46,6 +47,7 @@ mod secrets;
 mod section;
 mod settings;
 mod shipped;
+mod source;
 mod templates;
 mod token;
 
@@ -122,6 +124,7 @@ pub async fn run_on(
         shipped: shipped::Shipped::read().map_err(Error::Defaults)?,
         http: context.http.clone(),
         vault: vault(&settings)?,
+        ingress: ingress::Ingress::default(),
         require_admin_star: settings.access.require_admin_star,
     });
     if settings.admin_token.is_empty() {
@@ -248,6 +251,7 @@ async fn publish(
     revocations::spawn(&bus, &app, &context);
     let secrets = SecretPublisher::new(bus.clone(), app.database.clone(), app.vault.clone());
     app.cache.read_snapshots(bus.bucket("teams"));
+    app.ingress.ask_over(bus.clone());
     let publisher = Publisher::new(bus, app.database.clone(), app.defaults.clone());
     let rebuilding = Box::pin(heal(&publisher, &secrets, &snapshots));
     if context.stop.until_soft(rebuilding).await.is_none() {
@@ -281,6 +285,7 @@ async fn heal(publisher: &Publisher, secrets: &SecretPublisher, check: &Check) {
                 tracing::info!(
                     identifiers = rebuilt.identifiers,
                     teams = rebuilt.teams,
+                    sources = rebuilt.sources,
                     secrets = sealed,
                     "the snapshots say what the database says; this many keys had to be written"
                 );

@@ -1,4 +1,4 @@
-//! From the outbox to the bus: snapshots in the buckets `routing` and `teams`, then the news.
+//! From the outbox to the bus: snapshots in the buckets `routing`, `teams` and `sources`, then the news.
 //!
 //! A row of the outbox says what changed. What is written is read from Postgres at that moment, and
 //! each key is written only if it still has the revision that was seen before reading. So rows may
@@ -8,6 +8,7 @@
 mod covered;
 mod keys;
 mod rebuild;
+mod source;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -18,6 +19,7 @@ use tocsin_store::outbox::Row;
 use tocsin_wire::ids::{EventId, MessageId};
 use tocsin_wire::proto::envelope::Body;
 use tocsin_wire::proto::{ConfigChanged, Envelope, RoutingOwner, RoutingRecord, TeamRecord};
+use tocsin_wire::source::SOURCES;
 use tocsin_wire::{OrgId, Service, TeamId, signing};
 
 use crate::change::{Change, What};
@@ -27,9 +29,11 @@ use crate::node::{Kind, Lineage};
 use crate::pg::Database;
 use crate::revocations;
 use crate::routing::{Identifier, Owner};
+use crate::source::SourceId;
 
 use covered::Covered;
 use keys::Target;
+use source::source_record;
 
 /// A change is not on the bus (yet).
 #[derive(Debug, thiserror::Error)]
@@ -49,6 +53,14 @@ pub(crate) enum PublishingError {
         #[source]
         source: serde_json::Error,
     },
+    #[error("the settings of source {id} cannot be encoded")]
+    EncodeSource {
+        id: SourceId,
+        #[source]
+        source: serde_json::Error,
+    },
+    #[error("name a secret of a source")]
+    SecretName(#[source] tocsin_wire::InvalidToken),
     #[error("write a snapshot")]
     Write(#[source] KeyValueError),
     #[error("key {key} changed again and again while it was written")]
@@ -69,6 +81,7 @@ pub(crate) struct Publisher {
     defaults: Config,
     routing: Bucket,
     teams: Bucket,
+    sources: Bucket,
     covered: Arc<Covered>,
 }
 
@@ -77,6 +90,7 @@ impl Publisher {
         Self {
             routing: bus.bucket("routing"),
             teams: bus.bucket("teams"),
+            sources: bus.bucket(SOURCES),
             covered: Arc::default(),
             bus,
             database,
@@ -97,12 +111,27 @@ impl Publisher {
         if change.what.touches_snapshots() {
             self.refresh_for(row.id, &change).await?;
         }
+        self.refresh_sources(self.sources_of(&change).await?)
+            .await?;
         let outgoing = Outgoing::new(change.subject(), news(&change));
         self.bus
             .publish(outgoing)
             .await
             .map_err(PublishingError::Tell)?;
         Ok(())
+    }
+
+    /// The source that a change is about; with an org go all that it ever had.
+    async fn sources_of(&self, change: &Change) -> Result<BTreeSet<SourceId>, PublishingError> {
+        if change.what.is_of_source() {
+            let id = change.about.split('@').next().and_then(SourceId::parse);
+            return Ok(id.into_iter().collect());
+        }
+        if change.what != What::Deleted || change.kind != Kind::Org {
+            return Ok(BTreeSet::new());
+        }
+        let ever = self.database.sources_ever_of(&change.org).await;
+        Ok(ever.map_err(PublishingError::Read)?.into_iter().collect())
     }
 
     /// Refreshes what a change touched, unless that was done from a state that held the change.
@@ -228,6 +257,7 @@ fn fingerprint(body: &Body) -> String {
             record.revision = 0;
             record.encode_to_vec()
         }
+        Body::SourceRecord(record) => record.encode_to_vec(),
         // Nothing else lies in our buckets.
         _ => Vec::new(),
     };

@@ -21,6 +21,8 @@ pub struct Rebuilt {
     pub identifiers: usize,
     /// In the bucket `teams`.
     pub teams: usize,
+    /// In the bucket `sources`.
+    pub sources: usize,
     /// In the bucket `secrets`.
     pub secrets: usize,
 }
@@ -52,6 +54,7 @@ pub async fn rebuild(settings: Settings, instance: &str, clock: Clock) -> Result
     Ok(Rebuilt {
         identifiers: rebuilt.identifiers,
         teams: rebuilt.teams,
+        sources: rebuilt.sources,
         secrets: sealed,
     })
 }

@@ -52,6 +52,9 @@ pub enum Command {
     /// Secrets of orgs, units and teams: set, list, delete; replace the master key.
     #[command(subcommand)]
     Secrets(Secrets),
+    /// Sources: senders of an org, each with a URL, secrets and limits of its own.
+    #[command(subcommand)]
+    Sources(Box<crate::sources::Sources>),
     /// Streams, consumers, buckets and permissions.
     #[command(subcommand)]
     Bus(BusCommand),

@@ -73,8 +73,8 @@ pub(crate) async fn rebuild(settings: tocsin_config::Settings) -> Result<(), Com
     let rebuilt = tocsin_config::rebuild(settings, "rebuild", Clock::system()).await;
     let rebuilt = rebuilt.map_err(|error| CommandError::Rebuild(Box::new(error)))?;
     print(&format!(
-        "the snapshots say what the database says: {} identifiers, {} teams and {} secrets had to be written\n",
-        rebuilt.identifiers, rebuilt.teams, rebuilt.secrets
+        "the snapshots say what the database says: {} identifiers, {} teams, {} sources and {} secrets had to be written\n",
+        rebuilt.identifiers, rebuilt.teams, rebuilt.sources, rebuilt.secrets
     ))
 }
 

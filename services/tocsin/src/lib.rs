@@ -18,6 +18,7 @@ mod secrets;
 mod send;
 mod services;
 mod sign;
+mod sources;
 mod table;
 mod webhooks;
 

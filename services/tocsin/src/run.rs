@@ -14,7 +14,9 @@ use tocsin_wire::permissions::accounts_conf;
 
 use crate::cli::{self, BusCommand, Cli, Command, Demo};
 use crate::error::CommandError;
-use crate::{config, decode, demo, events, keys, rules, secrets, send, services, sign, table};
+use crate::{
+    config, decode, demo, events, keys, rules, secrets, send, services, sign, sources, table,
+};
 
 /// Runs the command; what it prints goes to stdout, why it failed to stderr.
 pub fn run(cli: Cli) -> ExitCode {
@@ -48,6 +50,7 @@ fn operator(command: Command) -> Result<(), CommandError> {
         Command::Bus(BusCommand::Declare { bus }) => block_on(declare_streams(*bus)),
         Command::Keys(command) => block_on(keys::run(command)),
         Command::Secrets(command) => block_on(secrets::run(command)),
+        Command::Sources(command) => block_on(sources::run(*command)),
         Command::Send(command) => block_on(send::run(command)),
         Command::Events(command) => block_on(events::run(command)),
         Command::Rules(command) => block_on(rules::run(command)),

@@ -26,7 +26,7 @@ pub(crate) async fn run(command: Secrets) -> Result<(), CommandError> {
             expected_version,
             config,
         } => {
-            let value = read_value(&name)?;
+            let value = read_value(name.as_str(), &format!("tocsin secrets set {name} …"))?;
             let mut body = json!({"value": value.as_str()});
             if let Some(audience) = audience {
                 insert(&mut body, "audience", json!(audience));
@@ -157,12 +157,13 @@ fn insert(body: &mut Value, key: &str, value: Value) {
     }
 }
 
-/// The value: all of stdin without one line end, or a line that is typed unseen.
-fn read_value(name: &SecretName) -> Result<Zeroizing<String>, CommandError> {
+/// The value of what is called `name`: all of stdin without one line end, or a line that is typed unseen.
+/// `command` reads it, for those who gave none.
+pub(crate) fn read_value(name: &str, command: &str) -> Result<Zeroizing<String>, CommandError> {
     let mut stdin = std::io::stdin().lock();
     let mut value = Zeroizing::new(String::new());
     let read = if stdin.is_terminal() {
-        ask(name)?;
+        ask(name, command)?;
         let read = stdin.read_line(&mut value);
         set_echo(true);
         read
@@ -183,7 +184,7 @@ fn read_value(name: &SecretName) -> Result<Zeroizing<String>, CommandError> {
     value.truncate(length);
     if value.is_empty() || value.len() > MAX_VALUE_BYTES {
         return Err(CommandError::Input(format!(
-            "a secret has 1 to {MAX_VALUE_BYTES} bytes; give it on stdin: printf %s \"$VALUE\" | tocsin secrets set {name} …"
+            "a secret has 1 to {MAX_VALUE_BYTES} bytes; give it on stdin: printf %s \"$VALUE\" | {command}"
         )));
     }
     Ok(value)
@@ -193,10 +194,10 @@ fn read_value(name: &SecretName) -> Result<Zeroizing<String>, CommandError> {
     clippy::print_stderr,
     reason = "a prompt is for the person, not for the pipe"
 )]
-fn ask(name: &SecretName) -> Result<(), CommandError> {
+fn ask(name: &str, command: &str) -> Result<(), CommandError> {
     if !set_echo(false) {
         return Err(CommandError::Input(format!(
-            "the terminal would show what you type; pipe the value instead: … | tocsin secrets set {name} …"
+            "the terminal would show what you type; pipe the value instead: … | {command}"
         )));
     }
     eprint!("value of {name} (not shown): ");
@@ -257,7 +258,7 @@ pub(crate) async fn call(
     })
 }
 
-fn parse<T: serde::de::DeserializeOwned>(answer: Value) -> Result<T, CommandError> {
+pub(crate) fn parse<T: serde::de::DeserializeOwned>(answer: Value) -> Result<T, CommandError> {
     serde_json::from_value(answer)
         .map_err(|error| CommandError::Input(format!("config's answer is not understood: {error}")))
 }

@@ -9,7 +9,8 @@ use tocsin_kit::Problem;
 /// Kept by nobody: tokens and what admins see do not belong on a disk between us and the caller.
 const NO_STORE: HeaderValue = HeaderValue::from_static("no-store");
 
-/// What has an entity tag may be kept by its reader, who asks each time whether it still holds.
+/// What is read and has an entity tag may be kept by its reader, who asks each time whether it still holds.
+/// An answer to a write may hold a secret that is shown once.
 const REVALIDATE: HeaderValue = HeaderValue::from_static("private, no-cache");
 
 /// A path that nothing is served at.
@@ -41,6 +42,7 @@ pub(super) async fn unknown_method(method: Method, uri: Uri) -> Response {
 
 /// Adds the headers that every answer has.
 pub(super) async fn finish(request: Request, next: Next) -> Response {
+    let is_read = matches!(*request.method(), Method::GET | Method::HEAD);
     let mut response = next.run(request).await;
     let status = response.status();
     let headers = response.headers_mut();
@@ -52,7 +54,7 @@ pub(super) async fn finish(request: Request, next: Next) -> Response {
             HeaderValue::from_static("Bearer"),
         );
     }
-    let caching = if status.is_success() && headers.contains_key(header::ETAG) {
+    let caching = if is_read && status.is_success() && headers.contains_key(header::ETAG) {
         REVALIDATE
     } else {
         NO_STORE

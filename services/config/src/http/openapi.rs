@@ -64,6 +64,10 @@ const TAGS: &[(&str, &str)] = &[
     ),
     ("schema", "The shape of a config, and the defaults."),
     ("secrets", "Values that go in and do not come out again."),
+    (
+        "sources",
+        "Senders with a URL, secrets and limits of their own.",
+    ),
     ("templates", "Ready-made configs: preview, apply, revert."),
     ("integrations", "What a team connects to, with a live test."),
     (

@@ -39,6 +39,7 @@ impl From<OperationError> for Problem {
                 problem
             }
             OperationError::Secret(refusal) => refusal.into(),
+            OperationError::Source(refusal) => refusal.into(),
             error if error.is_commit_unknown() => {
                 tracing::warn!(error = %ErrorChain(&error), "the outcome of a write is unknown");
                 Self::unavailable(

@@ -22,8 +22,10 @@ use crate::pg::NewSecret;
 use crate::secrets::master::MasterKeys;
 use crate::secrets::usage;
 use crate::secrets::{SecretRefusal, check_value};
+use crate::source::SourceId;
 use crate::token::Permission;
 use view::{Details, UseView, Version, View, Write, parse};
+pub(super) use view::{SecretText, quietly, whole};
 
 /// Versions that one answer names.
 const HISTORY_LIMIT: i64 = 50;
@@ -209,7 +211,7 @@ async fn delete_mine(
 }
 
 /// The master keys as they are now.
-fn master_keys(app: &App) -> Result<Arc<MasterKeys>, Problem> {
+pub(super) fn master_keys(app: &App) -> Result<Arc<MasterKeys>, Problem> {
     Ok(app.vault.keys().map_err(SecretRefusal::from)?)
 }
 
@@ -223,7 +225,11 @@ async fn listed(
     let ids = if inherited { line.ids() } else { vec![node] };
     let found = app.database.secrets_of(org, &ids).await?;
     let found = usage::nearest(found, &ids);
-    Ok(found.into_iter().map(View::from).collect())
+    // Sources list theirs themselves.
+    let own = found
+        .into_iter()
+        .filter(|facts| SourceId::owning(&facts.name).is_none());
+    Ok(own.map(View::from).collect())
 }
 
 async fn shown(

@@ -6,6 +6,7 @@ mod rows;
 mod usage;
 
 use jiff_sqlx::ToSqlx as _;
+use tocsin_store::outbox::Message;
 use tocsin_store::{Isolation, Tx, outbox};
 use tocsin_wire::sealed::Audience;
 use tocsin_wire::{OrgId, SecretName};
@@ -18,6 +19,7 @@ use crate::node::{Node, NodeId};
 use crate::secrets::envelope::{self, AtRest, EnvelopeError, Randomness};
 use crate::secrets::master::MasterKeys;
 use crate::secrets::{MAX_PER_NODE, SecretFacts, SecretRefusal, random};
+use crate::source::{SourceId, SourceRefusal};
 
 pub(crate) use rows::{SecretHistoryRow, StoredSecret};
 pub(super) use usage::check_references;
@@ -34,6 +36,9 @@ pub(crate) struct NewSecret<'a> {
     pub(crate) expected: Option<u64>,
 }
 
+/// Names of sources' secrets, which do not count among a node's own.
+const OF_SOURCES: &str = "^source-src_[0-9a-f]{24}-[0-9]+$";
+
 impl Database {
     /// Stores a value at a node, as its next version.
     pub(crate) async fn set_secret(
@@ -43,9 +48,17 @@ impl Database {
         keys: &MasterKeys,
         author: &Author,
     ) -> Result<SecretFacts, OperationError> {
+        must_be_of_no_source(new.name)?;
         self.store
             .run_tx_with("set_secret", Isolation::ReadCommitted, |tx| {
-                Box::pin(async move { set(tx, (org, node), new, keys, author).await })
+                Box::pin(async move {
+                    let owner = nodes::lock(tx, org, node).await?;
+                    must_have_room(tx, &owner, new.name).await?;
+                    let facts = put(tx, &owner, new, keys, author).await?;
+                    let news = announcement(&owner, What::SecretSet, &facts)?;
+                    outbox::append(tx, &[news]).await?;
+                    Ok(facts)
+                })
             })
             .await
     }
@@ -58,6 +71,7 @@ impl Database {
         (expected, force): (Option<u64>, bool),
         author: &Author,
     ) -> Result<SecretFacts, OperationError> {
+        must_be_of_no_source(name)?;
         self.store
             .run_tx_with("delete_secret", Isolation::ReadCommitted, |tx| {
                 Box::pin(async move {
@@ -68,23 +82,9 @@ impl Database {
                     if !force {
                         usage::must_be_unused(tx, &owner, name).await?;
                     }
-                    sqlx::query(
-                        "delete from secrets where org_id = $1 and node_id = $2 and name = $3",
-                    )
-                    .bind(org.as_str())
-                    .bind(node.as_str())
-                    .bind(name.as_str())
-                    .execute(&mut **tx)
-                    .await
-                    .map_err(OperationError::query("delete a secret"))?;
-                    let gone = SecretFacts {
-                        version: present.version + 1,
-                        updated_at: author.at,
-                        updated_by: author.by.clone(),
-                        ..present
-                    };
-                    record(tx, &gone, "deleted").await?;
-                    announce(tx, &owner, What::SecretDeleted, &gone).await?;
+                    let gone = remove(tx, present, author).await?;
+                    let news = announcement(&owner, What::SecretDeleted, &gone)?;
+                    outbox::append(tx, &[news]).await?;
                     Ok(gone)
                 })
             })
@@ -92,17 +92,50 @@ impl Database {
     }
 }
 
-async fn set(
+/// Sources write and remove theirs in one transaction with themselves.
+fn must_be_of_no_source(name: &SecretName) -> Result<(), SourceRefusal> {
+    match SourceId::owning(name) {
+        None => Ok(()),
+        Some(source_id) => Err(SourceRefusal::Owned {
+            name: name.clone(),
+            source_id,
+        }),
+    }
+}
+
+async fn must_have_room(
     tx: &mut Tx<'_>,
-    (org, node): (&OrgId, &NodeId),
+    owner: &Node,
+    name: &SecretName,
+) -> Result<(), OperationError> {
+    let others: i64 = sqlx::query_scalar(
+        "select count(*) from secrets where org_id = $1 and node_id = $2 and name <> $3 and name !~ $4",
+    )
+    .bind(owner.org.as_str())
+    .bind(owner.id.as_str())
+    .bind(name.as_str())
+    .bind(OF_SOURCES)
+    .fetch_one(&mut **tx)
+    .await
+    .map_err(OperationError::query("count the secrets of a node"))?;
+    if others >= MAX_PER_NODE {
+        let node = owner.id.clone();
+        return Err(SecretRefusal::TooMany { node }.into());
+    }
+    Ok(())
+}
+
+/// Stores a value at a node that is locked, as its next version; its announcement is the caller's.
+pub(super) async fn put(
+    tx: &mut Tx<'_>,
+    owner: &Node,
     new: &NewSecret<'_>,
     keys: &MasterKeys,
     author: &Author,
 ) -> Result<SecretFacts, OperationError> {
-    let owner = nodes::lock(tx, org, node).await?;
-    let (count, present, latest): (i64, Option<String>, i64) = sqlx::query_as(
-        "select (select count(*) from secrets where org_id = $1 and node_id = $2), \
-                (select audience from secrets where org_id = $1 and node_id = $2 and name = $3), \
+    let (org, node) = (&owner.org, &owner.id);
+    let (present, latest): (Option<String>, i64) = sqlx::query_as(
+        "select (select audience from secrets where org_id = $1 and node_id = $2 and name = $3), \
                 (select coalesce(max(version), 0) from secret_history \
                  where org_id = $1 and node_id = $2 and name = $3)",
     )
@@ -114,9 +147,6 @@ async fn set(
     .map_err(OperationError::query("read the last version of a secret"))?;
     let latest = super::rows::version(latest)?;
     let actual = if present.is_some() { latest } else { 0 };
-    if present.is_none() && count >= MAX_PER_NODE {
-        return Err(SecretRefusal::TooMany { node: node.clone() }.into());
-    }
     if let Some(expected) = new.expected.filter(|expected| *expected != actual) {
         let name = new.name.clone();
         return Err(SecretRefusal::VersionConflict {
@@ -146,8 +176,30 @@ async fn set(
     let at_rest = encrypted.map_err(|error| refused(error, &facts))?;
     store(tx, &facts, &at_rest).await?;
     record(tx, &facts, "set").await?;
-    announce(tx, &owner, What::SecretSet, &facts).await?;
     Ok(facts)
+}
+
+/// Removes a secret of a node that is locked; its announcement is the caller's.
+pub(super) async fn remove(
+    tx: &mut Tx<'_>,
+    present: SecretFacts,
+    author: &Author,
+) -> Result<SecretFacts, OperationError> {
+    sqlx::query("delete from secrets where org_id = $1 and node_id = $2 and name = $3")
+        .bind(present.org.as_str())
+        .bind(present.node.as_str())
+        .bind(present.name.as_str())
+        .execute(&mut **tx)
+        .await
+        .map_err(OperationError::query("delete a secret"))?;
+    let gone = SecretFacts {
+        version: present.version + 1,
+        updated_at: author.at,
+        updated_by: author.by.clone(),
+        ..present
+    };
+    record(tx, &gone, "deleted").await?;
+    Ok(gone)
 }
 
 fn audience(new: &NewSecret<'_>, present: Option<&str>) -> Result<Audience, OperationError> {
@@ -202,7 +254,7 @@ pub(crate) fn refused(error: EnvelopeError, facts: &SecretFacts) -> SecretRefusa
     }
 }
 
-async fn present(
+pub(super) async fn present(
     tx: &mut Tx<'_>,
     owner: &Node,
     name: &SecretName,
@@ -244,13 +296,12 @@ async fn record(
     Ok(())
 }
 
-/// Last in its transaction: appending holds a lock that other writers wait for.
-async fn announce(
-    tx: &mut Tx<'_>,
+/// For the outbox, last in its transaction: appending holds a lock that other writers wait for.
+pub(super) fn announcement(
     owner: &Node,
     what: What,
     facts: &SecretFacts,
-) -> Result<(), OperationError> {
+) -> Result<Message, OperationError> {
     let change = Change {
         org: owner.org.clone(),
         node: owner.id.clone(),
@@ -265,8 +316,7 @@ async fn announce(
         batch: 0,
         identifiers: Default::default(),
     };
-    outbox::append(tx, &[change.message()?]).await?;
-    Ok(())
+    change.message()
 }
 
 fn stored_version(version: u64) -> i64 {

@@ -1,14 +1,18 @@
-//! Makes keys of both buckets say what Postgres says.
+//! Makes keys of the buckets say what Postgres says.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 use tocsin_bus::{Bucket, KeyValueError};
 use tocsin_wire::proto::envelope::Body;
+use tocsin_wire::source::SOURCES;
 use tocsin_wire::{OrgId, TeamId};
 
-use super::{Publisher, PublishingError, fingerprint, routing_record, team_key, team_record};
+use super::{
+    Publisher, PublishingError, fingerprint, routing_record, source_record, team_key, team_record,
+};
 use crate::routing::Identifier;
+use crate::source::SourceId;
 
 /// Keys read or written at once: enough to hide the round trips to the broker.
 const CONCURRENT_KEYS: usize = 16;
@@ -22,6 +26,7 @@ const CONFLICT_ROUNDS: usize = 10;
 pub(super) enum Target {
     Identifier(Identifier),
     Team(OrgId, TeamId),
+    Source(SourceId),
 }
 
 impl Target {
@@ -29,6 +34,7 @@ impl Target {
         match self {
             Self::Identifier(identifier) => identifier.key(),
             Self::Team(org, team) => team_key(org, team),
+            Self::Source(id) => id.to_string(),
         }
     }
 }
@@ -84,6 +90,7 @@ impl Publisher {
         match target {
             Target::Identifier(_) => (&self.routing, "routing"),
             Target::Team(..) => (&self.teams, "teams"),
+            Target::Source(_) => (&self.sources, SOURCES),
         }
     }
 
@@ -106,7 +113,7 @@ impl Publisher {
             .iter()
             .filter_map(|target| match target {
                 Target::Identifier(identifier) => Some(identifier),
-                Target::Team(..) => None,
+                Target::Team(..) | Target::Source(_) => None,
             })
             .collect();
         let owners = match identifiers.as_slice() {
@@ -127,7 +134,9 @@ impl Publisher {
             let lines = self.database.lines(org, &teams).await;
             trees.insert(org.clone(), lines.map_err(PublishingError::Read)?);
         }
+        let sources = self.wanted_sources(targets).await?;
         let body = |target: &Target| match target {
+            Target::Source(id) => Ok(sources.get(id).cloned()),
             Target::Identifier(identifier) => Ok(owners
                 .get(identifier)
                 .map(|owners| Body::RoutingRecord(routing_record(identifier, owners)))),
@@ -142,6 +151,34 @@ impl Publisher {
             }
         };
         targets.iter().map(body).collect()
+    }
+
+    /// The same for the sources among them.
+    async fn wanted_sources(
+        &self,
+        targets: &[Target],
+    ) -> Result<BTreeMap<SourceId, Body>, PublishingError> {
+        let ids: Vec<&SourceId> = targets
+            .iter()
+            .filter_map(|target| match target {
+                Target::Source(id) => Some(id),
+                Target::Identifier(_) | Target::Team(..) => None,
+            })
+            .collect();
+        if ids.is_empty() {
+            return Ok(BTreeMap::new());
+        }
+        let found = self.database.sources_by_id(Some(&ids)).await;
+        let found = found.map_err(PublishingError::Read)?;
+        found
+            .iter()
+            .map(|source| {
+                Ok((
+                    source.id.clone(),
+                    Body::SourceRecord(source_record(source)?),
+                ))
+            })
+            .collect()
     }
 
     /// Whether the key says it now; if not, somebody else wrote it.
@@ -192,6 +229,14 @@ impl Publisher {
     ) -> Result<(), PublishingError> {
         let targets = teams.into_iter();
         let targets = targets.map(|(org, team)| Target::Team(org, team));
+        self.refresh(targets.collect()).await
+    }
+
+    pub(super) async fn refresh_sources(
+        &self,
+        sources: BTreeSet<SourceId>,
+    ) -> Result<(), PublishingError> {
+        let targets = sources.into_iter().map(Target::Source);
         self.refresh(targets.collect()).await
     }
 }

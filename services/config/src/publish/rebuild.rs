@@ -1,4 +1,4 @@
-//! Makes both buckets say what Postgres says, whatever they said before: at every start, so that a
+//! Makes the buckets say what Postgres says, whatever they said before: at every start, so that a
 //! lost or restored bucket heals by itself. Where nothing differs, nothing is written.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -8,8 +8,11 @@ use tocsin_wire::proto::envelope::Body;
 use tocsin_wire::{OrgId, TeamId};
 use tokio::sync::Notify;
 
-use super::{Publisher, PublishingError, fingerprint, routing_record, team_key, team_record};
+use super::{
+    Publisher, PublishingError, fingerprint, routing_record, source_record, team_key, team_record,
+};
 use crate::routing::Identifier;
+use crate::source::SourceId;
 
 /// What a rebuild found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -18,14 +21,17 @@ pub(crate) struct Rebuilt {
     pub(crate) identifiers: usize,
     /// Teams that differed and were written or removed.
     pub(crate) teams: usize,
+    /// Sources that differed and were written or removed.
+    pub(crate) sources: usize,
 }
 
 impl Publisher {
-    /// Compares both buckets with Postgres and refreshes the keys that differ.
+    /// Compares the buckets with Postgres and refreshes the keys that differ.
     pub(crate) async fn rebuild(&self) -> Result<Rebuilt, PublishingError> {
         Ok(Rebuilt {
             identifiers: self.rebuild_routing().await?,
             teams: self.rebuild_teams().await?,
+            sources: self.rebuild_sources().await?,
         })
     }
 
@@ -69,6 +75,23 @@ impl Publisher {
         stale.extend(present.keys().filter_map(|key| team_of(key)));
         let count = stale.len();
         self.refresh_teams(stale).await?;
+        Ok(count)
+    }
+
+    async fn rebuild_sources(&self) -> Result<usize, PublishingError> {
+        let mut present = snapshot(&self.sources).await;
+        let mut stale: BTreeSet<SourceId> = BTreeSet::new();
+        let sources = self.database.sources_by_id(None).await;
+        for source in sources.map_err(PublishingError::Read)? {
+            let wanted = fingerprint(&Body::SourceRecord(source_record(&source)?));
+            let known = present.remove(source.id.as_str());
+            if known.map(|known| known.print) != Some(wanted) {
+                stale.insert(source.id);
+            }
+        }
+        stale.extend(present.keys().filter_map(|key| SourceId::parse(key)));
+        let count = stale.len();
+        self.refresh_sources(stale).await?;
         Ok(count)
     }
 }

@@ -21,6 +21,7 @@ mod routing;
 mod schema;
 mod secrets;
 mod settings;
+mod sources;
 mod sso;
 mod stage;
 mod templates;

@@ -3,7 +3,7 @@
 use axum::body::Bytes;
 use http::StatusCode;
 use jiff::Timestamp;
-use serde::de::Error as _;
+use serde::de::{DeserializeOwned, Error as _};
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::error::Category;
 use tocsin_kit::Problem;
@@ -17,15 +17,21 @@ use crate::secrets::SecretFacts;
 use crate::secrets::usage::Use;
 
 /// Text that is wiped from memory and never printed.
-struct Value(Zeroizing<String>);
+pub(in crate::http) struct SecretText(Zeroizing<String>);
 
-impl std::fmt::Debug for Value {
+impl SecretText {
+    pub(in crate::http) fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl std::fmt::Debug for SecretText {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         formatter.write_str("***")
     }
 }
 
-impl<'de> Deserialize<'de> for Value {
+impl<'de> Deserialize<'de> for SecretText {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         String::deserialize(deserializer).map(|text| Self(Zeroizing::new(text)))
     }
@@ -38,7 +44,7 @@ impl<'de> Deserialize<'de> for Value {
 pub(super) struct Write {
     /// 1 to 65,536 bytes. It is never shown again.
     #[schema(value_type = String, write_only, min_length = 1, max_length = 65_536)]
-    value: Value,
+    value: SecretText,
     /// Who may open it: `ingress`, or `worker.<pool>`. What it has been so far when absent, else
     /// `worker.default`.
     #[serde(default, deserialize_with = "audience")]
@@ -52,7 +58,7 @@ pub(super) struct Write {
 
 impl Write {
     pub(super) fn value(&self) -> &str {
-        &self.value.0
+        self.value.as_str()
     }
 
     pub(super) fn audience(&self) -> Option<&Audience> {
@@ -72,7 +78,9 @@ fn audience<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Audienc
 
 /// To JSON Schema 7.0 is a whole number; answers here do not say what was wrong with which text, so
 /// it is one here, too.
-fn whole<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u64>, D::Error> {
+pub(in crate::http) fn whole<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<u64>, D::Error> {
     let number: Option<serde_json::Number> = Option::deserialize(deserializer)?;
     let Some(number) = number else {
         return Ok(None);
@@ -181,14 +189,26 @@ pub(super) struct Details {
     pub(super) history: Vec<Version>,
 }
 
-/// As other bodies, but what was sent is not repeated in the answer: it may be the secret.
+/// The body of a write.
 pub(super) fn parse(body: &Bytes) -> Result<Write, Problem> {
+    quietly(
+        body,
+        "{\"value\": text, \"audience\"?: \"ingress\" or \"worker.<pool>\", \"expected_version\"?: number}",
+    )
+}
+
+/// As other bodies, but what was sent is not repeated in the answer: it may be a secret.
+pub(in crate::http) fn quietly<T: DeserializeOwned>(
+    body: &Bytes,
+    shape: &'static str,
+) -> Result<T, Problem> {
     let wrong_shape = || {
         Problem::new(
             StatusCode::UNPROCESSABLE_ENTITY,
             "invalid_body",
-            "the body must be {\"value\": text, \"audience\"?: \"ingress\" or \"worker.<pool>\", \
-             \"expected_version\"?: number} and nothing else; what was sent is not repeated here",
+            format!(
+                "the body must be {shape} and nothing else; what was sent is not repeated here"
+            ),
         )
     };
     // Derived readers of structs take a list of their fields for one.

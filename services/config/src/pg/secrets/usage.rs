@@ -15,6 +15,7 @@ use crate::merge::Config;
 use crate::node::{Node, NodeId};
 use crate::secrets::SecretRefusal;
 use crate::secrets::usage::{self, Candidate, Use};
+use crate::source::SourceId;
 
 /// Longer than any line that the rules allow; a ring in bad data ends there.
 const WALK_LIMIT: i32 = 100;
@@ -124,6 +125,8 @@ async fn known_names(
     let names = names
         .into_iter()
         .map(SecretName::new)
+        // Those of sources are for ingress alone.
+        .filter(|name| !matches!(name, Ok(name) if SourceId::owning(name).is_some()))
         .collect::<Result<_, _>>();
     names.map_err(|error| OperationError::corrupt("secrets", error.to_string()))
 }

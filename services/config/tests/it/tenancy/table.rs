@@ -474,4 +474,35 @@ pub(super) const TABLE: &[(&str, &str, For)] = &[
         "/api/v1/internal/remediations/{remediation}/result",
         Services,
     ),
+    //
+    ("GET", "/api/v1/admin/orgs/{org}/sources", Admins),
+    ("POST", "/api/v1/admin/orgs/{org}/sources", Admins),
+    ("GET", "/api/v1/admin/orgs/{org}/sources/health", Admins),
+    ("GET", "/api/v1/admin/orgs/{org}/sources/{source}", Admins),
+    ("PATCH", "/api/v1/admin/orgs/{org}/sources/{source}", Admins),
+    (
+        "DELETE",
+        "/api/v1/admin/orgs/{org}/sources/{source}",
+        Admins,
+    ),
+    (
+        "GET",
+        "/api/v1/admin/orgs/{org}/sources/{source}/health",
+        Admins,
+    ),
+    (
+        "POST",
+        "/api/v1/admin/orgs/{org}/sources/{source}/secrets",
+        Admins,
+    ),
+    (
+        "DELETE",
+        "/api/v1/admin/orgs/{org}/sources/{source}/secrets/{secret}",
+        Admins,
+    ),
+    (
+        "POST",
+        "/api/v1/admin/orgs/{org}/sources/{source}/test",
+        Admins,
+    ),
 ];

@@ -1,0 +1,110 @@
+//! Providers that may have sources, as far as config and ingress must agree on them.
+
+use super::MAX_BODY_BYTES;
+
+/// Largest body of a sender that documents no larger one.
+pub const USUAL_BODY_BYTES: u32 = 1 << 20;
+
+/// One provider. How it signs and what it sends is in ingress's table, which has a row of the same name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SourceProvider {
+    /// As URLs and subjects name it.
+    pub name: &'static str,
+    /// As it writes itself.
+    pub title: &'static str,
+    /// Bytes of the largest body: where a source says nothing, and what it may say at most.
+    pub max_body_bytes: u32,
+    /// What its secrets look like, where a source names no scheme.
+    pub secret: SecretForm,
+}
+
+/// What a secret looks like.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SecretForm {
+    /// Any text.
+    Text,
+    /// `whsec_…` or `whpk_…`: Standard Webhooks.
+    StandardWebhooks,
+    /// The ARN of a topic of Amazon SNS, in place of a secret: nobody but AWS makes one.
+    TopicArn,
+}
+
+/// Every provider.
+pub const PROVIDERS: &[SourceProvider] = &[
+    SourceProvider::usual("slack", "Slack"),
+    SourceProvider::large("github", "GitHub"),
+    SourceProvider::usual("pagerduty", "PagerDuty"),
+    SourceProvider::standard("incidentio", "incident.io"),
+    SourceProvider::usual("alertmanager", "Alertmanager"),
+    SourceProvider::usual("coralogix", "Coralogix"),
+    SourceProvider::usual("datadog", "Datadog"),
+    SourceProvider::usual("grafana", "Grafana"),
+    SourceProvider::usual("newrelic", "New Relic"),
+    SourceProvider::usual("opsgenie", "Opsgenie"),
+    SourceProvider::usual("sentry", "Sentry"),
+    SourceProvider::large("gitlab", "GitLab"),
+    SourceProvider::usual("jira", "Jira"),
+    SourceProvider::usual("cloudevents", "CloudEvents"),
+    SourceProvider::standard("generic", "Generic webhooks"),
+    SourceProvider::topics("sns", "Amazon SNS"),
+    SourceProvider::usual("stripe", "Stripe"),
+    SourceProvider::usual("firehydrant", "FireHydrant"),
+    SourceProvider::usual("blameless", "Blameless"),
+];
+
+impl SourceProvider {
+    const fn usual(name: &'static str, title: &'static str) -> Self {
+        Self {
+            name,
+            title,
+            max_body_bytes: USUAL_BODY_BYTES,
+            secret: SecretForm::Text,
+        }
+    }
+
+    /// One that documents bodies of up to 25 MiB.
+    const fn large(name: &'static str, title: &'static str) -> Self {
+        Self {
+            max_body_bytes: MAX_BODY_BYTES,
+            ..Self::usual(name, title)
+        }
+    }
+
+    /// One that signs by Standard Webhooks.
+    const fn standard(name: &'static str, title: &'static str) -> Self {
+        Self {
+            secret: SecretForm::StandardWebhooks,
+            ..Self::usual(name, title)
+        }
+    }
+
+    /// One whose topics stand in place of secrets.
+    const fn topics(name: &'static str, title: &'static str) -> Self {
+        Self {
+            secret: SecretForm::TopicArn,
+            ..Self::usual(name, title)
+        }
+    }
+
+    /// The one with this name.
+    #[must_use]
+    pub fn named(name: &str) -> Option<&'static Self> {
+        PROVIDERS.iter().find(|provider| provider.name == name)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Token;
+
+    #[test]
+    fn providers_are_subject_tokens_and_stand_once() {
+        for (index, provider) in PROVIDERS.iter().enumerate() {
+            Token::new(provider.name).expect("a token");
+            let first = PROVIDERS.iter().position(|one| one.name == provider.name);
+            assert_eq!(first, Some(index), "{} twice", provider.name);
+            assert!(provider.max_body_bytes <= MAX_BODY_BYTES);
+        }
+    }
+}
