@@ -132,7 +132,12 @@ fn stream_config(spec: &StreamSpec, replicas: usize) -> Config {
             WhenFull::DropOldest => DiscardPolicy::Old,
         },
         discard_new_per_subject: spec.max_messages_per_subject > 0,
-        duplicate_window: limits::DUPLICATE_WINDOW,
+        // The server refuses one that is longer than messages live.
+        duplicate_window: if spec.max_age.is_zero() {
+            limits::DUPLICATE_WINDOW
+        } else {
+            limits::DUPLICATE_WINDOW.min(spec.max_age)
+        },
         allow_direct: true,
         storage: StorageType::File,
         num_replicas: replicas,
