@@ -11,6 +11,7 @@
 //! * [`permissions`]: the NATS users that follow from the table.
 //! * [`message`]: an envelope with its CloudEvents headers, sealed and opened.
 //! * [`source`], [`scheme`]: senders of an org, and how they sign. [`rate`]: what they may send.
+//! * [`replay`]: what a request to replay events may ask for.
 //! * [`catalogue`]: tools, models, agents and MCP servers, by name.
 //! * [`sealed`]: secrets on their way to the one room that may open them; references to them.
 //! * [`signing`], [`keyring`]: Ed25519 over a fixed text; keys under the operator's root.
@@ -24,6 +25,7 @@ pub mod limits;
 pub mod message;
 pub mod permissions;
 pub mod rate;
+pub mod replay;
 pub mod scheme;
 pub mod sealed;
 pub mod service;

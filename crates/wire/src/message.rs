@@ -8,6 +8,7 @@ use prost::Message as _;
 
 use crate::ids::{EventId, MessageId};
 use crate::keyring::{KeyRing, VerifyError};
+use crate::proto::command::What;
 use crate::proto::{Envelope, Event, SignedEnvelope, Tenant, envelope::Body};
 use crate::service::Service;
 use crate::signing::{Attributes, CONTENT_TYPE, DATA_SCHEMA, SigningKey};
@@ -119,6 +120,8 @@ impl Envelope {
             Some(Body::SourceRecord(_)) => "source_record",
             Some(Body::SourceHealth(_)) => "source_health",
             Some(Body::Revocation(_)) => "revocation",
+            Some(Body::Command(_)) => "command",
+            Some(Body::ReplayResult(_)) => "replay_result",
             None => "unknown",
         };
         format!("tocsin.{name}.v1")
@@ -147,6 +150,13 @@ impl Envelope {
             Some(Body::SourceRecord(record)) => &record.id,
             Some(Body::SourceHealth(health)) => &health.source,
             Some(Body::Revocation(revocation)) => &revocation.token_id,
+            Some(Body::Command(command)) => match &command.what {
+                Some(What::Replay(replay)) => &replay.request_id,
+                None => "",
+            },
+            Some(Body::ReplayResult(result)) => {
+                result.cause.as_ref().map_or("", |cause| &cause.request_id)
+            }
             None => "",
         }
     }

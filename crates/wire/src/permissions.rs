@@ -129,6 +129,8 @@ fn own_subjects(service: Service) -> &'static [&'static str] {
             "$JS.API.DIRECT.GET.JOURNAL",
             "$JS.API.DIRECT.GET.JOURNAL.>",
         ],
+        // Reading the events that are to be replayed.
+        Service::Router => &["$JS.API.DIRECT.GET.EVENTS"],
         _ => &[],
     }
 }

@@ -141,6 +141,7 @@ impl Router {
                 event: EventId::from(id.as_uuid()),
                 trace: delivery.trace.clone(),
                 at: self.bus.now(),
+                replay: None,
             },
             attempt: delivery.attempt,
         };
@@ -229,28 +230,9 @@ impl Router {
             .publisher
             .work(&start.owner, request, &task.cause)
             .await?;
-        let owner = &start.owner;
-        match placed {
-            Some(placement) => {
-                decision.run_id = run.to_string();
-                decision.set_placement(placement);
-                if placement == Placement::Backlog {
-                    let window = limits::TEAM_WINDOW;
-                    let detail =
-                        format!("{owner} has {window} runs in hand; this one waits for its turn.");
-                    push(decision, Reason::new(ReasonCode::Queued, detail));
-                }
-            }
-            None => {
-                let waiting = limits::TEAM_BACKLOG;
-                let detail = format!(
-                    "{owner} has {waiting} runs waiting, which is the most; no run was started. Replay \
-                     the event when there is room."
-                );
-                push(decision, Reason::new(ReasonCode::QueueFull, detail));
-                decision.set_action(DecisionAction::QueueFull);
-                self.tell_queue_full(task, start).await?;
-            }
+        record_placement(decision, run, &start.owner, placed);
+        if placed.is_none() {
+            self.tell_queue_full(task, start).await?;
         }
         Ok(())
     }
@@ -302,8 +284,34 @@ impl Router {
     }
 }
 
-fn run_id(semantic_key: &str, owner: &Owner) -> RunId {
+pub(crate) fn run_id(semantic_key: &str, owner: &Owner) -> RunId {
     RunId::derive(semantic_key, owner.org.as_str(), owner.team.as_str())
+}
+
+/// Whether there was room for a run, and where.
+pub(crate) fn record_placement(
+    decision: &mut Decision,
+    run: RunId,
+    owner: &Owner,
+    placed: Option<Placement>,
+) {
+    let Some(placement) = placed else {
+        let waiting = limits::TEAM_BACKLOG;
+        let detail = format!(
+            "{owner} has {waiting} runs waiting, which is the most; no run was started. Replay \
+             the event when there is room."
+        );
+        push(decision, Reason::new(ReasonCode::QueueFull, detail));
+        decision.set_action(DecisionAction::QueueFull);
+        return;
+    };
+    decision.run_id = run.to_string();
+    decision.set_placement(placement);
+    if placement == Placement::Backlog {
+        let window = limits::TEAM_WINDOW;
+        let detail = format!("{owner} has {window} runs in hand; this one waits for its turn.");
+        push(decision, Reason::new(ReasonCode::Queued, detail));
+    }
 }
 
 /// The same for all events of one window.
@@ -312,11 +320,11 @@ fn queue_full_key(owner: &Owner, at: Timestamp) -> String {
     format!("queue_full:{owner}:{window}")
 }
 
-fn push(decision: &mut Decision, reason: Reason) {
+pub(crate) fn push(decision: &mut Decision, reason: Reason) {
     decision.reasons.push(reason.into());
 }
 
-fn action_label(action: DecisionAction) -> &'static str {
+pub(crate) fn action_label(action: DecisionAction) -> &'static str {
     match action {
         DecisionAction::Run => "run",
         DecisionAction::Ignore => "ignore",

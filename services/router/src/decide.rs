@@ -31,6 +31,8 @@ pub struct Decided {
     pub matched: Option<Matched>,
     /// Whose event it is; nobody's when it was not routed.
     pub owner: Option<Owner>,
+    /// Who has a claim to what is ambiguous: for operators, never for one of them.
+    pub candidates: Vec<Owner>,
     /// What a worker gets.
     pub start: Option<Start>,
     /// Routing names a team whose settings have not arrived: they may be on their way.
@@ -69,6 +71,7 @@ fn decide_on(event: &Event, route: Route, lookup: &impl Lookup, bots: &BotIdenti
         tried,
         matched,
         reasons,
+        candidates,
     } = route;
     let owner = match &outcome {
         RouteOutcome::Owned(owner) => Some(owner.clone()),
@@ -81,6 +84,7 @@ fn decide_on(event: &Event, route: Route, lookup: &impl Lookup, bots: &BotIdenti
         tried,
         matched,
         owner,
+        candidates,
         start: None,
         settings_missing: false,
     };
@@ -215,6 +219,7 @@ impl Decided {
             agent: self.start.map(|start| start.agent).unwrap_or_default(),
             event_kind: event.kind.clone(),
             event_provider: event.provider.clone(),
+            candidates: self.candidates.into_iter().map(Into::into).collect(),
             ..Decision::default()
         }
     }

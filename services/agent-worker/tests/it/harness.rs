@@ -21,7 +21,8 @@ use tocsin_wire::ids::{EventId, MessageId, RunId};
 use tocsin_wire::proto::destination::Kind;
 use tocsin_wire::proto::envelope::Body;
 use tocsin_wire::proto::{
-    Destination, Envelope, Event, JournalEntry, Limits, RunRequest, Severity, SlackDestination,
+    Destination, Envelope, Event, JournalEntry, Limits, OriginalRun, RunRequest, Severity,
+    SlackDestination,
 };
 use tocsin_wire::{OrgId, Service, TeamId};
 use tokio::sync::Notify;
@@ -230,6 +231,10 @@ impl Record for Mortal {
 
     async fn is_owned(&self, work_sequence: u64) -> Result<bool, RecordError> {
         self.inner.is_owned(work_sequence).await
+    }
+
+    async fn journal_of(&self, run: &OriginalRun) -> Result<Vec<JournalEntry>, RecordError> {
+        self.inner.journal_of(run).await
     }
 
     async fn tell(&self, result: &ResultMessage) -> Result<(), RecordError> {

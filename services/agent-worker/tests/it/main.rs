@@ -4,6 +4,7 @@
 
 mod harness;
 mod outside;
+mod sandbox;
 mod secrets;
 mod take_over;
 mod whole;

@@ -4,5 +4,6 @@
 mod crashes;
 mod explaining;
 mod queues;
+mod replaying;
 mod routing;
 mod stage;
