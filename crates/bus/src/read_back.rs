@@ -24,14 +24,16 @@ pub enum ReadFrom {
 }
 
 /// Some messages of a stream, oldest first.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Page {
     /// Those whose signature held.
     pub messages: Vec<Stored>,
     /// Sequences of those that cannot be trusted or decoded.
     pub untrusted: Vec<u64>,
-    /// Where the next page begins; `None` at the end of the stream.
-    pub next: Option<ReadFrom>,
+    /// Where the next page begins: what is stored later is there as well.
+    pub next: ReadFrom,
+    /// The stream had more than this by then.
+    pub has_more: bool,
 }
 
 impl Bus {
@@ -59,10 +61,15 @@ impl Bus {
             fields.insert(field.to_owned(), value);
         }
         let (found, is_cut) = self.direct_batch(stream, &request).await?;
-        let mut page = Page::default();
+        let mut page = Page {
+            messages: Vec::new(),
+            untrusted: Vec::new(),
+            next: from,
+            has_more: is_cut,
+        };
         for found in found {
             let sequence = found.sequence;
-            page.next = Some(ReadFrom::Sequence(sequence.saturating_add(1)));
+            page.next = ReadFrom::Sequence(sequence.saturating_add(1));
             match self.open_found(found).await {
                 Ok(stored) => page.messages.push(stored),
                 Err(error) => {
@@ -76,9 +83,6 @@ impl Bus {
                     page.untrusted.push(sequence);
                 }
             }
-        }
-        if !is_cut {
-            page.next = None;
         }
         Ok(page)
     }

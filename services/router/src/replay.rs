@@ -202,7 +202,7 @@ impl Replayer {
             None => decide(event, index, &self.bots),
             Some(owner) => decide_for(owner, event, index, &self.bots),
         };
-        decided.start = decided.start.filter(|start| is_investigation(start));
+        decided.start = decided.start.filter(is_investigation);
         decided
     }
 

@@ -41,7 +41,7 @@ fn a_request_names_events_or_a_time() {
         ("work or sandbox", |request| request.target = 0),
         ("who asks", |request| request.requested_by = " ".to_owned()),
         ("500 are allowed", |request| {
-            request.reason = "x".repeat(501)
+            request.reason = "x".repeat(501);
         }),
         ("a time from which", |request| request.filter = None),
         ("no token", |request| {

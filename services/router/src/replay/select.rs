@@ -87,10 +87,11 @@ async fn read(
     found: &mut Found,
     mut is_meant: impl FnMut(EventId) -> bool,
 ) -> Result<(), BusError> {
-    let mut from = Some(ReadFrom::Time(since));
+    let mut from = ReadFrom::Time(since);
     let mut seen = 0;
-    while let Some(next) = from {
-        let page = bus.read_back(STREAM, &wanted.filter, next, PAGE).await?;
+    loop {
+        let page = bus.read_back(STREAM, &wanted.filter, from, PAGE).await?;
+        let has_more = page.has_more;
         from = page.next;
         seen += page.messages.len() + page.untrusted.len();
         let (events, untrusted) = events(page, |_| true);
@@ -108,12 +109,11 @@ async fn read(
             }
             found.events.push(selected);
         }
-        if seen >= MAX_READ {
-            found.more = from.is_some();
+        if !has_more || seen >= MAX_READ {
+            found.more = has_more;
             return Ok(());
         }
     }
-    Ok(())
 }
 
 /// The events of a page whose sequences are `wanted`, and how many could not be trusted.
