@@ -14,7 +14,7 @@ use tocsin_wire::permissions::accounts_conf;
 
 use crate::cli::{self, BusCommand, Cli, Command, Demo};
 use crate::error::CommandError;
-use crate::{config, decode, demo, events, keys, secrets, send, services, sign, table};
+use crate::{config, decode, demo, encode, events, keys, secrets, send, services, sign, table};
 
 /// Runs the command; what it prints goes to stdout, why it failed to stderr.
 pub fn run(cli: Cli) -> ExitCode {
@@ -42,6 +42,7 @@ fn ask_config(command: cli::ConfigCommand) -> Result<ExitCode, CommandError> {
 fn operator(command: Command) -> Result<(), CommandError> {
     match command {
         Command::Decode => decode::decode(),
+        Command::Encode => encode::encode(),
         Command::Sign(command) => sign::sign(&command),
         Command::Bus(BusCommand::Permissions) => print(&accounts_conf()),
         Command::Bus(BusCommand::Table) => print(&table::markdown()),
