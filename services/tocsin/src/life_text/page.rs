@@ -65,6 +65,14 @@ fn owner(value: &Value, or: &str) -> String {
     }
 }
 
+/// An RFC 3339 time without what is smaller than a second.
+fn to_seconds(time: &str) -> String {
+    match time.split_once('.') {
+        Some((seconds, _)) => format!("{seconds}Z"),
+        None => time.to_owned(),
+    }
+}
+
 /// `12.3 ms`, `4.5 s`, `3.2 min`.
 fn duration(milliseconds: f64) -> String {
     match milliseconds {
@@ -110,7 +118,16 @@ impl Page {
     fn headline(&mut self, life: &Value) {
         self.heading(&format!("event {}", text(life, "/event_id")));
         let at = |name: &str| text(life, &format!("/event/{name}"));
-        let kind = joined(&[at("provider"), at("native_type"), at("action")], " ");
+        // Many providers say the action in the type: incident.triggered.
+        let action = Some(at("action")).filter(|action| !at("native_type").ends_with(action));
+        let kind = joined(
+            &[
+                at("provider"),
+                at("native_type"),
+                action.unwrap_or_default(),
+            ],
+            " ",
+        );
         let title = one_line(at("title"), TEXT_COLUMNS);
         self.line("came", &joined(&[&kind, &title], ": "));
         self.line("came of it", &outcome(life));
@@ -124,10 +141,10 @@ impl Page {
         self.line("from", at("actor"));
         self.line("said", &one_line(at("text"), TEXT_COLUMNS));
         self.line("severity", &joined(&[at("severity"), at("status")], ", "));
-        let received = joined(&["received", at("received_at")], " ");
+        let received = joined(&["received", &to_seconds(at("received_at"))], " ");
         let happened = match at("occurred_at") {
             "" => String::new(),
-            when => format!("happened {when}"),
+            when => format!("happened {}", to_seconds(when)),
         };
         if !at("received_at").is_empty() {
             self.line("when", &joined(&[&received, &happened], ", "));

@@ -6,7 +6,8 @@ use super::*;
 fn a_life_reads_from_top_to_bottom() {
     let answer = json!({
         "event_id": "e1",
-        "event": { "provider": "pagerduty", "native_type": "incident.triggered", "title": "checkout: 5xx",
+        "event": { "provider": "pagerduty", "native_type": "incident.triggered",
+            "action": "triggered", "title": "checkout: 5xx",
             "severity": "high", "status": "firing", "actor": "rosa",
             "text": "error rate above 5 %", "url": "https://acme.pagerduty.com/incidents/Q1",
             "source": "src-1", "org": "acme", "received_at": "2026-01-02T03:04:05.678Z", "identifiers": [{ "type": "pagerduty_service_id", "value": "P1" }],
@@ -30,7 +31,7 @@ fn a_life_reads_from_top_to_bottom() {
             "target": "sandbox", "action": "run", "org": "acme", "team": "pay", "agent": "planner", "run_id": "r2",
             "outcome": "completed", "root_cause": "bad deploy",
             "comparison": { "original_outcome": "completed", "likeness_percent": 12,
-                "difference": ["- root cause: pool exhausted", "+ root cause: bad deploy"] } }],
+                "difference": ["= outcome: completed", "- root cause: pool exhausted", "+ root cause: bad deploy"] } }],
         "dead_letters": [],
         "hops": [
             { "at": "2026-01-02T03:04:05.678901Z", "since_start_ms": 0.0, "since_previous_ms": 0.0,

@@ -60,7 +60,9 @@ impl Page {
             }
         };
         self.line("compared", &verdict);
-        for line in items(compared, "difference").filter_map(Value::as_str) {
+        // What both say stands above, with the run.
+        let lines = items(compared, "difference").filter_map(Value::as_str);
+        for line in lines.filter(|line| !line.starts_with('=')) {
             self.line("", &one_line(line, TEXT_COLUMNS));
         }
     }
