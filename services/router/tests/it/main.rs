@@ -3,6 +3,7 @@
 
 mod crashes;
 mod explaining;
+mod index;
 mod queues;
 mod replaying;
 mod routing;
