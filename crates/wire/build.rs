@@ -21,6 +21,10 @@ fn main() -> Result<(), Box<dyn Error>> {
     let mut config = prost_build::Config::new();
     config.bytes(["."]);
     config.btree_map(["."]);
+    config.enum_attribute(
+        ".tocsin.v1.Envelope.body",
+        "#[expect(clippy::large_enum_variant, reason = \"bodies are moved once or twice, and boxes are allocated\")]",
+    );
     config.compile_fds(descriptors)?;
     Ok(())
 }

@@ -67,7 +67,7 @@ impl Bus {
         }
     }
 
-    async fn open_found(&self, found: Found) -> Result<Stored, BusError> {
+    pub(crate) async fn open_found(&self, found: Found) -> Result<Stored, BusError> {
         let headers = NatsHeaders(found.message.headers.as_ref());
         let stored_at = rfc3339(headers.header("Nats-Time-Stamp").unwrap_or_default());
         let inner = &self.inner;

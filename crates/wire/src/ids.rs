@@ -62,6 +62,8 @@ ids! {
     EventId;
     /// One run of an agent.
     RunId;
+    /// What somebody asked for, once: chosen by whoever asks.
+    RequestId;
 }
 
 impl EventId {
@@ -76,6 +78,21 @@ impl RunId {
     pub fn derive(semantic_key: &str, org: &str, team: &str) -> Self {
         Self(derive(&["run", semantic_key, org, team]))
     }
+
+    /// The run of an event that `request` has handled once more: one, whoever owns the event by then.
+    pub fn replay(event: EventId, request: RequestId) -> Self {
+        Self(derive(&[
+            "replay",
+            &event.to_string(),
+            &request.to_string(),
+        ]))
+    }
+}
+
+impl From<RequestId> for MessageId {
+    fn from(id: RequestId) -> Self {
+        Self(id.0)
+    }
 }
 
 impl From<EventId> for MessageId {
@@ -88,6 +105,17 @@ impl MessageId {
     /// The decision on an event.
     pub fn decision(event: EventId) -> Self {
         Self(derive(&["decision", &event.to_string()]))
+    }
+
+    /// The decision on an event that `request` has decided on once more.
+    pub fn replayed_decision(event: EventId, request: RequestId) -> Self {
+        let (event, request) = (event.to_string(), request.to_string());
+        Self(derive(&["replayed_decision", &event, &request]))
+    }
+
+    /// What came of a request for a replay.
+    pub fn replay_result(request: RequestId) -> Self {
+        Self(derive(&["replay_result", &request.to_string()]))
     }
 
     /// The work message of a run.

@@ -12,6 +12,7 @@
 //! * [`permissions`]: the NATS users that follow from the table.
 //! * [`message`]: an envelope with its CloudEvents headers, sealed and opened.
 //! * [`source`], [`scheme`]: senders of an org, and how they sign. [`rate`]: what they may send.
+//! * [`replay`]: what a request to replay events may ask for.
 //! * [`catalogue`]: tools, models, agents and MCP servers, by name.
 //! * [`cron`]: schedules, in a time zone.
 //! * [`sealed`]: secrets on their way to the one room that may open them; references to them.
@@ -29,6 +30,7 @@ pub mod message;
 pub mod permissions;
 pub mod priority;
 pub mod rate;
+pub mod replay;
 pub mod rule;
 pub mod scheme;
 pub mod sealed;

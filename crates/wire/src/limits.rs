@@ -32,6 +32,9 @@ pub const MAX_DELIVERIES: u64 = 1_000;
 /// Longest pause between two tries.
 pub const MAX_RETRY_DELAY: Duration = Duration::from_secs(30);
 
+/// Commands on one subject that wait: somebody who gives more at once has a loop, not a wish.
+pub const COMMANDS_WAITING: i64 = 100;
+
 /// How long delivery and semantic keys are remembered: the longest retry horizon of any sender.
 pub const SEEN_WINDOW: Duration = Duration::from_secs(72 * 60 * 60);
 

@@ -8,6 +8,7 @@ use prost::Message as _;
 
 use crate::ids::{EventId, MessageId};
 use crate::keyring::{KeyRing, VerifyError};
+use crate::proto::command::What;
 use crate::proto::{Envelope, Event, SignedEnvelope, Tenant, envelope::Body};
 use crate::service::Service;
 use crate::signing::{Attributes, CONTENT_TYPE, DATA_SCHEMA, SigningKey};
@@ -120,6 +121,8 @@ impl Envelope {
             Some(Body::SourceHealth(_)) => "source_health",
             Some(Body::Revocation(_)) => "revocation",
             Some(Body::OpenRun(_)) => "open_run",
+            Some(Body::Command(_)) => "command",
+            Some(Body::ReplayResult(_)) => "replay_result",
             None => "unknown",
         };
         format!("tocsin.{name}.v1")
@@ -149,6 +152,13 @@ impl Envelope {
             Some(Body::SourceHealth(health)) => &health.source,
             Some(Body::Revocation(revocation)) => &revocation.token_id,
             Some(Body::OpenRun(open)) => &open.run_id,
+            Some(Body::Command(command)) => match &command.what {
+                Some(What::Replay(replay)) => &replay.request_id,
+                None => "",
+            },
+            Some(Body::ReplayResult(result)) => {
+                result.cause.as_ref().map_or("", |cause| &cause.request_id)
+            }
             None => "",
         }
     }

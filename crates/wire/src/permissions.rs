@@ -131,8 +131,8 @@ fn own_subjects(service: Service) -> &'static [&'static str] {
             // What a run is told, and what it was told before another worker took it over.
             "$JS.API.DIRECT.GET.SIGNALS",
         ],
-        // Whether a run still listens.
-        Service::Router => &["$JS.API.DIRECT.GET.SIGNALS"],
+        // Whether a run still listens; reading the events that are to be replayed.
+        Service::Router => &["$JS.API.DIRECT.GET.EVENTS", "$JS.API.DIRECT.GET.SIGNALS"],
         _ => &[],
     }
 }

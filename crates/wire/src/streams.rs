@@ -153,6 +153,17 @@ pub const STREAMS: &[StreamSpec] = &[
         purpose: "What people and alerts tell a running run.",
     },
     StreamSpec {
+        name: "COMMANDS",
+        subjects: &["cmd.>"],
+        retention: Retention::WorkQueue,
+        max_age: Duration::ZERO,
+        max_bytes: 64 * MEBIBYTE,
+        max_messages_per_subject: limits::COMMANDS_WAITING,
+        when_full: WhenFull::RefuseNew,
+        writers: &[(Operator, &["cmd.>"])],
+        purpose: "What people tell a room to do; what came of it is in RESULTS.",
+    },
+    StreamSpec {
         name: "JOURNAL",
         subjects: &["journal.>"],
         retention: Retention::Limits,
@@ -201,7 +212,14 @@ pub const STREAMS: &[StreamSpec] = &[
         max_messages_per_subject: -1,
         when_full: WhenFull::DropOldest,
         writers: &[
-            (Router, &["dead.EVENTS.router", "dead.DEFERRED.router"]),
+            (
+                Router,
+                &[
+                    "dead.EVENTS.router",
+                    "dead.DEFERRED.router",
+                    "dead.COMMANDS.router",
+                ],
+            ),
             (AgentWorker, &["dead.WORK.>"]),
             (
                 Audit,
@@ -300,6 +318,14 @@ pub const CONSUMERS: &[ConsumerSpec] = &[
         ack_wait: limits::WORK_ACK_WAIT,
         max_ack_pending: 10_000,
     },
+    ConsumerSpec {
+        name: "router",
+        stream: "COMMANDS",
+        filter: "cmd.router.>",
+        service: Router,
+        ack_wait: limits::WORK_ACK_WAIT,
+        max_ack_pending: 100,
+    },
     audit("EVENTS", "events.>"),
     audit("DEFERRED", "deferred.due.>"),
     audit("SIGNALS", "signal.>"),
@@ -391,6 +417,7 @@ pub const VERBS: &[(Service, &str, &[Service])] = &[
     (Config, "effective", &[Operator]),
     (Config, "lookup", &[Operator]),
     (Router, "explain", &[Operator]),
+    (Router, "replay_plan", &[Operator]),
     (Ingress, "source_health", &[Config, Operator]),
     (Ingress, "source_test", &[Config, Operator]),
 ];
@@ -508,6 +535,8 @@ mod tests {
             (AgentWorker, "journal.a.b.c", true),
             (Config, "$KV.routing.slack_channel_id.C1", true),
             (Router, "$KV.routing.slack_channel_id.C1", false),
+            (Operator, "cmd.router.replay.all.all", true),
+            (Router, "cmd.router.replay.all.all", false),
             (Operator, "$KV.keys.abc", true),
         ] {
             assert_eq!(may_write(service, subject), allowed, "{service} {subject}");

@@ -104,6 +104,17 @@ pub enum Subject {
         /// Node that changed.
         node: TeamId,
     },
+    /// `cmd.<service>.<verb>.<org>.<team>`
+    Command {
+        /// Who is to do it.
+        service: Service,
+        /// replay.
+        verb: Token,
+        /// Whose things it may touch, or `all`.
+        org: OrgId,
+        /// Of that org, or `all`.
+        team: TeamId,
+    },
     /// `dead.<stream>.<consumer>`
     Dead {
         /// Stream of the original.
@@ -230,6 +241,12 @@ impl fmt::Display for Subject {
                 write!(formatter, "results.{service}.{what}.{org}.{team}")
             }
             Self::ConfigChanged { org, node } => write!(formatter, "config.changed.{org}.{node}"),
+            Self::Command {
+                service,
+                verb,
+                org,
+                team,
+            } => write!(formatter, "cmd.{service}.{verb}.{org}.{team}"),
             Self::Dead { stream, consumer } => write!(formatter, "dead.{stream}.{consumer}"),
             Self::Rate { tier, source, key } => write!(formatter, "rate.{tier}.{source}.{key}"),
             Self::KeyValue { bucket, key } => write!(formatter, "$KV.{bucket}.{key}"),
@@ -324,6 +341,12 @@ fn parse(text: &str) -> Result<Subject, String> {
         ["config", "changed", org, node] => Ok(Subject::ConfigChanged {
             org: token(org)?,
             node: token(node)?,
+        }),
+        ["cmd", service, verb, org, team] => Ok(Subject::Command {
+            service: token(service)?,
+            verb: token(verb)?,
+            org: token(org)?,
+            team: token(team)?,
         }),
         ["dead", stream, consumer] => Ok(Subject::Dead {
             stream: name(stream)?,
@@ -440,6 +463,14 @@ mod tests {
                 |(service, what, org, team)| Subject::Result {
                     service,
                     what,
+                    org,
+                    team
+                }
+            ),
+            (any_service(), any_token(), any_token(), any_token()).prop_map(
+                |(service, verb, org, team)| Subject::Command {
+                    service,
+                    verb,
                     org,
                     team
                 }

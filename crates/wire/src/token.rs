@@ -13,6 +13,9 @@ pub const MAX_TOKEN_BYTES: usize = 63;
 /// Stands for the org and team of what could not be routed; no tenant may take the name.
 pub const UNROUTED: &str = "unrouted";
 
+/// In the subject of a command: not one team or org, but all of them; no tenant may take the name.
+pub const ALL: &str = "all";
+
 /// The text breaks the rule for subject tokens.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
@@ -106,6 +109,11 @@ tokens! {
 }
 
 impl OrgId {
+    /// Every org, in the subject of a command.
+    pub fn all() -> Self {
+        Self(ALL.to_owned())
+    }
+
     /// Stands in for the org of an event that no team owns.
     pub fn unrouted() -> Self {
         Self(UNROUTED.to_owned())
@@ -113,6 +121,11 @@ impl OrgId {
 }
 
 impl TeamId {
+    /// Every team, in the subject of a command.
+    pub fn all() -> Self {
+        Self(ALL.to_owned())
+    }
+
     /// Stands in for the team of an event that no team owns.
     pub fn unrouted() -> Self {
         Self(UNROUTED.to_owned())

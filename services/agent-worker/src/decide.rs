@@ -5,6 +5,7 @@
 //! the state. A worker that takes over therefore continues where the journal ends, whoever wrote it.
 
 mod admission;
+mod comparison;
 mod conclusion;
 mod conversation;
 mod findings;
@@ -15,6 +16,7 @@ mod state;
 mod step;
 
 pub use admission::{Admission, admit, resumed};
+pub use comparison::compare;
 pub use conclusion::{Conclusion, conclude};
 pub use conversation::{Message, conversation};
 pub use findings::parse_findings;

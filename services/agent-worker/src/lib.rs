@@ -5,6 +5,8 @@
 //! * writes: `journal.>`, `results.agent-worker.>`, `work.run.>` (moving the backlog); Slack.
 //! * owns: the journals. One run is one journal; appending to it with the expected sequence is the fence
 //!   that makes one worker its owner.
+//! * a sandbox run ([`run`]) is a run like any other, but that it calls nobody: no Slack, no GitHub, no
+//!   PagerDuty. What it found is told beside what the event's first run found.
 //! * never: decides whose an event is, changes configuration, changes anything in a team's systems.
 //!
 //! A run is taken step by step ([`run`]), each journaled before and after. What the next step is, is a

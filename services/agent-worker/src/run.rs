@@ -9,6 +9,7 @@ mod listen;
 mod live;
 mod post;
 mod record;
+mod sandbox;
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -145,7 +146,12 @@ impl<'a, R: Record> Run<'a, R> {
     ) -> Self {
         let request = &work.request;
         let assignment = Assignment {
-            destinations: request.destinations.clone(),
+            // Nobody waits for a sandbox run, so nothing is posted and nobody is unheard.
+            destinations: if request.sandbox {
+                Vec::new()
+            } else {
+                request.destinations.clone()
+            },
             notice: request.notice.as_ref().map(|notice| notice.text.clone()),
             listens: !request.open_key.is_empty(),
         };
@@ -155,6 +161,7 @@ impl<'a, R: Record> Run<'a, R> {
             Some(token) => slack.map(|client| Arc::new(client.with_token(token))),
             None => slack.filter(|client| client.has_token()).cloned(),
         };
+        let slack = slack.filter(|_| !request.sandbox);
         let model = match team(&config.model_key) {
             Some(key) => worker.model.with_key(key),
             None => worker.model.clone(),
@@ -292,6 +299,7 @@ impl<'a, R: Record> Run<'a, R> {
             if self.told.contains(&result.key) {
                 continue;
             }
+            let result = self.compared(result).await?;
             loop {
                 match self.record.tell(&result).await {
                     Ok(()) => break,

@@ -10,7 +10,7 @@ use tocsin_bus::{Delivery, Raw};
 use tocsin_wire::message::SIGNATURE_HEADER;
 use tocsin_wire::proto::Envelope;
 use tocsin_wire::proto::envelope::Body;
-use tocsin_wire::token::UNROUTED;
+use tocsin_wire::token::{ALL, UNROUTED};
 use uuid::Uuid;
 
 pub(crate) use summary::outcome_label;
@@ -59,7 +59,7 @@ pub(crate) fn record(stream: &'static str, delivery: Delivery) -> Record {
     let tenant = envelope
         .tenant
         .as_ref()
-        .filter(|tenant| tenant.org != UNROUTED);
+        .filter(|tenant| tenant.org != UNROUTED && tenant.org != ALL);
     Record {
         stored_at: microseconds(stored_at),
         stream,

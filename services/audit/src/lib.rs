@@ -30,12 +30,13 @@
 //!     "occurred_at": "…", "received_at": "…", "stored_at": "…", "stream_sequence": 7, "raw_bytes": 4711,
 //!     "payload_sha256": "…", "body_erased": false,
 //!     "signature": {
-//!       "provider": {"verified": true, "secret_index": 0},
+//!       "provider": {"verified": true, "header": "X-PagerDuty-Signature", "secret_index": 0, "secret_id": null},
 //!       "message": {"verified": true, "signer": "ingress", "key_id": "…"}
 //!     }
 //!   },
 //!   "decision": {
 //!     "at": "…", "action": "run", "org": "acme", "team": "payments", "run_id": "…", "agent": "investigator",
+//!     "candidates": [{"org": "acme", "team": "payments"}],
 //!     "matched_by": "pagerduty_service_id", "matched_value": "P1", "placement": "admitted", "duplicate_of": "…",
 //!     "decide_micros": 12, "index_entries": 4, "tried": ["pagerduty_service_id"],
 //!     "reasons": [{"code": "matched_identifier", "detail": "…"}]
@@ -52,6 +53,12 @@
 //!     "findings": {"summary": "…", "root_cause": "…", "evidence": [], "recommendations": [], "confidence": 80},
 //!     "usage": {"input_tokens": 1, "output_tokens": 1, "turns": 1, "tool_calls": 1, "estimated": false}
 //!   },
+//!   "duplicates": [{"event_id": "…", "at": "…", "code": "duplicate_event"}],
+//!   "replays": [{"at": "…", "request_id": "…", "requested_by": "ann", "reason": "…", "target": "sandbox",
+//!                "action": "run", "org": "acme", "team": "payments", "agent": "…", "run_id": "…",
+//!                "outcome": "completed", "root_cause": "…",
+//!                "comparison": {"original_run_id": "…", "original_outcome": "completed", "original_root_cause": "…",
+//!                               "same_root_cause": true, "likeness_percent": 80, "difference": ["= root cause: …"]}}],
 //!   "dead_letters": [{"at": "…", "stream": "EVENTS", "consumer": "router", "stream_sequence": 7, "subject": "…",
 //!                     "code": "rejected", "reason": "…", "delivery_count": 3}],
 //!   "hops": [{"at": "…", "since_previous_ms": 0.412, "since_start_ms": 1.204, "what": "decided", "who": "router",
@@ -62,7 +69,10 @@
 //! ```
 //!
 //! `event`, `decision` and `run` are null until they are recorded; `run.outcome` is null while it runs.
-//! `what` is one of received, stored, stored again, decided, repeat folded in, run started, run resumed,
+//! `event.org` and `event.default_team` are of the event's source, `secret_id` of its secret; null for the
+//! shared ones. `candidates` is there when it was ambiguous. `outcome` and `comparison` of a replay are null
+//! until its run has finished, `comparison` also for one to work.
+//! `what` is one of received, stored, stored again, decided, replayed, repeat folded in, run started, run resumed,
 //! model asked, model answered, tool started, tool finished, tool failed, post started, posted, not
 //! posted, run finished, signal, dead letter.
 //!

@@ -2,6 +2,7 @@
 
 mod hops;
 mod journal;
+mod related;
 mod run;
 
 use std::collections::BTreeSet;
@@ -53,6 +54,7 @@ pub(crate) mod kind {
     pub(crate) const RUN_POST: &str = "tocsin.run_post.v1";
     pub(crate) const RUN_RESULT: &str = "tocsin.run_result.v1";
     pub(crate) const SIGNAL: &str = "tocsin.signal.v1";
+    pub(crate) const REPLAY_RESULT: &str = "tocsin.replay_result.v1";
     pub(crate) const DEAD_LETTER: &str = "tocsin.dead_letter.v1";
 }
 
@@ -63,6 +65,10 @@ pub(crate) struct Life {
     pub(crate) event: Option<Value>,
     pub(crate) decision: Option<Value>,
     pub(crate) run: Option<Run>,
+    /// Other events that told of the same.
+    pub(crate) duplicates: Vec<Value>,
+    /// When somebody had it handled once more, and what came of it.
+    pub(crate) replays: Vec<Value>,
     pub(crate) dead_letters: Vec<Value>,
     pub(crate) hops: Vec<Hop>,
     pub(crate) hops_left_out: usize,
@@ -89,6 +95,11 @@ impl Recorded {
     /// A number of the summary; 0 when it is not there.
     pub(crate) fn number(&self, name: &str) -> u64 {
         number(&self.summary, name)
+    }
+
+    /// A decision that somebody asked for once more.
+    fn is_replay(&self) -> bool {
+        self.kind == kind::DECISION && self.summary.get("replay").is_some()
     }
 
     pub(crate) fn is_event(&self) -> bool {
@@ -121,22 +132,33 @@ pub(crate) fn life(event_id: Uuid, mut rows: Vec<Recorded>) -> Life {
     rows.sort_by(|one, two| {
         (one.stored_at, &one.stream, one.sequence).cmp(&(two.stored_at, &two.stream, two.sequence))
     });
+    let again = related::replayed_runs(&rows);
+    let replays = related::replays(event_id, &rows);
+    // What a replay did has its own line; its steps, days later, are no part of this life's time.
+    let is_again = |row: &Recorded| row.run_id.is_some_and(|run| again.contains(&run));
+    rows.retain(|row| row.is_replay() || !is_again(row));
     let mut hops = hops::hops(event_id, &rows);
     let total_ms = measure(&mut hops);
     let hops_left_out = leave_out_the_middle(&mut hops);
     let event = rows.iter().find(|row| row.is_event());
     let decision = rows
         .iter()
-        .find(|row| row.kind == kind::DECISION && row.correlation_id == event_id);
+        .filter(|row| row.kind == kind::DECISION && row.correlation_id == event_id)
+        .min_by_key(|row| row.is_replay());
     let run_id = decision
-        .filter(|decision| !decision.is_repeat())
+        .filter(|decision| !decision.is_repeat() && !decision.is_replay())
         .and_then(|decision| decision.run_id)
-        .or_else(|| runs_of(&rows).first().copied());
+        .or_else(|| {
+            let mut runs = runs_of(&rows).into_iter();
+            runs.find(|run| !again.contains(run))
+        });
     Life {
         event_id,
         event: event.map(event_page),
         decision: decision.map(decision_page),
         run: run_id.and_then(|id| run::run(id, &rows)),
+        duplicates: related::duplicates(event_id, &rows),
+        replays,
         dead_letters: rows
             .iter()
             .filter(|row| row.kind == kind::DEAD_LETTER)
@@ -193,6 +215,7 @@ fn event_page(row: &Recorded) -> Value {
         page.insert("raw_bytes".to_owned(), event.raw_body.len().into());
     }
     let secret_index = page.remove("secret_index").unwrap_or(json!(0));
+    let secret_id = page.remove("secret_id");
     page.insert("stored_at".to_owned(), row.stored_at.to_string().into());
     page.insert("stream_sequence".to_owned(), row.sequence.into());
     page.insert("payload_sha256".to_owned(), hex(&row.payload_sha256).into());
@@ -201,11 +224,25 @@ fn event_page(row: &Recorded) -> Value {
     page.insert(
         "signature".to_owned(),
         json!({
-            "provider": { "verified": true, "secret_index": secret_index },
+            "provider": {
+                "verified": true, "secret_index": secret_index, "secret_id": secret_id,
+                "header": signature_header(row.body.as_ref()),
+            },
             "message": { "verified": true, "signer": row.signer, "key_id": row.key_id },
         }),
     );
     page.into()
+}
+
+/// The header in which the provider's signature came, where it is one that may be kept: passwords and
+/// tokens never are.
+fn signature_header(body: Option<&Body>) -> Option<String> {
+    let Some(Body::Event(event)) = body else {
+        return None;
+    };
+    let mut names = event.headers.iter().map(|header| &header.name);
+    let name = names.find(|name| name.to_ascii_lowercase().contains("signature"))?;
+    Some(storable(name, 64))
 }
 
 fn decision_page(row: &Recorded) -> Value {

@@ -10,8 +10,12 @@ use crate::merge::{self, Config};
 /// Ids of orgs, units and teams share one alphabet.
 pub(crate) type NodeId = TeamId;
 
-/// Names that stand for "no tenant" and "no configured source" on the bus.
-const RESERVED: [&str; 2] = [tocsin_wire::token::UNROUTED, "shared"];
+/// Names that stand for "no tenant", "every tenant" and "no configured source" on the bus.
+const RESERVED: [&str; 3] = [
+    tocsin_wire::token::UNROUTED,
+    tocsin_wire::token::ALL,
+    "shared",
+];
 
 /// What a node is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
@@ -247,7 +251,7 @@ pub(crate) mod tests {
     #[test]
     fn ids_follow_the_rule_and_reserved_ones_are_refused() {
         assert!(org_id("acme").is_ok() && node_id("sre-1").is_ok());
-        for bad in ["unrouted", "shared", "Acme", "a.b", ""] {
+        for bad in ["unrouted", "all", "shared", "Acme", "a.b", ""] {
             assert!(org_id(bad).is_err() && node_id(bad).is_err(), "{bad}");
         }
         let error = node_id("A").expect_err("upper case").to_string();

@@ -2,7 +2,7 @@
 //! changed; whoever finds it held by another event is a duplicate.
 
 use tocsin_bus::{Bucket, Bus, KeyValueError};
-use tocsin_wire::ids::{EventId, MessageId, RunId};
+use tocsin_wire::ids::{EventId, MessageId, RequestId, RunId};
 use tocsin_wire::proto::envelope::Body;
 use tocsin_wire::proto::{Claim, Envelope};
 use tocsin_wire::{KeyToken, Service};
@@ -79,6 +79,27 @@ impl Claims {
         self.claim("delivery", key, by).await
     }
 
+    /// Claims what happened for one request to replay it: `seen` does not stop a replay, a repeat of
+    /// the request does.
+    pub(crate) async fn replayed(
+        &self,
+        request: RequestId,
+        key: &str,
+        by: &Claimant,
+    ) -> Result<Held, ClaimError> {
+        self.claim("replayed", &format!("{request}:{key}"), by)
+            .await
+    }
+
+    /// Whose run what happened led to, while that is remembered.
+    pub(crate) async fn first_run(&self, key: &str) -> Result<Option<(Owner, RunId)>, ClaimError> {
+        let key = format!("semantic.{}", KeyToken::encode(key));
+        match self.bucket.get(&key).await {
+            Ok(found) => Ok(found.and_then(|entry| settled(&entry.envelope))),
+            Err(source) => Err(ClaimError::Read { key, source }),
+        }
+    }
+
     async fn claim(&self, what: &str, raw: &str, by: &Claimant) -> Result<Held, ClaimError> {
         let key = format!("{what}.{}", KeyToken::encode(raw));
         match self
@@ -137,10 +158,19 @@ fn read(envelope: &Envelope, by: &Claimant) -> Option<Held> {
         let joins = claim.joined_run_id.parse().ok();
         return Some(Held::Ours { joins });
     }
+    let (owner, run) = settled(envelope)?;
+    Some(Held::Settled { owner, run })
+}
+
+/// The owner and the run of a claim.
+fn settled(envelope: &Envelope) -> Option<(Owner, RunId)> {
+    let Some(Body::Claim(claim)) = &envelope.body else {
+        return None;
+    };
     let tenant = envelope.tenant.as_ref()?;
     let owner = Owner::new(&tenant.org, &tenant.team).ok()?;
     let run = claim.run_id.parse().ok()?;
-    Some(Held::Settled { owner, run })
+    Some((owner, run))
 }
 
 #[cfg(test)]

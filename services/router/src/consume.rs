@@ -4,6 +4,8 @@
 mod join;
 mod queue;
 
+pub(crate) use queue::record_placement;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,8 +15,8 @@ use tocsin_kit::ErrorChain;
 use tocsin_kit::telemetry::LogLimiter;
 use tocsin_wire::ids::{EventId, RunId};
 use tocsin_wire::proto::envelope::Body;
-use tocsin_wire::proto::{Decision, DecisionAction, Event, Placement};
-use tocsin_wire::{InvalidToken, Priority, limits, time};
+use tocsin_wire::proto::{Decision, DecisionAction, Event};
+use tocsin_wire::{InvalidToken, Priority, time};
 use tokio::time::Instant;
 
 use crate::claim::{ClaimError, Claimant, Claims, Held};
@@ -169,6 +171,7 @@ impl Router {
                 event: EventId::from(id.as_uuid()),
                 trace: delivery.trace.clone(),
                 at: self.bus.now(),
+                replay: None,
             },
             received: received.unwrap_or(delivery.stored_at),
             attempt: delivery.attempt,
@@ -299,25 +302,10 @@ impl Router {
             .publisher
             .work(&start.owner, priority, request, &task.cause)
             .await?;
-        let owner = &start.owner;
-        match placed {
-            Some(placement) => {
-                decision.run_id = run.to_string();
-                decision.set_placement(placement);
-                if placement == Placement::Backlog {
-                    self.queued(owner, priority, decision).await?;
-                }
-            }
-            None => {
-                let waiting = limits::TEAM_BACKLOG;
-                let detail = format!(
-                    "{owner} has {waiting} runs of this severity waiting, which is the most; no run was \
-                     started. Replay the event when there is room."
-                );
-                push(decision, Reason::new(ReasonCode::QueueFull, detail));
-                decision.set_action(DecisionAction::QueueFull);
-                self.tell_queue_full(task, start).await?;
-            }
+        let place = (run, &start.owner, priority);
+        record_placement(&self.publisher, placed, place, decision).await?;
+        if placed.is_none() {
+            self.tell_queue_full(task, start).await?;
         }
         Ok(())
     }
@@ -330,15 +318,15 @@ impl Router {
     }
 }
 
-fn run_id(semantic_key: &str, owner: &Owner) -> RunId {
+pub(crate) fn run_id(semantic_key: &str, owner: &Owner) -> RunId {
     RunId::derive(semantic_key, owner.org.as_str(), owner.team.as_str())
 }
 
-fn push(decision: &mut Decision, reason: Reason) {
+pub(crate) fn push(decision: &mut Decision, reason: Reason) {
     decision.reasons.push(reason.into());
 }
 
-fn action_label(action: DecisionAction) -> &'static str {
+pub(crate) fn action_label(action: DecisionAction) -> &'static str {
     match action {
         DecisionAction::Run => "run",
         DecisionAction::Ignore => "ignore",

@@ -36,6 +36,8 @@ pub struct Decided {
     pub matched: Option<Matched>,
     /// Whose event it is; nobody's when it was not routed.
     pub owner: Option<Owner>,
+    /// Who has a claim to what is ambiguous: for operators, never for one of them.
+    pub candidates: Vec<Owner>,
     /// What a worker gets.
     pub start: Option<Start>,
     /// What makes the alert one with others of its team; the run that is open for it is told.
@@ -79,6 +81,7 @@ fn decide_on(event: &Event, route: Route, lookup: &impl Lookup, bots: &BotIdenti
         tried,
         matched,
         reasons,
+        candidates,
     } = route;
     let owner = match &outcome {
         RouteOutcome::Owned(owner) => Some(owner.clone()),
@@ -91,6 +94,7 @@ fn decide_on(event: &Event, route: Route, lookup: &impl Lookup, bots: &BotIdenti
         tried,
         matched,
         owner,
+        candidates,
         start: None,
         fingerprint: None,
         settings_missing: false,
@@ -258,6 +262,7 @@ impl Decided {
             agent: self.start.map(|start| start.agent).unwrap_or_default(),
             event_kind: event.kind.clone(),
             event_provider: event.provider.clone(),
+            candidates: self.candidates.into_iter().map(Into::into).collect(),
             ..Decision::default()
         }
     }

@@ -1,12 +1,14 @@
 //! Decides whose an event is and what is to be done with it.
 //!
-//! * **Reads** EVENTS and DEFERRED (consumers `router`), and the buckets `routing` and `teams` into memory.
+//! * **Reads** EVENTS, DEFERRED and COMMANDS (consumers `router`), and the buckets `routing` and `teams` into
+//!   memory.
 //! * **Writes** `work.run.>`, `backlog.run.>`, `signal.>` and `results.router.decision.>`; one decision for
-//!   every event, also for those that start nothing.
+//!   every event, also for those that start nothing; and `results.router.replay.>`.
 //! * **Owns** the bucket `seen`: which event was first to tell of something. Shares with the worker the
 //!   bucket `open`: which run looks into the alerts of one fingerprint.
 //! * **Answers** `svc.router.explain`: what would happen to an event, also under rules that somebody
-//!   tries out. For a stored event it asks audit; nothing else in this room waits for another.
+//!   tries out. For a stored event it asks audit; nothing else in this room waits for another. And
+//!   `svc.router.replay_plan`: what a replay would do.
 //! * **Never** asks config or any other service while it decides, never keeps an event in memory
 //!   that is not in EVENTS, and never starts a second run for the same delivery or message.
 //!
@@ -24,6 +26,7 @@ mod explain;
 pub mod index;
 pub mod owner;
 mod publish;
+mod replay;
 pub mod rules;
 pub mod settings;
 mod signals;
@@ -42,10 +45,17 @@ pub use settings::Settings;
 use consume::Router;
 use explain::Explainer;
 use index::{Index, ROUTING, TEAMS};
+use replay::Replayer;
 
 /// The consumers that the router reads with: what comes, and what was held back until now.
 const EVENTS: (&str, &str) = ("EVENTS", "router");
 const DEFERRED: (&str, &str) = ("DEFERRED", "router");
+
+/// The consumer of what people tell the router to do.
+const COMMANDS: (&str, &str) = ("COMMANDS", "router");
+
+/// Commands in hand at once: each reads and publishes by the hundred.
+const COMMANDS_IN_HAND: usize = 2;
 
 /// Runs the router until `context` stops it.
 ///
@@ -78,6 +88,7 @@ pub async fn run(settings: Settings, context: Context) -> Result<(), Error> {
     tracing::info!(identifiers, teams, "routing index loaded");
     loaded.ready();
 
+    serve_replays(&context, &bus, &index, &settings)?;
     let router = Router::new(&bus, index, settings.bots()).map_err(Error::Subject)?;
     let router = Arc::new(router);
     let consume = |consumer| {
@@ -126,6 +137,38 @@ async fn all_true(receivers: [watch::Receiver<bool>; 2]) {
         // The sender lives as long as its watch, which only ends with the soft stop.
         let _ended = receiver.wait_for(|caught_up| *caught_up).await;
     }
+}
+
+/// Carries out commands, and says beforehand what they would do.
+fn serve_replays(
+    context: &Context,
+    bus: &Bus,
+    index: &Arc<Index>,
+    settings: &Settings,
+) -> Result<(), Error> {
+    let replayer =
+        Replayer::new(bus, Arc::clone(index), settings.bots()).map_err(Error::Subject)?;
+    let replayer = Arc::new(replayer);
+    let (planner, planning, stop) = (Arc::clone(&replayer), bus.clone(), context.stop.clone());
+    context.tasks.spawn("replay plans", async move {
+        let answer = move |question| {
+            let planner = Arc::clone(&planner);
+            async move { Box::pin(planner.plan(question)).await }
+        };
+        let serving = planning.serve("replay_plan", stop.soft(), answer);
+        serving.await.map_err(Error::Plan)
+    });
+    let (bus, stop) = (bus.clone(), context.stop.clone());
+    context.tasks.spawn("commands", async move {
+        let handler = move |delivery| {
+            let replayer = Arc::clone(&replayer);
+            async move { Box::pin(replayer.handle(delivery)).await }
+        };
+        let stop = async move { stop.soft().await };
+        let consuming = bus.consume(COMMANDS, COMMANDS_IN_HAND, stop, handler);
+        consuming.await.map_err(Error::Commands)
+    });
+    Ok(())
 }
 
 fn serve_explain(context: &Context, bus: &Bus, index: &Arc<Index>, settings: &Settings) {

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use tocsin_wire::proto::RoutingOwner;
 use tocsin_wire::{InvalidToken, OrgId, TeamId};
 
 /// A team of an organisation.
@@ -35,6 +36,15 @@ impl Owner {
     #[must_use]
     pub fn is_unrouted(&self) -> bool {
         *self == Self::unrouted()
+    }
+}
+
+impl From<Owner> for RoutingOwner {
+    fn from(owner: Owner) -> Self {
+        Self {
+            org: owner.org.to_string(),
+            team: owner.team.to_string(),
+        }
     }
 }
 

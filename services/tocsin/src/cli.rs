@@ -1,5 +1,7 @@
 //! The command line. `--help` is its reference.
 
+mod replay;
+
 use std::path::PathBuf;
 
 use clap::{ArgMatches, Args, CommandFactory as _, FromArgMatches, Parser, Subcommand, ValueEnum};
@@ -7,6 +9,8 @@ use tocsin_bus::BusSettings;
 use tocsin_kit::{ProcessSettings, Secret, SecretList};
 use tocsin_wire::sealed::Audience;
 use tocsin_wire::{OrgId, Pool, SecretName, Service, TeamId};
+
+pub use replay::{Replay, ReplayTo};
 
 /// Tocsin: from alert to investigation, over NATS JetStream.
 #[derive(Debug, Parser)]
@@ -37,7 +41,7 @@ pub enum Command {
     AgentWorker(Box<One<tocsin_agent_worker::Settings>>),
     /// Keep the record.
     Audit(Box<One<tocsin_audit::Settings>>),
-    /// Events: list them, show the whole life of one.
+    /// Events: list them, show the whole life of one, have some handled once more.
     #[command(subcommand)]
     Events(Events),
     /// Rules of teams for events: try them out over an event of old.
@@ -63,6 +67,8 @@ pub enum Command {
     Demo(Demo),
     /// Read a message on stdin and print it as JSON; for `nats sub --translate 'tocsin decode'`.
     Decode,
+    /// Read JSON, as `decode` prints it, on stdin and write the message; for `tocsin sign` and `nats pub`.
+    Encode,
     /// Print the headers for a message made by hand.
     Sign(Box<Sign>),
 }
@@ -125,6 +131,9 @@ pub enum Events {
         #[command(flatten)]
         bus: Box<BusSettings>,
     },
+    /// Have events handled once more, with today's config: in a sandbox that posts nowhere and compares,
+    /// or to work. Shows first what would happen.
+    Replay(Box<Replay>),
 }
 
 /// Where webhooks are sent.

@@ -40,6 +40,9 @@ pub(crate) enum CommandError {
     /// The bus or a service behind it.
     #[error("cannot use the bus")]
     Bus(#[from] tocsin_bus::BusError),
+    /// A command to a service.
+    #[error("cannot give the command")]
+    Publish(#[source] tocsin_bus::PublishError),
     /// A question to a service.
     #[error("cannot ask")]
     Ask(#[from] tocsin_bus::AskError),

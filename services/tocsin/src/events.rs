@@ -44,6 +44,7 @@ pub(crate) async fn run(command: Events) -> Result<(), CommandError> {
             let life = life(&bus, &id, limit).await?;
             show(json, &life, life_text::life)
         }
+        Events::Replay(replay) => crate::replay::run(*replay).await,
     }
 }
 

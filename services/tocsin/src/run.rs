@@ -15,7 +15,8 @@ use tocsin_wire::permissions::accounts_conf;
 use crate::cli::{self, BusCommand, Cli, Command, Demo};
 use crate::error::CommandError;
 use crate::{
-    config, decode, demo, events, keys, rules, secrets, send, services, sign, sources, table,
+    config, decode, demo, encode, events, keys, rules, secrets, send, services, sign, sources,
+    table,
 };
 
 /// Runs the command; what it prints goes to stdout, why it failed to stderr.
@@ -44,6 +45,7 @@ fn ask_config(command: cli::ConfigCommand) -> Result<ExitCode, CommandError> {
 fn operator(command: Command) -> Result<(), CommandError> {
     match command {
         Command::Decode => decode::decode(),
+        Command::Encode => encode::encode(),
         Command::Sign(command) => sign::sign(&command),
         Command::Bus(BusCommand::Permissions) => print(&accounts_conf()),
         Command::Bus(BusCommand::Table) => print(&table::markdown()),

@@ -109,6 +109,8 @@ fn finished(state: &RunState, request: &RunRequest) -> Option<ResultMessage> {
             started_at: Some(time::to_proto(started.at)),
             finished_at: Some(time::to_proto(*at)),
             resumed: u32::try_from(state.resumes.len()).unwrap_or(u32::MAX),
+            sandbox: request.sandbox,
+            comparison: None,
         }),
     })
 }

@@ -30,6 +30,7 @@ impl<R: Record> Run<'_, R> {
     pub(super) async fn post(&mut self, key: &PostKey, unknown: bool) {
         let destination = self.assignment.destination(&key.destination).cloned();
         let post = match destination.and_then(|destination| destination.kind) {
+            _ if self.work.request.sandbox => off("a sandbox run posts nowhere"),
             Some(Kind::Slack(slack)) => self.post_to_slack(key, &slack, unknown).await,
             Some(Kind::Github(_)) => off("comments on GitHub are not supported yet"),
             Some(Kind::Pagerduty(_)) => off("notes in PagerDuty are not supported yet"),

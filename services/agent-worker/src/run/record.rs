@@ -3,7 +3,7 @@
 use tocsin_bus::{Bus, BusError, KeyValueError, Outgoing, PublishError};
 use tocsin_wire::ids::{EventId, MessageId, RunId};
 use tocsin_wire::proto::envelope::Body;
-use tocsin_wire::proto::{Envelope, Journal, JournalEntry, Signal, SignalKind};
+use tocsin_wire::proto::{Envelope, Journal, JournalEntry, OriginalRun, Signal, SignalKind};
 use tocsin_wire::token::Token;
 use tocsin_wire::{OrgId, Service, Subject, TeamId, time};
 
@@ -38,6 +38,12 @@ pub trait Record: Send + Sync {
 
     /// Takes the run, which is closed, out of the bucket `open`; no error when it is not there.
     fn leave(&self, open_key: &str) -> impl Future<Output = Result<(), RecordError>> + Send;
+
+    /// What another run of the same org has journaled; empty when nothing is there (any more).
+    fn journal_of(
+        &self,
+        run: &OriginalRun,
+    ) -> impl Future<Output = Result<Vec<JournalEntry>, RecordError>> + Send;
 
     /// Publishes a result; a repeat is harmless.
     fn tell(&self, result: &ResultMessage) -> impl Future<Output = Result<(), RecordError>> + Send;
@@ -273,6 +279,28 @@ impl Record for BusRecord {
             Ok(()) | Err(KeyValueError::Conflict { .. }) => Ok(()),
             Err(source) => Err(failed(source)),
         }
+    }
+
+    async fn journal_of(&self, run: &OriginalRun) -> Result<Vec<JournalEntry>, RecordError> {
+        let (Ok(org), Ok(team), Ok(id)) = (
+            OrgId::new(&run.org),
+            TeamId::new(&run.team),
+            run.run_id.parse::<RunId>(),
+        ) else {
+            tracing::warn!(run = %self.run, original = %run.run_id, "the run to compare with has no valid name");
+            return Ok(Vec::new());
+        };
+        if org != self.org {
+            tracing::warn!(run = %self.run, original = %id, "the run to compare with is another organisation's; left alone");
+            return Ok(Vec::new());
+        }
+        let other = Self {
+            org,
+            team,
+            run: id,
+            ..self.clone()
+        };
+        other.replay().await.map(|replay| replay.entries)
     }
 
     async fn tell(&self, result: &ResultMessage) -> Result<(), RecordError> {

@@ -21,7 +21,8 @@ use tocsin_wire::ids::{EventId, MessageId, RunId};
 use tocsin_wire::proto::destination::Kind;
 use tocsin_wire::proto::envelope::Body;
 use tocsin_wire::proto::{
-    Destination, Envelope, Event, JournalEntry, Limits, RunRequest, Severity, SlackDestination,
+    Destination, Envelope, Event, JournalEntry, Limits, OriginalRun, RunRequest, Severity,
+    SlackDestination,
 };
 use tocsin_wire::{OrgId, Service, TeamId};
 use tokio::sync::Notify;
@@ -242,6 +243,10 @@ impl Record for Mortal {
 
     async fn leave(&self, open_key: &str) -> Result<(), RecordError> {
         self.inner.leave(open_key).await
+    }
+
+    async fn journal_of(&self, run: &OriginalRun) -> Result<Vec<JournalEntry>, RecordError> {
+        self.inner.journal_of(run).await
     }
 
     async fn tell(&self, result: &ResultMessage) -> Result<(), RecordError> {

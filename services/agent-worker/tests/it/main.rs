@@ -5,6 +5,7 @@
 mod fairness;
 mod harness;
 mod outside;
+mod sandbox;
 mod secrets;
 mod storms;
 mod take_over;

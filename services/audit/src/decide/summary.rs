@@ -4,9 +4,9 @@ use serde_json::{Map, Value};
 use tocsin_wire::proto::envelope::Body;
 use tocsin_wire::proto::journal_entry::Entry;
 use tocsin_wire::proto::{
-    Actor, ConfigChanged, DeadLetter, Decision, DecisionAction, Event, EventStatus, Journal,
-    JournalEntry, Placement, RunOutcome, RunPost, RunResult, RunStarted, Severity, Signal,
-    SignalKind, Usage,
+    Actor, Comparison, ConfigChanged, DeadLetter, Decision, DecisionAction, Event, EventStatus,
+    Journal, JournalEntry, Placement, ReplayCause, ReplayResult, RunOutcome, RunPost, RunResult,
+    RunStarted, Severity, Signal, SignalKind, Usage,
 };
 use tocsin_wire::time;
 
@@ -30,6 +30,7 @@ pub(super) fn summary(body: &Body) -> Value {
         Body::Signal(signal) => signal_facts(signal),
         Body::ConfigChanged(change) => config_facts(change),
         Body::DeadLetter(dead) => dead_facts(dead),
+        Body::ReplayResult(result) => replay_facts(result),
         // Never on a recorded stream.
         Body::RunRequest(_)
         | Body::RoutingRecord(_)
@@ -39,6 +40,7 @@ pub(super) fn summary(body: &Body) -> Value {
         | Body::SourceHealth(_)
         | Body::Claim(_)
         | Body::OpenRun(_)
+        | Body::Command(_)
         | Body::Revocation(_) => Facts::default(),
     };
     Value::Object(facts.0)
@@ -61,6 +63,20 @@ impl Facts {
         let number = number.into();
         if number > 0 {
             self.0.insert(name.to_owned(), number.into());
+        }
+        self
+    }
+
+    fn flag(mut self, name: &str, flag: bool) -> Self {
+        if flag {
+            self.0.insert(name.to_owned(), true.into());
+        }
+        self
+    }
+
+    fn object(mut self, name: &str, facts: Option<Facts>) -> Self {
+        if let Some(facts) = facts {
+            self.0.insert(name.to_owned(), facts.value());
         }
         self
     }
@@ -115,6 +131,9 @@ fn event_facts(event: &Event) -> Facts {
         .number("attempt", event.attempt)
         .number("secret_index", event.secret_index)
         .list("identifiers", identifiers)
+        .text("org", &event.org)
+        .text("default_team", &event.default_team)
+        .text("secret_id", &event.secret_id)
         .time("occurred_at", event.occurred_at.as_ref())
         .time("received_at", event.received_at.as_ref())
 }
@@ -124,6 +143,12 @@ fn decision_facts(decision: &Decision) -> Facts {
         Facts::default()
             .text("code", &reason.code)
             .text("detail", &reason.detail)
+            .value()
+    });
+    let candidates = decision.candidates.iter().map(|owner| {
+        Facts::default()
+            .text("org", &owner.org)
+            .text("team", &owner.team)
             .value()
     });
     Facts::default()
@@ -140,11 +165,53 @@ fn decision_facts(decision: &Decision) -> Facts {
         .text("kind", &decision.event_kind)
         .number("decide_micros", decision.decide_micros)
         .number("index_entries", decision.index_entries)
+        .object("replay", decision.replay.as_ref().map(cause_facts))
+        .list("candidates", candidates)
         .list("reasons", reasons)
         .list(
             "tried",
             decision.tried.iter().map(|name| storable(name, 64).into()),
         )
+}
+
+/// Who had something handled once more, and why.
+fn cause_facts(cause: &ReplayCause) -> Facts {
+    Facts::default()
+        .text("request_id", &cause.request_id)
+        .text("requested_by", &cause.requested_by)
+        .text("reason", &cause.reason)
+        .text("target", tocsin_wire::replay::target_name(cause.target()))
+}
+
+fn replay_facts(result: &ReplayResult) -> Facts {
+    let cause = result.cause.as_ref().map(cause_facts).unwrap_or_default();
+    cause
+        .number("decided", result.decided)
+        .number("runs", result.runs)
+        .number("queue_full", result.queue_full)
+        .number("out_of_scope", result.out_of_scope)
+        .number("untrusted", result.untrusted)
+        .list(
+            "missing",
+            result.missing.iter().map(|id| storable(id, 64).into()),
+        )
+}
+
+/// The beginning of the difference: the whole stands in the body.
+fn comparison_facts(comparison: &Comparison) -> Facts {
+    let original = comparison.original.as_ref();
+    Facts::default()
+        .text("original_run_id", &comparison.original_run_id)
+        .text(
+            "original_outcome",
+            outcome_label(comparison.original_outcome()),
+        )
+        .text(
+            "original_root_cause",
+            original.map_or("", |findings| &findings.root_cause),
+        )
+        .flag("same_root_cause", comparison.same_root_cause)
+        .number("likeness_percent", comparison.likeness_percent)
 }
 
 fn journal_facts(journal: &Journal) -> Facts {
@@ -243,6 +310,11 @@ fn result_facts(result: &RunResult) -> Facts {
         .time("started_at", result.started_at.as_ref())
         .time("finished_at", result.finished_at.as_ref())
         .number("resumed", result.resumed)
+        .flag("sandbox", result.sandbox)
+        .object(
+            "comparison",
+            result.comparison.as_ref().map(comparison_facts),
+        )
         .usage(result.usage.as_ref())
 }
 

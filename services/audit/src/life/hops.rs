@@ -37,7 +37,9 @@ pub(super) fn hops(event_id: Uuid, rows: &[Recorded]) -> Vec<Hop> {
             _ if row.is_event() => hops.extend(event(row, is_new)),
             // The same message once more: the id is derived, so it says the same.
             _ if !is_new => {}
+            kind::DECISION if row.is_replay() => hops.push(replayed(row)),
             kind::DECISION => hops.push(decision(event_id, row)),
+            kind::REPLAY_RESULT => hops.push(replay_result(row)),
             kind::RUN_STARTED | kind::RUN_POST | kind::RUN_RESULT if is_told => {}
             kind::RUN_STARTED => hops.push(started(row)),
             kind::RUN_POST => hops.push(posted(row)),
@@ -98,6 +100,29 @@ fn decision(event_id: Uuid, row: &Recorded) -> Hop {
         reason,
     ]);
     hop(row.stored_at, "decided", &row.signer, &detail)
+}
+
+fn replayed(row: &Recorded) -> Hop {
+    let cause = row.summary.get("replay").cloned().unwrap_or_default();
+    let asked = format!("asked by {}", super::text(&cause, "requested_by"));
+    let run = row.run_id.map(|run| format!("run {run}"));
+    let detail = join(&[
+        super::text(&cause, "target"),
+        row.text("action"),
+        &asked,
+        super::text(&cause, "reason"),
+        run.as_deref().unwrap_or_default(),
+    ]);
+    hop(row.stored_at, "replayed", &row.signer, &detail)
+}
+
+fn replay_result(row: &Recorded) -> Hop {
+    let (decided, runs) = (row.number("decided"), row.number("runs"));
+    let detail = format!(
+        "a replay by {}: {decided} decided, {runs} runs",
+        row.text("requested_by")
+    );
+    hop(row.stored_at, "replay done", &row.signer, &detail)
 }
 
 fn started(row: &Recorded) -> Hop {

@@ -213,3 +213,103 @@ fn a_long_life_fits_into_one_answer() {
     let answer = serde_json::to_vec(&life).expect("encodes");
     assert!(answer.len() < 500_000, "{} bytes", answer.len());
 }
+
+const AGAIN: Uuid = Uuid::from_u128(3);
+const REPEAT: Uuid = Uuid::from_u128(4);
+
+/// An event whose run has begun, one that told of the same, and a replay that has come to its end.
+fn replayed_life() -> Vec<Recorded> {
+    let at = |second: u32| format!("2026-01-01T00:00:{second:02}Z");
+    let reasons = json!([{ "code": "duplicate_event", "detail": "told before" }]);
+    let cause =
+        json!({ "request_id": "r", "requested_by": "ann", "reason": "why", "target": "sandbox" });
+    let comparison = json!({ "same_root_cause": true, "likeness_percent": 80 });
+    let rows = [
+        ("EVENTS", "tocsin.slack.message.v1", EVENT, None, json!({})),
+        (
+            "RESULTS",
+            kind::DECISION,
+            EVENT,
+            Some(RUN),
+            json!({ "action": "run" }),
+        ),
+        (
+            "RESULTS",
+            kind::RUN_STARTED,
+            EVENT,
+            Some(RUN),
+            json!({ "worker": "w" }),
+        ),
+        (
+            "RESULTS",
+            kind::DECISION,
+            REPEAT,
+            Some(RUN),
+            json!({ "action": "duplicate", "reasons": reasons }),
+        ),
+        (
+            "RESULTS",
+            kind::DECISION,
+            EVENT,
+            Some(AGAIN),
+            json!({ "action": "run", "replay": cause }),
+        ),
+        (
+            "RESULTS",
+            kind::RUN_STARTED,
+            EVENT,
+            Some(AGAIN),
+            json!({ "worker": "w" }),
+        ),
+        (
+            "RESULTS",
+            kind::RUN_RESULT,
+            EVENT,
+            Some(AGAIN),
+            json!({ "outcome": "completed", "root_cause": "pool", "comparison": comparison }),
+        ),
+    ];
+    rows.into_iter()
+        .zip(1..)
+        .map(|((stream, kind, event, run, summary), sequence)| {
+            let second = u32::try_from(sequence).expect("small");
+            let mut row = row(stream, kind, sequence, &at(second), summary);
+            (row.correlation_id, row.run_id) = (event, run);
+            row
+        })
+        .collect()
+}
+
+#[test]
+fn replays_and_repeats_stand_beside_a_life_and_not_in_its_course() {
+    let life = life(EVENT, replayed_life());
+    assert_eq!(
+        whats(&life),
+        [
+            "stored",
+            "decided",
+            "run started",
+            "repeat folded in",
+            "replayed"
+        ]
+    );
+    assert_eq!(life.run.as_ref().map(|run| run.run_id), Some(RUN));
+    assert_eq!(
+        life.decision.as_ref().expect("decided")["run_id"],
+        RUN.to_string()
+    );
+    assert_eq!(life.duplicates.len(), 1);
+    assert_eq!(life.duplicates[0]["event_id"], REPEAT.to_string());
+    assert_eq!(life.duplicates[0]["code"], "duplicate_event");
+    let [replay] = life.replays.as_slice() else {
+        panic!("{:?}", life.replays);
+    };
+    assert_eq!(
+        (
+            &replay["requested_by"],
+            &replay["outcome"],
+            &replay["comparison"]["same_root_cause"]
+        ),
+        (&json!("ann"), &json!("completed"), &json!(true))
+    );
+}

@@ -72,6 +72,11 @@ const LIST_OF_ORG: &str = "
         select correlation_id, stored_at, org, team, run_id, summary from records
         where type = 'tocsin.decision.v1' and org = $4 and ($5::text is null or team = $5)
             and stored_at >= $2 and ($3::text is null or summary->>'provider' = $3)
+            -- A replay is a line of its own only where the event was not this org's before.
+            and not (summary ? 'replay' and exists (
+                select from records as before
+                where before.correlation_id = records.correlation_id and before.type = 'tocsin.decision.v1'
+                    and before.org = $4 and before.stored_at < records.stored_at))
         order by stored_at desc limit $1
     ) as d
     join lateral (

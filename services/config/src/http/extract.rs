@@ -71,7 +71,7 @@ impl utoipa::PartialSchema for Id {
             .schema_type(Type::String)
             .pattern(Some(ID_PATTERN))
             .description(Some(
-                "The id of an org, unit or team. `shared` and `unrouted` are reserved.",
+                "The id of an org, unit or team. `shared`, `unrouted` and `all` are reserved.",
             ))
             .examples(["payments"]);
         RefOr::T(Schema::Object(schema.build()))

@@ -32,10 +32,16 @@ codes! {
     Disambiguated = "disambiguated";
     /// Several own it, and nothing tells which one is meant.
     AmbiguousIdentifier = "ambiguous_identifier";
+    /// Teams of other organisations own it too, and have no part in what this source receives.
+    OtherOrgIgnored = "other_org_ignored";
+    /// Nothing else routes it, and its source names a team for that.
+    SourceDefaultTeam = "source_default_team";
     /// The event names nothing that could route it.
     NoIdentifier = "no_identifier";
     /// Nobody owns what it names.
     NoIdentifierMatched = "no_identifier_matched";
+    /// Somebody asked to have the event decided on once more.
+    Replayed = "replayed";
     /// An earlier try at this event has settled whose it is.
     ClaimedBefore = "claimed_before";
     /// Routing names a team whose settings are not published.

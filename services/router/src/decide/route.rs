@@ -1,4 +1,5 @@
-//! Whose an event is: the first identifier, in order of priority, that anybody owns.
+//! Whose an event is: the first identifier, in order of priority, that anybody owns. An event that
+//! came through the source of one organisation is of that organisation's teams, or nobody's.
 
 use std::sync::Arc;
 
@@ -35,6 +36,8 @@ pub struct Route {
     pub matched: Option<Matched>,
     /// The last one settled it.
     pub reasons: Vec<Reason>,
+    /// Ambiguous: who they are.
+    pub candidates: Vec<Owner>,
 }
 
 /// Whose an event is.
@@ -49,17 +52,70 @@ pub enum RouteOutcome {
 /// Finds the owner of `event`.
 pub fn route(event: &Event, lookup: &impl Lookup) -> Route {
     let mut tried = Vec::new();
+    let mut ignored = Vec::new();
     for kind in PRIORITY {
         let mut values = values(event, kind).peekable();
         if values.peek().is_some() {
             tried.push(kind.name);
         }
         for value in values {
-            let owners = lookup.owners(kind, value);
+            let owners = allowed(event, lookup.owners(kind, value), || {
+                ignored.push(other_org(event, kind, value));
+            });
             if !owners.is_empty() {
-                return matched(event, lookup, kind, value, &owners, tried);
+                let mut found = matched(event, lookup, kind, value, &owners, tried);
+                found.reasons.splice(0..0, ignored);
+                return found;
             }
         }
+    }
+    unrouted(event, tried, ignored)
+}
+
+/// Of `owners` those who may have the event; `leave_out` is called when that is not all of them.
+fn allowed(event: &Event, owners: Arc<[Owner]>, leave_out: impl FnOnce()) -> Arc<[Owner]> {
+    if owners.iter().all(|owner| may_own(event, owner)) {
+        return owners;
+    }
+    leave_out();
+    let own = owners.iter().filter(|owner| may_own(event, owner));
+    own.cloned().collect()
+}
+
+/// Whether the event's source, if it is one organisation's, lets `owner` have the event.
+fn may_own(event: &Event, owner: &Owner) -> bool {
+    event.org.is_empty() || event.org == owner.org.as_str()
+}
+
+/// Who the others are is not told.
+fn other_org(event: &Event, kind: &IdentifierType, value: &str) -> Reason {
+    let (name, org, source) = (kind.name, &event.org, &event.source_id);
+    let detail = format!(
+        "{name} {value} is routed by another organisation as well, which counts for nothing here: the \
+         event came through source {source} of {org}."
+    );
+    Reason::new(ReasonCode::OtherOrgIgnored, detail)
+}
+
+/// No identifier matched: the team that the source names for this, or nobody.
+fn unrouted(event: &Event, tried: Vec<&'static str>, mut reasons: Vec<Reason>) -> Route {
+    // A source of nobody in particular cannot name somebody's team.
+    if !event.org.is_empty()
+        && !event.default_team.is_empty()
+        && let Ok(owner) = Owner::new(&event.org, &event.default_team)
+    {
+        let source = &event.source_id;
+        let detail = format!(
+            "Nothing in the event routes it, and source {source} gives such events to {owner}."
+        );
+        reasons.push(Reason::new(ReasonCode::SourceDefaultTeam, detail));
+        return Route {
+            outcome: RouteOutcome::Owned(owner),
+            tried,
+            matched: None,
+            reasons,
+            candidates: Vec::new(),
+        };
     }
     let reason = if tried.is_empty() {
         Reason::new(
@@ -69,18 +125,20 @@ pub fn route(event: &Event, lookup: &impl Lookup) -> Route {
     } else {
         Reason::new(ReasonCode::NoIdentifierMatched, unmatched(event, &tried))
     };
+    reasons.push(reason);
     Route {
         outcome: RouteOutcome::Nobody,
         tried,
         matched: None,
-        reasons: vec![reason],
+        reasons,
+        candidates: Vec::new(),
     }
 }
 
 /// The route of an event whose owner was settled by an earlier try at it.
 pub(super) fn settled(event: &Event, lookup: &impl Lookup, owner: &Owner) -> Route {
     let found = route(event, lookup);
-    let outcome = if owner.is_unrouted() {
+    let outcome = if owner.is_unrouted() || !may_own(event, owner) {
         RouteOutcome::Nobody
     } else {
         RouteOutcome::Owned(owner.clone())
@@ -89,6 +147,7 @@ pub(super) fn settled(event: &Event, lookup: &impl Lookup, owner: &Owner) -> Rou
     Route {
         outcome,
         reasons: vec![Reason::new(ReasonCode::ClaimedBefore, detail)],
+        candidates: Vec::new(),
         ..found
     }
 }
@@ -103,6 +162,7 @@ fn matched(
 ) -> Route {
     let name = kind.name;
     let mut reasons = Vec::with_capacity(2);
+    let mut candidates = Vec::new();
     let outcome = match owners {
         [owner] => {
             let detail = format!("{name} {value} belongs to {owner}.");
@@ -127,6 +187,7 @@ fn matched(
                     several.len()
                 );
                 reasons.push(Reason::new(ReasonCode::AmbiguousIdentifier, detail));
+                candidates = several.to_vec();
                 RouteOutcome::Ambiguous
             }
         },
@@ -140,6 +201,7 @@ fn matched(
         tried,
         matched,
         reasons,
+        candidates,
     }
 }
 
@@ -182,5 +244,9 @@ fn unmatched(event: &Event, tried: &[&'static str]) -> String {
                 .map(move |value| format!("{value} (add it to routing.{} of one)", kind.list))
         })
         .collect();
-    format!("No team has {}.", named.join(", nor "))
+    let whose = match event.org.as_str() {
+        "" => String::new(),
+        org => format!(" of {org}"),
+    };
+    format!("No team{whose} has {}.", named.join(", nor "))
 }

@@ -3,7 +3,9 @@
 
 mod crashes;
 mod explaining;
+mod index;
 mod queues;
+mod replaying;
 mod routing;
 mod rules;
 mod stage;

@@ -171,7 +171,7 @@ impl Stage {
     }
 
     /// Decisions under `owner` (`org.team`), oldest first.
-    fn decisions(&self, owner: &str) -> Vec<Decision> {
+    pub(crate) fn decisions(&self, owner: &str) -> Vec<Decision> {
         let decided = self.decided.lock().expect("not poisoned");
         let own = decided.iter().filter(|(whose, _)| whose == owner);
         own.map(|(_, decision)| decision.clone()).collect()

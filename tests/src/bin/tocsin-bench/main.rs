@@ -14,6 +14,7 @@ mod idle;
 mod load;
 mod process;
 mod raw_nats;
+mod route;
 mod siege;
 
 use std::process::ExitCode;
@@ -22,6 +23,15 @@ use clap::{Parser, ValueEnum};
 
 /// Teams of each org in the bench of config.
 const TEAMS_OF_AN_ORG: usize = 100;
+
+/// Identifiers of each team in the bench of routing.
+const IDENTIFIERS_OF_A_TEAM: usize = 10;
+
+/// Decisions of a round, a second or two.
+const DECISIONS_OF_A_ROUND: usize = 100_000;
+
+/// Writes to the index that are waited for, enough for a 99th percentile.
+const WRITES: usize = 2_000;
 
 /// What is measured.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -32,6 +42,8 @@ enum Part {
     Full,
     /// Config: bulk, reads, lookups, writes.
     Config,
+    /// Routing among 10,000 teams and 100,000 identifiers.
+    Route,
     /// Memory of each service that has nothing to do.
     Idle,
     /// Ingress under attack, beside good senders: fails when a promise is broken.
@@ -66,6 +78,9 @@ struct Arguments {
     /// Seconds of the siege.
     #[arg(long, default_value_t = 60)]
     siege_seconds: u64,
+    /// Teams in the bench of routing; ten identifiers each.
+    #[arg(long, default_value_t = 10_000)]
+    route_teams: usize,
     /// A short check that everything can be measured: one round of a second.
     #[arg(long)]
     smoke: bool,
@@ -82,6 +97,7 @@ async fn main() -> ExitCode {
         arguments.full_seconds = 3;
         arguments.config_orgs = 1;
         arguments.storm_seconds = 2;
+        arguments.route_teams = 100;
     }
     match run(&arguments).await {
         Ok(()) => ExitCode::SUCCESS,
@@ -107,6 +123,15 @@ async fn run(arguments: &Arguments) -> anyhow::Result<()> {
             storm_seconds: arguments.storm_seconds,
         };
         config::measure(arguments.rounds, arguments.seconds, size).await?;
+    }
+    if wants(Part::Route) {
+        let size = route::Size {
+            teams: arguments.route_teams,
+            identifiers: arguments.route_teams * IDENTIFIERS_OF_A_TEAM,
+            decisions: DECISIONS_OF_A_ROUND,
+            writes: if arguments.smoke { 50 } else { WRITES },
+        };
+        route::measure(arguments.rounds, size).await?;
     }
     if wants(Part::Idle) {
         idle::measure().await?;

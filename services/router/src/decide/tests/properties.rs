@@ -2,7 +2,7 @@ use proptest::prelude::*;
 use tocsin_wire::proto::{ActorKind, DecisionAction, Event};
 
 use super::samples::*;
-use crate::decide::{ReasonCode, decide};
+use crate::decide::{ReasonCode, decide, decide_for};
 
 fn any_event() -> impl Strategy<Value = Event> {
     let provider = prop::sample::select(vec!["slack", "github", "pagerduty", "sentry", ""]);
@@ -107,6 +107,33 @@ proptest! {
             other => prop_assert!(false, "{other:?} is not decided here"),
         }
         prop_assert_eq!(decide(&event, &known, &bots), decided);
+    }
+
+    /// Whatever it names, whoever claims it, and whatever was settled before.
+    #[test]
+    fn an_event_of_one_orgs_source_never_reaches_another(
+        event in any_event(),
+        org in prop::sample::select(vec!["acme", "globex", "initech", "unrouted", "Not a token"]),
+        team in prop::sample::select(vec!["", "pay", "web", "gone", "unrouted"]),
+        settled in prop::sample::select(vec!["acme/pay", "globex/web", "unrouted/unrouted"]),
+    ) {
+        let (known, bots) = (known(), bots());
+        let event = event.through(org, team);
+        for decided in [
+            decide(&event, &known, &bots),
+            decide_for(&owner(settled), &event, &known, &bots),
+        ] {
+            let owners = decided.owner.iter().chain(&decided.candidates);
+            for found in owners.chain(decided.start.as_ref().map(|start| &start.owner)) {
+                prop_assert!(found.org.as_str() == org || found.is_unrouted(), "{found} of {org}");
+            }
+            // Nor is it told who else has a claim.
+            for reason in decided.reasons.iter().filter(|reason| reason.code != ReasonCode::ClaimedBefore) {
+                for other in ["acme/pay", "acme/shop", "acme/gone", "globex/web"] {
+                    prop_assert!(other.starts_with(org) || !reason.detail.contains(other), "{}", reason.detail);
+                }
+            }
+        }
     }
 
     #[test]

@@ -154,6 +154,7 @@ pub(super) trait With: Sized {
     fn by(self, kind: ActorKind, id: &str) -> Self;
     fn in_thread(self, thread: &str) -> Self;
     fn also(self, kind: &str, value: &str) -> Self;
+    fn through(self, org: &str, default_team: &str) -> Self;
 }
 
 impl With for Event {
@@ -189,6 +190,12 @@ impl With for Event {
 
     fn also(mut self, kind: &str, value: &str) -> Self {
         self.identifiers.push(identifier(kind, value));
+        self
+    }
+
+    fn through(mut self, org: &str, default_team: &str) -> Self {
+        org.clone_into(&mut self.org);
+        default_team.clone_into(&mut self.default_team);
         self
     }
 }

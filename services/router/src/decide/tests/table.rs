@@ -451,8 +451,57 @@ fn all_rows() -> Vec<Row> {
         pagerduty_rows(),
         ruled_rows(),
         alert_rows(),
+        source_rows(),
     ]
     .concat()
+}
+
+/// Through the source of one organisation.
+fn source_rows() -> Vec<Row> {
+    let globex = |event: Event| event.through("globex", "");
+    let falls_to = |event: Event| event.through("globex", "web");
+    vec![
+        row(
+            "its own of several",
+            globex(mention("CSHARED")),
+            "RUN other_org_ignored matched_identifier trigger",
+        ),
+        row(
+            "another's",
+            globex(mention("C1")),
+            "NO_ROUTE other_org_ignored trigger no_identifier_matched",
+        ),
+        row(
+            "another's, and a default",
+            falls_to(mention("C1")),
+            "RUN other_org_ignored source_default_team trigger",
+        ),
+        row(
+            "nothing, and a default",
+            falls_to(mention("C404")),
+            "RUN source_default_team trigger",
+        ),
+        row(
+            "a match beats the default",
+            mention("C1").through("acme", "shop"),
+            "RUN matched_identifier trigger",
+        ),
+        row(
+            "a default that is gone",
+            mention("C404").through("acme", "gone"),
+            "NO_ROUTE source_default_team trigger unknown_team",
+        ),
+        row(
+            "a default without an org",
+            mention("C404").through("", "web"),
+            "NO_ROUTE trigger no_identifier_matched",
+        ),
+        row(
+            "an org that cannot be",
+            mention("C404").through("Globex Inc.", "web"),
+            "NO_ROUTE trigger no_identifier_matched",
+        ),
+    ]
 }
 
 #[test]
@@ -483,9 +532,9 @@ fn every_code_is_covered_or_needs_the_bus() {
     let mut seen: BTreeSet<&str> = rows
         .flat_map(|(_, _, row)| row.split(' ').skip(1))
         .collect();
-    // Claims, full queues and open runs: tests/it.
+    // Claims, full queues, open runs and replays: tests/it.
     let with_bus = "claimed_before duplicate_delivery duplicate_event queued queue_full joined_run \
-                    resolved_run no_open_run";
+                    resolved_run no_open_run replayed";
     seen.extend(with_bus.split(' '));
     let all: BTreeSet<&str> = ReasonCode::ALL.iter().map(|code| code.as_str()).collect();
     assert_eq!(seen, all);
