@@ -17,7 +17,7 @@ const TOPICS: [&str; 2] = [
     "arn:aws:sns:eu-west-1:123456789012:other",
     "arn:aws:sns:us-west-2:131990247566:dongie-standard-topic",
 ];
-const CERTIFICATE: &[u8] = include_bytes!("../../tests/fixtures/webhooks/sns/test-cert.pem");
+const CERTIFICATE: &[u8] = include_bytes!("../../tests/fixtures/webhooks/sns/SimpleNotificationService-7506a1e35b36ef5a444dd1a8e7cc3ed8.pem");
 const SAMPLE: &[u8] =
     include_bytes!("../../tests/fixtures/webhooks/sns/notification.signature_v2.json");
 
