@@ -4,7 +4,7 @@ use std::{borrow::Cow, time::Duration};
 
 use http::StatusCode;
 use tocsin_bus::{BusError, PublishError, SecretError};
-use tocsin_kit::{Problem, http_server::ServeError};
+use tocsin_kit::{Problem, http_client::BuildError, http_server::ServeError};
 use tocsin_wire::InvalidToken;
 
 use crate::normalize::Malformed;
@@ -34,6 +34,15 @@ pub enum Error {
     Secrets(#[source] SecretError),
     #[error("answer questions about sources")]
     Answer(#[source] BusError),
+    #[error(
+        "SLACK_APP_TOKEN: number {position} is no app-level token (xapp-…); a bot token (xoxb-…) belongs into \
+         SLACK_BOT_TOKEN"
+    )]
+    SlackAppToken { position: usize },
+    #[error("SLACK_API_URL is no URL of a Web API, such as https://slack.com/api")]
+    SlackApiUrl,
+    #[error("connect to Slack")]
+    HttpClient(#[source] BuildError),
     #[error("receive webhooks")]
     Serve(#[source] ServeError),
 }
