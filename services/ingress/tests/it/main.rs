@@ -6,6 +6,7 @@ mod bus_trouble;
 mod fixtures;
 mod secrets;
 mod sns;
+mod socket_mode;
 mod sockets;
 mod sources;
 mod stage;
