@@ -3,8 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures::StreamExt as _;
 use futures::stream::FuturesUnordered;
+use futures::{Stream, StreamExt as _};
 use tocsin_kit::http_client::{Received, WebSocket, WebSocketError};
 use tocsin_kit::{ErrorChain, Stop};
 use tokio::sync::oneshot;
@@ -82,7 +82,6 @@ pub(super) struct Connection {
 enum Woken {
     Received(Result<Received, WebSocketError>),
     Answered(Option<String>),
-    Stopped,
     Replaced,
     Time,
 }
@@ -93,66 +92,77 @@ impl Connection {
     pub(super) async fn run(mut self) {
         let destination = self.destination.clone();
         let mut in_flight = FuturesUnordered::new();
-        let mut heard = Instant::now();
-        let mut is_asked = false;
+        let mut pulse = Pulse::new(Instant::now());
         let mut closing_at = None;
         loop {
-            let silence = if is_asked { DEAD_AFTER } else { PING_AFTER };
-            let wake_at = closing_at.map_or(heard + silence, |at: Instant| at.min(heard + silence));
+            let wake_at = closing_at.map_or(pulse.due(), |at: Instant| at.min(pulse.due()));
             let may_read = in_flight.len() < MAX_IN_FLIGHT;
             let woken = tokio::select! {
                 biased;
-                () = self.stop.soft() => Woken::Stopped,
+                () = self.stop.soft() => break,
                 Some(answer) = in_flight.next() => Woken::Answered(answer),
                 received = self.socket.next(), if may_read => Woken::Received(received),
                 () = self.replaced.soft(), if closing_at.is_none() => Woken::Replaced,
                 () = tokio::time::sleep_until(wake_at) => Woken::Time,
             };
-            match woken {
-                Woken::Stopped => break,
+            let now = Instant::now();
+            let lasting = match woken {
                 Woken::Answered(answer) => self.acknowledge(answer).await,
-                Woken::Received(Ok(Received::Text(text))) => {
-                    (heard, is_asked) = (Instant::now(), false);
-                    if let Some(envelope) = self.read(&text) {
-                        in_flight.push(destination.take(envelope));
-                    }
+                Woken::Received(received) => {
+                    pulse.heard(now);
+                    self.received(received).map(|envelope| {
+                        in_flight.extend(envelope.map(|envelope| destination.take(envelope)));
+                    })
                 }
-                Woken::Received(Ok(Received::Alive)) => {
-                    (heard, is_asked) = (Instant::now(), false);
+                Woken::Replaced => {
+                    closing_at = Some(now + LINGER);
+                    Ok(())
                 }
-                Woken::Received(Ok(Received::Closed(why))) => {
-                    self.leave(match why {
-                        Some((code, words)) => Leaving::ClosedWith { code, words },
-                        None => Leaving::Closed,
-                    });
-                    break;
-                }
-                Woken::Received(Err(error)) => {
-                    self.leave(Leaving::Broken(error));
-                    break;
-                }
-                Woken::Replaced => closing_at = Some(Instant::now() + LINGER),
-                Woken::Time if closing_at.is_some_and(|at| at <= Instant::now()) => break,
+                Woken::Time if closing_at.is_some_and(|at| at <= now) => break,
                 // While too many are in hand nothing is read, and silence says nothing.
-                Woken::Time if !may_read => heard = Instant::now(),
-                Woken::Time if is_asked => {
-                    self.leave(Leaving::Silent);
-                    break;
+                Woken::Time if !may_read => {
+                    pulse.heard(now);
+                    Ok(())
                 }
-                Woken::Time => {
-                    is_asked = true;
-                    // That it cannot be sent shows when nothing comes.
-                    if let Err(error) = self.socket.ping().await {
-                        tracing::debug!(error = %ErrorChain(&error), "no ping sent to Slack");
-                    }
-                }
+                Woken::Time => match pulse.check(now) {
+                    Life::Assumed => Ok(()),
+                    Life::Asked => self.socket.ping().await.map_err(Leaving::Broken),
+                    Life::Lost => Err(Leaving::Silent),
+                },
+            };
+            if let Err(why) = lasting {
+                self.leave(why);
+                break;
             }
         }
+        self.finish(in_flight).await;
+    }
+
+    /// Waits for what is in hand, acknowledges it while that can be, and says goodbye.
+    async fn finish(mut self, mut in_flight: impl Stream<Item = Option<String>> + Unpin) {
+        let mut is_open = true;
         while let Some(Some(answer)) = self.stop.until_hard(in_flight.next()).await {
-            self.acknowledge(answer).await;
+            if is_open {
+                is_open = self.acknowledge(answer).await.is_ok();
+            } else {
+                count_ack(if answer.is_some() { "lost" } else { "left" });
+            }
         }
-        if let Err(error) = self.socket.close().await {
+        if is_open && let Err(error) = self.socket.close().await {
             tracing::debug!(error = %ErrorChain(&error), "the connection to Slack had ended already");
+        }
+    }
+
+    /// The envelope that came, if it was one.
+    fn received(
+        &mut self,
+        received: Result<Received, WebSocketError>,
+    ) -> Result<Option<Envelope>, Leaving> {
+        match received.map_err(Leaving::Broken)? {
+            Received::Text(text) => Ok(self.read(&text)),
+            Received::Alive => Ok(None),
+            Received::Closed(Some((code, words))) => Err(Leaving::ClosedWith { code, words }),
+            Received::Closed(None) => Err(Leaving::Closed),
         }
     }
 
@@ -192,18 +202,65 @@ impl Connection {
     }
 
     /// `None`: Slack shall send it again.
-    async fn acknowledge(&mut self, answer: Option<String>) {
+    async fn acknowledge(&mut self, answer: Option<String>) -> Result<(), Leaving> {
         let Some(answer) = answer else {
-            return count_ack("left");
+            count_ack("left");
+            return Ok(());
         };
-        match self.socket.send(answer).await {
-            Ok(()) => count_ack("sent"),
-            // It is stored; when Slack sends it again it is a duplicate.
-            Err(error) => {
-                count_ack("lost");
-                tracing::debug!(error = %ErrorChain(&error), "an acknowledgement did not reach Slack");
-            }
+        let sent = self.socket.send(answer).await;
+        // If it did not arrive: the event is stored, and when Slack sends it again it is a duplicate.
+        count_ack(if sent.is_ok() { "sent" } else { "lost" });
+        sent.map_err(Leaving::Broken)
+    }
+}
+
+/// Whether the other side lives.
+#[derive(Debug)]
+struct Pulse {
+    heard: Instant,
+    is_asked: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Life {
+    /// It was heard not long ago, or has still time to answer.
+    Assumed,
+    /// It shall be asked now.
+    Asked,
+    Lost,
+}
+
+impl Pulse {
+    fn new(now: Instant) -> Self {
+        Self {
+            heard: now,
+            is_asked: false,
         }
+    }
+
+    fn heard(&mut self, now: Instant) {
+        *self = Self::new(now);
+    }
+
+    /// When to look again.
+    fn due(&self) -> Instant {
+        self.heard
+            + if self.is_asked {
+                DEAD_AFTER
+            } else {
+                PING_AFTER
+            }
+    }
+
+    fn check(&mut self, now: Instant) -> Life {
+        if now < self.due() {
+            return Life::Assumed;
+        }
+        if self.is_asked {
+            return Life::Lost;
+        }
+        self.is_asked = true;
+        Life::Asked
     }
 }
 
@@ -267,6 +324,29 @@ mod tests {
     use super::*;
     use crate::normalize::Malformed;
     use crate::provider::Throttled;
+
+    #[test]
+    fn silence_is_asked_about_once_and_then_ends_the_connection() {
+        let start = Instant::now();
+        let at = |seconds| start + Duration::from_secs(seconds);
+        let mut pulse = Pulse::new(start);
+        for (seconds, heard, expected) in [
+            (14, false, Life::Assumed),
+            (15, false, Life::Asked),
+            (16, false, Life::Assumed),
+            (29, true, Life::Assumed),
+            (43, false, Life::Assumed),
+            (44, false, Life::Asked),
+            (58, false, Life::Assumed),
+            (59, false, Life::Lost),
+        ] {
+            if heard {
+                pulse.heard(at(seconds));
+            }
+            assert_eq!(pulse.check(at(seconds)), expected, "{seconds} s");
+            assert!(expected == Life::Lost || pulse.due() > at(seconds));
+        }
+    }
 
     #[test]
     fn only_what_passes_is_sent_again() {
