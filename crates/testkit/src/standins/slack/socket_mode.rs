@@ -79,20 +79,43 @@ struct Delivery {
 }
 
 impl Sockets {
+    fn add(&mut self, kind: &str, payload: &str) -> u64 {
+        self.last_delivery += 1;
+        let delivery = Delivery {
+            kind: kind.to_owned(),
+            payload: payload.to_owned(),
+            attempt: 0,
+            sent: None,
+        };
+        self.waiting.insert(self.last_delivery, delivery);
+        self.last_delivery
+    }
+
     /// Sends what is on no connection over the newest one.
     fn flush(&mut self) {
-        let Some((number, newest)) = self.connections.iter().next_back() else {
+        let Some(newest) = self.connections.keys().next_back().copied() else {
             return;
         };
-        for delivery in self.waiting.values_mut() {
-            if delivery.sent.is_some() {
-                continue;
-            }
-            let id = runtime::uuid();
-            let sent = newest.frames.try_send(Order::Send(delivery.frame(&id)));
-            if sent.is_ok() {
-                delivery.sent = Some((*number, id));
-            }
+        let is_left = |(number, delivery): (&u64, &Delivery)| {
+            let is_left = delivery.sent.is_none();
+            is_left.then_some(*number)
+        };
+        let left: Vec<u64> = self.waiting.iter().filter_map(is_left).collect();
+        for delivery in left {
+            self.send(delivery, newest);
+        }
+    }
+
+    fn send(&mut self, delivery: u64, number: u64) {
+        let connection = self.connections.get(&number);
+        let delivery = self.waiting.get_mut(&delivery);
+        let (Some(connection), Some(delivery)) = (connection, delivery) else {
+            return;
+        };
+        let id = runtime::uuid();
+        let order = Order::Send(delivery.frame(&id));
+        if connection.frames.try_send(order).is_ok() {
+            delivery.sent = Some((number, id));
         }
     }
 
@@ -148,15 +171,16 @@ impl Slack {
     /// payload, as soon as there is a connection. Gives the number of the delivery.
     pub fn push(&self, kind: &str, payload: &str) -> u64 {
         let mut sockets = self.shared.sockets();
-        sockets.last_delivery += 1;
-        let number = sockets.last_delivery;
-        let delivery = Delivery {
-            kind: kind.to_owned(),
-            payload: payload.to_owned(),
-            attempt: 0,
-            sent: None,
-        };
-        sockets.waiting.insert(number, delivery);
+        let number = sockets.add(kind, payload);
+        sockets.flush();
+        number
+    }
+
+    /// As [`Slack::push`], over the connection of this number; over the newest when there is no such one.
+    pub fn push_over(&self, connection: u64, kind: &str, payload: &str) -> u64 {
+        let mut sockets = self.shared.sockets();
+        let number = sockets.add(kind, payload);
+        sockets.send(number, connection);
         sockets.flush();
         number
     }
