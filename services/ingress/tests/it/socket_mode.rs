@@ -264,7 +264,7 @@ async fn odd_frames_harm_nothing() {
 /// What was read when the stop came is stored and acknowledged; the rest is neither, and Slack has it.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_stop_acknowledges_what_was_stored_and_leaves_the_rest() {
-    const EVENTS: usize = 300;
+    const EVENTS: usize = 1000;
     let bus = TestBus::start().await.expect("a bus");
     let (slack, stored) = (slack().await, Stored::follow(&bus).await);
     let ingress = connected(&bus, &slack).await;
