@@ -17,17 +17,23 @@ const ABANDONED: &str = "the part that reports this check has ended";
 /// The checks of a process. Cheap to clone; clones and children write to the same registry.
 #[derive(Clone, Debug, Default)]
 pub struct Health {
-    checks: Arc<Mutex<BTreeMap<String, State>>>,
+    checks: Arc<Mutex<BTreeMap<String, Entry>>>,
     prefix: String,
 }
 
 /// `Ok` or why not.
 type State = Result<(), String>;
 
+#[derive(Debug)]
+struct Entry {
+    state: State,
+    is_optional: bool,
+}
+
 /// Every check at one moment, in the shape that `/ready` answers with.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Snapshot {
-    /// True when there are checks and every one is ready.
+    /// True when there are checks and every one that is not optional is ready.
     pub ready: bool,
     /// By name; checks of a service inside a process are called `<service>.<check>`.
     pub checks: BTreeMap<String, CheckState>,
@@ -40,6 +46,9 @@ pub struct CheckState {
     /// Why not, when not ready.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
+    /// Whether the process is ready without it: then it does less, and `/ready` only tells of it.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub optional: bool,
 }
 
 impl Health {
@@ -64,8 +73,21 @@ impl Health {
     /// turns not ready.
     #[must_use = "a dropped check is not ready"]
     pub fn register(&self, name: &str) -> Check {
+        self.insert(name, false)
+    }
+
+    /// As [`Health::register`], for what the process can do without: `/ready` tells of it, and stays ready
+    /// while it is not.
+    #[must_use = "a dropped check is not ready"]
+    pub fn register_optional(&self, name: &str) -> Check {
+        self.insert(name, true)
+    }
+
+    fn insert(&self, name: &str, is_optional: bool) -> Check {
         let name = format!("{}{name}", self.prefix);
-        self.lock().insert(name.clone(), Err(STARTING.to_owned()));
+        let state = Err(STARTING.to_owned());
+        let entry = Entry { state, is_optional };
+        self.lock().insert(name.clone(), entry);
         Check(Arc::new(Registered {
             health: self.clone(),
             name,
@@ -78,26 +100,32 @@ impl Health {
         let checks: BTreeMap<_, _> = self
             .lock()
             .iter()
-            .map(|(name, state)| {
-                let reason = state.as_ref().err().cloned();
-                let ready = reason.is_none();
-                (name.clone(), CheckState { ready, reason })
+            .map(|(name, entry)| {
+                let reason = entry.state.as_ref().err().cloned();
+                let state = CheckState {
+                    ready: reason.is_none(),
+                    reason,
+                    optional: entry.is_optional,
+                };
+                (name.clone(), state)
             })
             .collect();
         // A process that has not named its checks yet knows nothing good of itself.
-        let ready = !checks.is_empty() && checks.values().all(|check| check.ready);
+        let ready =
+            !checks.is_empty() && checks.values().all(|check| check.ready || check.optional);
         Snapshot { ready, checks }
     }
 
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<String, State>> {
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<String, Entry>> {
         self.checks.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn set(&self, name: &str, state: State) {
         let mut checks = self.lock();
-        let Some(current) = checks.get_mut(name) else {
+        let Some(entry) = checks.get_mut(name) else {
             return;
         };
+        let current = &mut entry.state;
         if current.is_ok() != state.is_ok() {
             match &state {
                 Ok(()) => tracing::info!(check = name, "ready"),
@@ -162,8 +190,15 @@ mod tests {
         "#);
         nats.ready();
         index.ready();
+        let slack = health.register_optional("slack");
+        slack.not_ready("no token");
         assert!(health.snapshot().ready);
+        assert_eq!(
+            health.snapshot().checks["slack"].reason.as_deref(),
+            Some("no token")
+        );
         nats.not_ready("disconnected");
+        assert!(!health.snapshot().ready);
         drop(index);
         let snapshot = health.snapshot();
         assert_eq!(

@@ -7,6 +7,7 @@
 
 mod body;
 mod guard;
+mod web_socket;
 
 use std::{sync::Arc, time::Duration};
 
@@ -15,6 +16,7 @@ use rustls::crypto::{CryptoProvider, ring};
 
 pub use body::{ReadError, read_capped};
 pub use guard::{AllowList, GuardError, InvalidAllowEntry, refusal};
+pub use web_socket::{Received, WebSocket, WebSocketError};
 
 use crate::settings::Seconds;
 use guard::{Guard, GuardedResolver};
@@ -137,6 +139,18 @@ impl HttpClient {
         let client = builder(timeouts).build().map_err(BuildError)?;
         Ok(Self {
             client,
+            guard: None,
+        })
+    }
+
+    /// As [`HttpClient::trusted`], and speaks only HTTP/1.1, with which a [`WebSocket`] begins.
+    ///
+    /// # Errors
+    /// When TLS cannot be set up.
+    pub fn for_web_sockets(timeouts: Timeouts) -> Result<Self, BuildError> {
+        let client = builder(timeouts).http1_only().build();
+        Ok(Self {
+            client: client.map_err(BuildError)?,
             guard: None,
         })
     }

@@ -6,6 +6,7 @@ use http::StatusCode;
 use tocsin_bus::{BusError, PublishError, SecretError};
 use tocsin_kit::{
     Problem,
+    http_client::BuildError,
     http_server::{ServeError, TlsError},
 };
 use tocsin_wire::InvalidToken;
@@ -37,6 +38,15 @@ pub enum Error {
     Secrets(#[source] SecretError),
     #[error("answer questions about sources")]
     Answer(#[source] BusError),
+    #[error(
+        "SLACK_APP_TOKEN: number {position} is no app-level token (xapp-…); a bot token (xoxb-…) belongs into \
+         SLACK_BOT_TOKEN"
+    )]
+    SlackAppToken { position: usize },
+    #[error("SLACK_API_URL is no URL of a Web API, such as https://slack.com/api")]
+    SlackApiUrl,
+    #[error("connect to Slack")]
+    HttpClient(#[source] BuildError),
     #[error("receive webhooks")]
     Serve(#[source] ServeError),
     #[error("receive webhooks over TLS")]

@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::HeaderMap;
@@ -10,6 +11,7 @@ use tocsin_bus::Bus;
 use tocsin_kit::Clock;
 use tocsin_wire::proto::Event;
 use tocsin_wire::rate::{self, RateTier};
+use tocsin_wire::source::SourceFigures;
 use tocsin_wire::{KeyToken, Subject, Token};
 use tokio::time::Instant;
 
@@ -34,6 +36,32 @@ pub(crate) struct Incoming<'a> {
     pub(crate) headers: &'a HeaderMap,
     pub(crate) body: &'a Bytes,
     pub(crate) sender: Option<IpAddr>,
+}
+
+/// By what a delivery proved whom it comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Proof {
+    /// A signature under the secret at this position.
+    Secret(usize),
+    /// A connection that we opened to the sender, of a scheme with this name.
+    Connection(&'static str),
+}
+
+impl Proof {
+    fn secret_index(self) -> usize {
+        match self {
+            Self::Secret(index) => index,
+            Self::Connection(_) => 0,
+        }
+    }
+
+    /// As events and figures name it; empty for shared secrets.
+    fn id(self, source: &Source) -> &str {
+        match self {
+            Self::Secret(index) => source.secret_id(index),
+            Self::Connection(scheme) => scheme,
+        }
+    }
 }
 
 /// Takes deliveries of any source.
@@ -83,8 +111,7 @@ impl Intake {
         }
     }
 
-    /// Stores what a delivery says, and counts it. Nothing is stored when this fails, or it is stored
-    /// under an id that its repeat has too.
+    /// Verifies a delivery, and takes it.
     pub(crate) async fn take(
         &self,
         source: &Source,
@@ -96,14 +123,30 @@ impl Intake {
         let Incoming { headers, body, .. } = incoming;
         let certificate = self.certificate(source, body, now).await?;
         let verified = source.verify(headers, body, now, certificate.as_deref());
-        let secret_index = verified.map_err(Rejection::Unverified)?;
+        let proof = Proof::Secret(verified.map_err(Rejection::Unverified)?);
+        self.take_proven(source, endpoint, incoming, proof, started)
+            .await
+    }
+
+    /// Stores what a delivery says whose sender is known, and counts it. Nothing is stored when this
+    /// fails, or it is stored under an id that its repeat has too.
+    pub(crate) async fn take_proven(
+        &self,
+        source: &Source,
+        endpoint: &Endpoint,
+        incoming: Incoming<'_>,
+        proof: Proof,
+        started: Instant,
+    ) -> Result<Answer, Rejection> {
+        let now = self.clock.now();
+        let Incoming { headers, body, .. } = incoming;
         let admission = self.admit(source, incoming.sender, now).await?;
         let delivery = Delivery {
             source: &source.id,
             headers,
             body,
             received_at: now,
-            secret_index,
+            secret_index: proof.secret_index(),
             kept_headers: &source.kept_headers,
         };
         let (answer, events) = match (endpoint.read)(delivery).map_err(Rejection::Malformed)? {
@@ -120,37 +163,17 @@ impl Intake {
             Normalized::Challenge(challenge) => (Answer::Challenge(challenge), Vec::new()),
         };
         let is_retry = events.iter().any(|event| event.attempt > 0);
-        let outcome = self
-            .store(source, events, secret_index, &admission, now)
-            .await?;
+        let outcome = self.store(source, events, proof, &admission, now).await?;
         let took = started.elapsed();
         source.metrics.record(outcome, took);
-        let took = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
-        let skew = source.verifier.claimed_time(headers);
-        source.note(|figures| {
-            match outcome {
-                Outcome::Duplicate => figures.duplicates += 1,
-                _ => figures.accepted += 1,
-            }
-            figures.retries += u64::from(is_retry);
-            // A moving mean: what happens now weighs a sixteenth.
-            figures.mean_ack_micros = match figures.mean_ack_micros {
-                0 => took,
-                mean => mean - mean / 16 + took / 16,
-            };
-            figures.last_accepted = Some(now.as_second());
-            if let Some(claimed) = skew {
-                figures.clock_skew_seconds = Some(claimed.saturating_sub(now.as_second()));
-            }
-            let secret = source.secret_id(secret_index);
-            match figures.secret_last_used.get_mut(secret) {
-                Some(last) => *last = now.as_second(),
-                None => {
-                    let secret = secret.to_owned();
-                    figures.secret_last_used.insert(secret, now.as_second());
-                }
-            }
-        });
+        let taken = Taken {
+            outcome,
+            is_retry,
+            took,
+            claimed: source.verifier.claimed_time(headers),
+            proof: proof.id(source),
+        };
+        source.note(|figures| taken.count(figures, now));
         Ok(answer)
     }
 
@@ -159,7 +182,7 @@ impl Intake {
         &self,
         source: &Source,
         events: Vec<Event>,
-        secret_index: usize,
+        proof: Proof,
         admission: &Admission,
         now: Timestamp,
     ) -> Result<Outcome, Rejection> {
@@ -171,9 +194,7 @@ impl Intake {
             }
             source.org.clone_into(&mut event.org);
             source.default_team.clone_into(&mut event.default_team);
-            source
-                .secret_id(secret_index)
-                .clone_into(&mut event.secret_id);
+            proof.id(source).clone_into(&mut event.secret_id);
             let published = match admission {
                 Admission::Now => self.publisher.publish(event, now).await?,
                 Admission::Deferred(until) => self.publisher.defer(event, now, *until).await?,
@@ -237,6 +258,43 @@ impl Intake {
             Ok(Admission::Deferred(source.slot(tier, now)))
         } else {
             Err(Rejection::Limited(throttled))
+        }
+    }
+}
+
+/// What the figures of a source say of a delivery that was taken.
+struct Taken<'a> {
+    outcome: Outcome,
+    is_retry: bool,
+    took: Duration,
+    /// When its sender says that it signed it, in seconds.
+    claimed: Option<i64>,
+    proof: &'a str,
+}
+
+impl Taken<'_> {
+    fn count(&self, figures: &mut SourceFigures, now: Timestamp) {
+        match self.outcome {
+            Outcome::Duplicate => figures.duplicates += 1,
+            _ => figures.accepted += 1,
+        }
+        figures.retries += u64::from(self.is_retry);
+        let took = u64::try_from(self.took.as_micros()).unwrap_or(u64::MAX);
+        // A moving mean: what happens now weighs a sixteenth.
+        figures.mean_ack_micros = match figures.mean_ack_micros {
+            0 => took,
+            mean => mean - mean / 16 + took / 16,
+        };
+        figures.last_accepted = Some(now.as_second());
+        if let Some(claimed) = self.claimed {
+            figures.clock_skew_seconds = Some(claimed.saturating_sub(now.as_second()));
+        }
+        match figures.secret_last_used.get_mut(self.proof) {
+            Some(last) => *last = now.as_second(),
+            None => {
+                let proof = self.proof.to_owned();
+                figures.secret_last_used.insert(proof, now.as_second());
+            }
         }
     }
 }

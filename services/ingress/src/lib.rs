@@ -1,7 +1,8 @@
 //! Webhooks from the world: verified over their raw bytes, normalized, signed, published, and only
 //! then acknowledged.
 //!
-//! * **Reads** HTTP requests of the senders in [`provider::ALL`], and the certificates of Amazon SNS.
+//! * **Reads** HTTP requests of the senders in [`provider::ALL`], what Slack sends over connections that are
+//!   opened to it (Socket Mode), and the certificates of Amazon SNS.
 //! * **Writes** `events.<provider>.<source>.<kind>.<key>`: one event per delivery, with the raw body and
 //!   what is needed to verify it again; `deferred.>` when its sender is over a limit and never comes again;
 //!   `rate.>`, by which the limits hold over all replicas; and the bucket `source_health`.
@@ -29,6 +30,7 @@ mod publish;
 pub mod secrets;
 pub mod settings;
 mod sns;
+mod socket_mode;
 mod source;
 mod sources;
 pub mod verify;
@@ -51,6 +53,7 @@ use intake::Intake;
 use publish::Publisher;
 use secrets::SourceSecrets;
 use sns::Sns;
+use socket_mode::SocketMode;
 use source::Source;
 use sources::Sources;
 
@@ -79,6 +82,7 @@ pub async fn run_on(
         nats: context.health.register("nats"),
         sources: context.health.register("sources"),
     };
+    let apps = SocketMode::of(&settings, &context)?;
     let publisher = Arc::new(Publisher::default());
     let sns = Sns::new(context.http.clone(), settings.sns_certificates_dir.clone());
     let intake = Intake::new(context.clock.clone(), Arc::clone(&publisher), sns);
@@ -87,6 +91,7 @@ pub async fn run_on(
         sources: Arc::default(),
         intake: Arc::new(intake),
         health: Arc::default(),
+        apps,
     };
     let receiver = Receiver {
         shared: room.shared.clone(),
@@ -102,7 +107,7 @@ pub async fn run_on(
         &settings,
         &context,
     );
-    let connecting = connect(&settings, &context, checks, &publisher, &room);
+    let connecting = connect(&settings, &context, checks, &publisher, room);
     tokio::try_join!(Box::pin(serving), connecting)?;
     Ok(())
 }
@@ -113,6 +118,8 @@ struct Room {
     sources: Arc<Sources>,
     intake: Arc<Intake>,
     health: Arc<SourcesHealth>,
+    /// Slack apps that are connected to.
+    apps: Vec<SocketMode>,
 }
 
 struct Checks {
@@ -162,7 +169,7 @@ async fn connect(
     context: &Context,
     checks: Checks,
     publisher: &Publisher,
-    room: &Room,
+    room: Room,
 ) -> Result<(), Error> {
     let clock = context.clock.clone();
     let now = Arc::new(move || clock.now());
@@ -172,9 +179,10 @@ async fn connect(
     };
     let bus = connected.map_err(Error::Connect)?;
     let state = bus.watch_state();
-    follow_sources(settings, context, &bus, checks.sources, room)?;
-    answer_questions(context, &bus, room);
+    follow_sources(settings, context, &bus, checks.sources, &room)?;
+    answer_questions(context, &bus, &room);
     publisher.connected(bus);
+    connect_to_slack(context, room);
     // Keeps the check at what the connection says, until the stop or the end of the client.
     let nats = checks.nats;
     let following = follow_state(state, |state| match state {
@@ -229,6 +237,21 @@ fn follow_sources(
         Ok::<(), Error>(())
     });
     Ok(())
+}
+
+/// Begins once there is a bus to store events in.
+fn connect_to_slack(context: &Context, room: Room) {
+    let slack = |source: &&Arc<Source>| source.provider.name == normalize::slack::PROVIDER.name;
+    let Some(source) = room.shared.iter().find(slack) else {
+        return;
+    };
+    for app in room.apps {
+        let (source, intake) = (Arc::clone(source), Arc::clone(&room.intake));
+        context.tasks.spawn("slack connections", async move {
+            app.keep(source, intake).await;
+            Ok::<(), Error>(())
+        });
+    }
 }
 
 fn answer_questions(context: &Context, bus: &Bus, room: &Room) {

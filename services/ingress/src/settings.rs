@@ -8,6 +8,7 @@ use std::time::Duration;
 use ipnet::IpNet;
 use tocsin_bus::BusSettings;
 use tocsin_kit::{
+    SecretList,
     http_server::{Limits, TlsFiles},
     settings::{Bytes, HttpListen, Seconds, ServicePath},
 };
@@ -57,6 +58,21 @@ pub struct Settings {
 
     #[command(flatten)]
     pub secrets: ProviderSecrets,
+
+    /// App-level tokens (xapp-…) of Slack apps in Socket Mode, comma-separated, one per app: what Slack would
+    /// post comes over a connection that is opened to Slack, and needs no public URL.
+    #[arg(
+        long,
+        env = "SLACK_APP_TOKEN",
+        hide_env_values = true,
+        value_name = "TOKENS",
+        default_value = ""
+    )]
+    pub slack_app_token: SecretList,
+
+    /// Slack's Web API; Socket Mode connects only to its host and those below it.
+    #[arg(long, env = "SLACK_API_URL", default_value = "https://slack.com/api")]
+    pub slack_api_url: String,
 
     /// Private sealing keys of this room, with which the secrets of sources are opened; without them only
     /// the shared secrets above work. `{service}` in it is replaced by `ingress`.
@@ -124,7 +140,8 @@ mod tests {
     #[test]
     fn secrets_are_lists_that_never_print() {
         let flags = "--signing-key-file k --signing-root-file r --listen 127.0.0.1:1 \
-                     --max-body-bytes 2MiB --slack-signing-secret new,old";
+                     --max-body-bytes 2MiB --slack-signing-secret new,old \
+                     --slack-app-token xapp-1,xapp-2";
         let flags = flags.split_whitespace().map(OsString::from);
         let settings: Settings =
             tocsin_kit::settings::parse_service("ingress", flags).expect("settings");
@@ -132,6 +149,8 @@ mod tests {
         assert!(settings.secrets.of(&github::PROVIDER).is_empty());
         assert_eq!(settings.max_body_bytes.get(), 2 << 20);
         assert_eq!(settings.tolerance.duration(), TOLERANCE);
-        assert!(!format!("{settings:?}").contains("old"));
+        assert_eq!(settings.slack_app_token.len(), 2);
+        let printed = format!("{settings:?}");
+        assert!(!printed.contains("old") && !printed.contains("xapp"));
     }
 }

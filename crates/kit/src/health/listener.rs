@@ -103,6 +103,7 @@ fn readiness(mut snapshot: Snapshot, stopping: bool) -> Snapshot {
         let state = CheckState {
             ready: false,
             reason,
+            optional: false,
         };
         snapshot.checks.insert(STOPPING.to_owned(), state);
     }

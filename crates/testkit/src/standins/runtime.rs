@@ -128,7 +128,7 @@ async fn accept(listener: TcpListener, router: Router, stop: CancellationToken) 
                 spawn(async move {
                     tokio::select! {
                         () = stop.cancelled() => {}
-                        () = serve(stream, router) => {}
+                        () = serve(stream, router, &stop) => {}
                     }
                 });
             }
@@ -140,10 +140,16 @@ async fn accept(listener: TcpListener, router: Router, stop: CancellationToken) 
     }
 }
 
-async fn serve(stream: TcpStream, router: Router) {
+/// In a request's extensions: ends with the stand-in, for connections that outlive their request.
+#[derive(Clone, Debug)]
+pub(crate) struct Stopping(pub(crate) CancellationToken);
+
+async fn serve(stream: TcpStream, router: Router, stop: &CancellationToken) {
     let _ = stream.set_nodelay(true);
     let service = TowerToHyperService::new(router);
-    let service = service_fn(move |request: Request<Incoming>| {
+    let stopping = Stopping(stop.clone());
+    let service = service_fn(move |mut request: Request<Incoming>| {
+        request.extensions_mut().insert(stopping.clone());
         let answering = service.call(request);
         async move {
             let response: Response<Body> = match answering.await {
@@ -159,7 +165,7 @@ async fn serve(stream: TcpStream, router: Router) {
     let builder = auto::Builder::new(TokioExecutor::new());
     // A connection that ends in an error is the client's or a told failure: nothing to do here.
     if let Err(error) = builder
-        .serve_connection(TokioIo::new(stream), service)
+        .serve_connection_with_upgrades(TokioIo::new(stream), service)
         .await
     {
         tracing::debug!(%error, "stand-in connection ended");

@@ -1,5 +1,5 @@
 //! A Slack workspace: the Web API under `/api/<method>`, senders of signed events and
-//! interactions, and a page at `/` that shows the channels as people would see them.
+//! interactions, the same over Socket Mode, and a page at `/` that shows the channels as people would see them.
 
 mod arguments;
 mod blocks;
@@ -7,13 +7,14 @@ mod events;
 mod limits;
 mod message;
 mod page;
+mod socket_mode;
 mod web_api;
 mod workers;
 mod workspace;
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use axum::Router;
@@ -22,11 +23,13 @@ use tokio::sync::watch;
 pub use events::{Mention, Sent};
 pub use limits::{Bucket, Fault, RateLimits};
 pub use message::{Identity, Message, Reaction, Version};
+pub use socket_mode::Acknowledgement;
 pub use workspace::Call;
 
 use super::prometheus::Prometheus;
 use super::runtime::{self, Server};
 use super::{Error, pagerduty};
+use socket_mode::Sockets;
 use workspace::Workspace;
 
 /// How a workspace starts. Everything has a default: see [`Settings::default`].
@@ -36,6 +39,8 @@ pub struct Settings {
     pub listen: SocketAddr,
     /// The only bot token accepted; `None` accepts every `xoxb-…`.
     pub bot_token: Option<String>,
+    /// The only app-level token accepted, for Socket Mode; `None` accepts every `xapp-…`.
+    pub app_token: Option<String>,
     pub identity: Identity,
     /// Id and name of the channels that exist from the start.
     pub channels: Vec<(String, String)>,
@@ -92,6 +97,7 @@ impl Default for Settings {
         Settings {
             listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
             bot_token: None,
+            app_token: None,
             identity: Identity::default(),
             channels: Vec::new(),
             create_channels: true,
@@ -113,6 +119,9 @@ pub struct Slack {
 #[derive(Debug)]
 struct Shared {
     workspace: Mutex<Workspace>,
+    sockets: Mutex<Sockets>,
+    /// Known once it listens.
+    address: OnceLock<SocketAddr>,
     /// The workspace's revision, for those who wait for a change.
     changed: watch::Sender<u64>,
     settings: Settings,
@@ -140,12 +149,18 @@ impl Slack {
         let listen = settings.listen;
         let shared = Arc::new(Shared {
             workspace: Mutex::new(workspace),
+            sockets: Mutex::default(),
+            address: OnceLock::new(),
             changed: watch::Sender::new(0),
             settings,
             http: runtime::http_client()?,
         });
-        let router = Router::new().merge(web_api::routes()).merge(page::routes());
+        let router = Router::new()
+            .merge(web_api::routes())
+            .merge(socket_mode::routes())
+            .merge(page::routes());
         let server = Server::start(listen, router.with_state(shared.clone())).await?;
+        shared.address.get_or_init(|| server.address);
         Ok(Slack {
             shared,
             server: Arc::new(server),

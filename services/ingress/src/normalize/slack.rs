@@ -71,9 +71,9 @@ const SLASH_COMMAND: &str = "slash_command";
 const BLOCK_SUGGESTION: &str = "block_suggestion";
 
 /// 1 to 3 on Slack's retries.
-const RETRY_NUMBER: &str = "x-slack-retry-num";
+pub(crate) const RETRY_NUMBER: &str = "x-slack-retry-num";
 /// Why Slack tries again: `http_timeout`, `connection_failed` …
-const RETRY_REASON: &str = "x-slack-retry-reason";
+pub(crate) const RETRY_REASON: &str = "x-slack-retry-reason";
 
 /// Which of Slack's three URLs was called.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -7,6 +7,7 @@ mod fixtures;
 mod hardening;
 mod secrets;
 mod sns;
+mod socket_mode;
 mod sockets;
 mod sources;
 mod stage;

@@ -11,7 +11,9 @@ use tocsin_bus::{BusSettings, Outcome};
 use tocsin_ingress::provider::{self, Provider};
 use tocsin_ingress::settings::ProviderSecrets;
 use tocsin_ingress::{Settings, run_on};
-use tocsin_kit::{Clock, Context, settings::Bytes, settings::HttpListen, settings::Seconds};
+use tocsin_kit::{
+    Clock, Context, SecretList, settings::Bytes, settings::HttpListen, settings::Seconds,
+};
 use tocsin_testkit::standins::{http_client, signature};
 use tocsin_testkit::{TestBus, eventually};
 use tocsin_wire::proto::{Envelope, Event};
@@ -44,6 +46,8 @@ pub(crate) fn settings(bus: BusSettings) -> Settings {
         secrets: provider::ALL
             .iter()
             .fold(ProviderSecrets::default(), with_secrets),
+        slack_app_token: SecretList::default(),
+        slack_api_url: "http://127.0.0.1:9/api".to_owned(),
         sealing_key_file: None,
         trusted_proxies: Vec::new(),
         sns_certificates_dir: None,

@@ -111,7 +111,12 @@ fn decide(
         let seconds = wait.as_secs_f64().ceil().max(1.0) as u64;
         return ("429".to_owned(), rate_limited(seconds));
     }
-    let outcome = authenticate(shared, token).and_then(|()| run(shared, method, arguments));
+    let outcome = if method == "apps.connections.open" {
+        let opened = shared.open_socket(token);
+        opened.map_err(Refusal::from).and_then(object)
+    } else {
+        authenticate(shared, token).and_then(|()| run(shared, method, arguments))
+    };
     let name = match &outcome {
         Ok(_) => "ok".to_owned(),
         Err(refusal) => refusal.error.clone(),
