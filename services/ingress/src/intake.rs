@@ -14,6 +14,7 @@ use tocsin_wire::{KeyToken, Subject, Token};
 use tokio::time::Instant;
 
 use crate::error::Rejection;
+use crate::large::{name_objects, over};
 use crate::limits::RateLimits;
 use crate::metrics::Outcome;
 use crate::normalize::{Delivery, Normalized};
@@ -87,26 +88,31 @@ impl Intake {
     /// under an id that its repeat has too.
     pub(crate) async fn take(
         &self,
-        source: &Source,
-        endpoint: &Endpoint,
+        source: &Arc<Source>,
+        endpoint: &'static Endpoint,
         incoming: Incoming<'_>,
         started: Instant,
     ) -> Result<Answer, Rejection> {
         let now = self.clock.now();
-        let Incoming { headers, body, .. } = incoming;
-        let certificate = self.certificate(source, body, now).await?;
-        let verified = source.verify(headers, body, now, certificate.as_deref());
-        let secret_index = verified.map_err(Rejection::Unverified)?;
+        let headers = incoming.headers;
+        let certificate = self.certificate(source, incoming.body, now).await?;
+        let verified = over(source, incoming, move |source, headers, body| {
+            source.verify(headers, body, now, certificate.as_deref())
+        });
+        let secret_index = verified.await?.map_err(Rejection::Unverified)?;
         let admission = self.admit(source, incoming.sender, now).await?;
-        let delivery = Delivery {
-            source: &source.id,
-            headers,
-            body,
-            received_at: now,
-            secret_index,
-            kept_headers: &source.kept_headers,
-        };
-        let (answer, events) = match (endpoint.read)(delivery).map_err(Rejection::Malformed)? {
+        let read = over(source, incoming, move |source, headers, body| {
+            let delivery = Delivery {
+                source: &source.id,
+                headers,
+                body,
+                received_at: now,
+                secret_index,
+                kept_headers: &source.kept_headers,
+            };
+            (endpoint.read)(delivery).map(name_objects)
+        });
+        let (answer, events) = match read.await?.map_err(Rejection::Malformed)? {
             Normalized::Event(event) => ((endpoint.answer)(&event.kind), vec![*event]),
             Normalized::Events(events) => ((endpoint.answer)(""), events),
             Normalized::Ping => ((endpoint.answer)(""), Vec::new()),
@@ -174,6 +180,8 @@ impl Intake {
             source
                 .secret_id(secret_index)
                 .clone_into(&mut event.secret_id);
+            // First the body: an event never names one that is not there.
+            self.publisher.keep_body(&mut event).await?;
             let published = match admission {
                 Admission::Now => self.publisher.publish(event, now).await?,
                 Admission::Deferred(until) => self.publisher.defer(event, now, *until).await?,
@@ -214,7 +222,9 @@ impl Intake {
         let asking = self.limits.admits(bus, tier, window);
         tokio::time::timeout(PUBLISH_TIMEOUT, asking)
             .await
-            .map_err(|_elapsed| Rejection::Unacknowledged)?
+            .map_err(|_elapsed| Rejection::Unacknowledged {
+                limit: PUBLISH_TIMEOUT,
+            })?
             .map_err(Rejection::Publish)
     }
 

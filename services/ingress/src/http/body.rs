@@ -1,4 +1,4 @@
-//! Reading a body within a limit.
+//! Reading a body within its limit, and a large one only where there is room for it.
 
 use std::time::Duration;
 
@@ -7,7 +7,11 @@ use bytes::{Bytes, BytesMut};
 use futures::StreamExt as _;
 use http::{HeaderMap, header};
 
+use tocsin_wire::limits::MAX_INLINE_BODY_BYTES;
+
 use crate::error::Rejection;
+use crate::large::{LargeBodies, Room};
+use crate::provider::Throttled;
 
 /// Reserved for a body of unknown length; most webhooks are smaller.
 const FIRST_BYTES: usize = 8 * 1024;
@@ -16,46 +20,74 @@ const MAX_DRAIN_BYTES: usize = 32 << 20;
 /// How long that may take; any sender that we answer is on a fast line.
 const MAX_DRAIN_TIME: Duration = Duration::from_secs(2);
 
-/// The whole body, of at most `limit` bytes; what comes in one piece is not copied.
+/// What a body is read within.
+#[derive(Clone, Copy)]
+pub(super) struct Bounds<'a> {
+    /// Bytes of the largest.
+    pub(super) limit: usize,
+    pub(super) large: &'a LargeBodies,
+    /// What a sender hears when there is no room.
+    pub(super) throttled: Throttled,
+}
+
+/// A whole body, and the room that it takes.
+#[derive(Debug)]
+pub(super) struct Whole {
+    pub(super) bytes: Bytes,
+    _room: Option<Room>,
+}
+
+/// The whole body, of at most `bounds.limit` bytes; what comes in one piece is not copied, and no body is
+/// moved to make room for its rest once it is large.
 ///
 /// Of what is over the limit nothing is kept, but it is read for a while: a sender that still writes
 /// when its connection closes sees a reset instead of its answer.
 pub(super) async fn read(
     headers: &HeaderMap,
     body: Body,
-    limit: usize,
-) -> Result<Bytes, Rejection> {
+    bounds: Bounds<'_>,
+) -> Result<Whole, Rejection> {
     let declared = declared_length(headers);
+    let limit = bounds.limit;
     let mut pieces = body.into_data_stream();
     let read = if declared.is_some_and(|bytes| bytes > limit) {
-        None
+        Err(Rejection::BodyTooLarge { limit })
     } else {
-        collect(&mut pieces, declared, limit).await?
+        collect(&mut pieces, declared, bounds).await
     };
-    match read {
-        Some(body) => Ok(body),
-        None => {
-            // A sender that asks before it sends needs no more than the answer.
-            if !headers.contains_key(header::EXPECT) {
-                drain(pieces).await;
-            }
-            Err(Rejection::BodyTooLarge { limit })
-        }
+    let is_refused = matches!(
+        read,
+        Err(Rejection::BodyTooLarge { .. } | Rejection::Crowded(_))
+    );
+    // A sender that asks before it sends needs no more than the answer.
+    if is_refused && !headers.contains_key(header::EXPECT) {
+        drain(pieces).await;
     }
+    read
 }
 
-/// `None` when there is more than `limit`.
 async fn collect(
     pieces: &mut BodyDataStream,
     declared: Option<usize>,
-    limit: usize,
-) -> Result<Option<Bytes>, Rejection> {
+    bounds: Bounds<'_>,
+) -> Result<Whole, Rejection> {
+    let Bounds { limit, large, .. } = bounds;
+    let mut room = None;
+    if declared.is_some_and(|bytes| bytes > MAX_INLINE_BODY_BYTES) {
+        room = Some(large.enter(bounds.throttled).await?);
+    }
     let mut first = Bytes::new();
     let mut whole = BytesMut::new();
     while let Some(piece) = pieces.next().await {
         let piece = piece.map_err(Rejection::BodyIncomplete)?;
-        if first.len() + whole.len() + piece.len() > limit {
-            return Ok(None);
+        let read = first.len() + whole.len() + piece.len();
+        if read > limit {
+            return Err(Rejection::BodyTooLarge { limit });
+        }
+        if read > MAX_INLINE_BODY_BYTES && room.is_none() {
+            room = Some(large.enter(bounds.throttled).await?);
+            // All that may come: what is not written takes addresses, but no memory.
+            whole.reserve(limit.saturating_sub(whole.len()));
         }
         if first.is_empty() && whole.is_empty() {
             first = piece;
@@ -68,11 +100,12 @@ async fn collect(
         }
         whole.extend_from_slice(&piece);
     }
-    Ok(Some(if whole.is_empty() {
+    let bytes = if whole.is_empty() {
         first
     } else {
         whole.freeze()
-    }))
+    };
+    Ok(Whole { bytes, _room: room })
 }
 
 async fn drain(mut pieces: BodyDataStream) {
@@ -104,9 +137,11 @@ mod tests {
     use std::convert::Infallible;
 
     use super::*;
+    use crate::large::MAX_LARGE_BODIES;
 
     #[tokio::test]
     async fn bodies_in_pieces_are_joined_up_to_the_limit() {
+        let large = LargeBodies::default();
         for (pieces, expected) in [
             (vec![], Some("")),
             (vec!["0123456789"], Some("0123456789")),
@@ -120,16 +155,51 @@ mod tests {
                 .into_iter()
                 .map(|piece| Ok::<_, Infallible>(Bytes::from(piece)));
             let body = Body::from_stream(futures::stream::iter(stream));
-            let read = read(&HeaderMap::new(), body, 10).await;
+            let read = read(&HeaderMap::new(), body, bounds(10, &large)).await;
             match (read, expected) {
-                (Ok(read), Some(expected)) => assert_eq!(read, expected),
+                (Ok(read), Some(expected)) => assert_eq!(read.bytes, expected),
                 (Err(Rejection::BodyTooLarge { limit: 10 }), None) => {}
                 (read, _) => panic!("{pieces:?}: {read:?}"),
             }
         }
         let headers =
             HeaderMap::from_iter([(header::CONTENT_LENGTH, "11".parse().expect("value"))]);
-        let refused = read(&headers, Body::empty(), 10).await;
+        let refused = read(&headers, Body::empty(), bounds(10, &large)).await;
         assert!(matches!(refused, Err(Rejection::BodyTooLarge { .. })));
+    }
+
+    fn bounds(limit: usize, large: &LargeBodies) -> Bounds<'_> {
+        Bounds {
+            limit,
+            large,
+            throttled: Throttled::Unavailable,
+        }
+    }
+
+    fn large_body(pieces: usize) -> Body {
+        let piece = Ok::<_, Infallible>(Bytes::from(vec![b'x'; 64 * 1024]));
+        Body::from_stream(futures::stream::iter(vec![piece; pieces]))
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_large_body_waits_for_room_and_a_small_one_does_not() {
+        let large = LargeBodies::default();
+        let bounds = bounds(2 << 20, &large);
+        let none = HeaderMap::new();
+        let mut held = Vec::new();
+        for _ in 0..MAX_LARGE_BODIES {
+            // Of unknown length, so that room is asked for on the way.
+            held.push(read(&none, large_body(9), bounds).await.expect("room"));
+        }
+        let small = read(&none, large_body(8), bounds).await.expect("inline");
+        assert_eq!(small.bytes.len(), 512 * 1024);
+        let declared = "524289".parse().expect("value");
+        let declared = HeaderMap::from_iter([(header::CONTENT_LENGTH, declared)]);
+        for (case, headers) in [("unknown", &none), ("declared", &declared)] {
+            let refused = read(headers, large_body(9), bounds).await;
+            assert!(matches!(refused, Err(Rejection::Crowded(_))), "{case}");
+        }
+        assert_eq!(held.pop().expect("one").bytes.len(), 9 * 64 * 1024);
+        read(&declared, large_body(9), bounds).await.expect("room");
     }
 }
