@@ -113,7 +113,25 @@ impl Page {
             .collect();
         self.line("identifiers", &ids.join("  "));
         self.line("delivery", at("delivery_key"));
+        self.body(life);
         self.signature(life);
+    }
+
+    /// Where a body is that was too large for its event.
+    fn body(&mut self, life: &Value) {
+        let object = text(life, "/event/stored_body/object");
+        if object.is_empty() {
+            return;
+        }
+        let bytes = life.pointer("/event/raw_bytes").and_then(Value::as_u64);
+        let store = text(life, "/event/stored_body/store");
+        self.line(
+            "body",
+            &format!(
+                "{} bytes in the object store: nats object get {store} {object}",
+                bytes.unwrap_or_default()
+            ),
+        );
     }
 
     fn signature(&mut self, life: &Value) {
@@ -289,6 +307,14 @@ mod tests {
             "hops_left_out": 0
         });
         insta::assert_snapshot!(life(&answer));
+    }
+
+    #[test]
+    fn a_large_body_is_said_to_be_in_the_object_store() {
+        let answer = json!({ "event_id": "e1", "event": { "raw_bytes": 20_971_520,
+            "stored_body": { "store": "bodies", "object": "ba78" } } });
+        let expected = "20971520 bytes in the object store: nats object get bodies ba78";
+        assert!(life(&answer).contains(expected));
     }
 
     #[test]
