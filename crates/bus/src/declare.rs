@@ -7,7 +7,8 @@ use async_nats::jetstream::stream::{Config, DiscardPolicy, RetentionPolicy, Stor
 use async_nats::jetstream::{self, ErrorCode, kv};
 use jiff::Timestamp;
 use tocsin_wire::streams::{
-    BUCKETS, BucketSpec, CONSUMERS, ConsumerSpec, Retention, STREAMS, StreamSpec, WhenFull,
+    BUCKETS, BucketSpec, CONSUMERS, ConsumerSpec, OBJECT_STORES, ObjectStoreSpec, Retention,
+    STREAMS, StreamSpec, WhenFull,
 };
 use tocsin_wire::{Service, limits};
 
@@ -38,6 +39,9 @@ pub async fn declare(
     for spec in BUCKETS {
         declare_bucket(&bus, spec, settings.nats_replicas, &mut declared).await?;
     }
+    for spec in OBJECT_STORES {
+        declare_object_store(&bus, spec, settings, &mut declared).await?;
+    }
     for spec in CONSUMERS {
         declare_consumer(&bus, spec, &mut declared).await?;
     }
@@ -65,6 +69,14 @@ pub(crate) async fn verify(bus: &Bus) -> Result<(), BusError> {
             let found = find_stream(bus, &format!("KV_{}", spec.name)).await?;
             found.ok_or_else(|| BusError::Missing {
                 what: format!("bucket {}", spec.name),
+            })?;
+        }
+    }
+    for spec in OBJECT_STORES {
+        if spec.writers.contains(&service) || spec.readers.contains(&service) {
+            let found = find_stream(bus, &format!("OBJ_{}", spec.name)).await?;
+            found.ok_or_else(|| BusError::Missing {
+                what: format!("object store {}", spec.name),
             })?;
         }
     }
@@ -223,6 +235,41 @@ async fn declare_bucket(
     let created = bus.inner.jetstream.create_key_value(config).await;
     created.map_err(|error| BusError::request(format!("creating {name}"), error))?;
     declared.created.push(name);
+    Ok(())
+}
+
+async fn declare_object_store(
+    bus: &Bus,
+    spec: &ObjectStoreSpec,
+    settings: &BusSettings,
+    declared: &mut Declared,
+) -> Result<(), BusError> {
+    let (name, stream) = (spec.name, format!("OBJ_{}", spec.name));
+    let what = format!("object store {name}");
+    if find_stream(bus, &stream).await?.is_some() {
+        declared.present.push(what);
+        return Ok(());
+    }
+    let factor = i64::from(settings.stream_size_factor);
+    // As NATS's clients make one, so that they can read it.
+    let config = Config {
+        name: stream,
+        description: Some(spec.purpose.to_owned()),
+        subjects: vec![format!("$O.{name}.C.>"), format!("$O.{name}.M.>")],
+        max_age: spec.max_age,
+        max_bytes: spec.max_bytes.saturating_mul(factor),
+        max_messages: -1,
+        max_messages_per_subject: -1,
+        discard: DiscardPolicy::New,
+        allow_rollup: true,
+        allow_direct: true,
+        storage: StorageType::File,
+        num_replicas: settings.nats_replicas,
+        ..Config::default()
+    };
+    let created = bus.inner.jetstream.create_stream(config).await;
+    created.map_err(|error| BusError::request(format!("creating {what}"), error))?;
+    declared.created.push(what);
     Ok(())
 }
 

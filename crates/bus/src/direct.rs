@@ -102,28 +102,42 @@ impl Bus {
         stream: &str,
         request: &serde_json::Value,
     ) -> Result<(Vec<Found>, bool), BusError> {
-        let answer = self.while_connected(self.ask_stream(stream, request)).await;
+        let subject = format!("$JS.API.DIRECT.GET.{stream}");
+        let payload = Bytes::from(request.to_string());
+        let is_batch = request.get("batch").is_some();
+        let asking = self.ask_stream(stream, (subject, payload), is_batch);
+        let answer = self.while_connected(asking).await;
         answer.unwrap_or_else(|| {
             let operation = format!("reading stream {stream}");
             Err(BusError::request(operation, "the connection was lost"))
         })
     }
 
+    /// The newest message of one subject of any stream. The subject stands in the request's own, so that
+    /// the server's permissions can tell what is read.
+    pub(crate) async fn last_found(
+        &self,
+        stream: &str,
+        subject: &str,
+    ) -> Result<Option<Found>, BusError> {
+        let request = format!("$JS.API.DIRECT.GET.{stream}.{subject}");
+        let asking = self.ask_stream(stream, (request, Bytes::new()), false);
+        Ok(asking.await?.0.into_iter().next())
+    }
+
     async fn ask_stream(
         &self,
         stream: &str,
-        request: &serde_json::Value,
+        (subject, payload): (String, Bytes),
+        is_batch: bool,
     ) -> Result<(Vec<Found>, bool), BusError> {
         let operation = || format!("reading stream {stream}");
         let client = &self.inner.client;
         let inbox = client.new_inbox();
         let subscribed = client.subscribe(inbox.clone()).await;
         let mut answers = subscribed.map_err(|error| BusError::request(operation(), error))?;
-        let payload = Bytes::from(request.to_string());
-        let subject = format!("$JS.API.DIRECT.GET.{stream}");
         let sent = client.publish_with_reply(subject, inbox, payload).await;
         sent.map_err(|error| BusError::request(operation(), error))?;
-        let is_batch = request.get("batch").is_some();
         let mut found = Vec::new();
         loop {
             let next = tokio::time::timeout(ANSWER_TIMEOUT, answers.next()).await;

@@ -16,7 +16,7 @@ use crate::error::Cause;
 /// The broker's code for a stream or a subject without room; the text tells which.
 const FULL: ErrorCode = ErrorCode(10077);
 
-const EXPECTED_SEQUENCE_HEADER: &str = "Nats-Expected-Last-Subject-Sequence";
+pub(crate) const EXPECTED_SEQUENCE_HEADER: &str = "Nats-Expected-Last-Subject-Sequence";
 
 /// A message to be published.
 #[derive(Debug, Clone)]
@@ -243,7 +243,7 @@ fn header_map(pairs: Vec<(&'static str, String)>) -> HeaderMap {
     headers
 }
 
-fn classify(subject: String, error: ClientError) -> PublishError {
+pub(crate) fn classify(subject: String, error: ClientError) -> PublishError {
     let server = error
         .source()
         .and_then(|source| source.downcast_ref::<jetstream::Error>());

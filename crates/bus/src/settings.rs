@@ -60,7 +60,7 @@ pub struct BusSettings {
     #[arg(long, env = "NATS_REPLICAS", default_value_t = 1)]
     pub nats_replicas: usize,
 
-    /// Multiplies the size of every stream when declaring; 1 reserves 7 GiB on each server.
+    /// Multiplies the size of every stream when declaring; 1 reserves 10 GiB on each server.
     #[arg(long, env = "STREAM_SIZE_FACTOR", default_value_t = 1)]
     pub stream_size_factor: u32,
 }

@@ -37,6 +37,7 @@ pub mod sealed;
 pub mod service;
 pub mod signing;
 pub mod source;
+pub mod stored_body;
 pub mod streams;
 pub mod subject;
 pub mod time;

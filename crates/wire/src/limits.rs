@@ -5,6 +5,13 @@ use std::time::Duration;
 /// Largest payload that travels inside a message; NATS refuses above 1 MiB including headers.
 pub const MAX_MESSAGE_BYTES: usize = 1_000_000;
 
+/// Largest raw body that travels inside its event: half a message, because what was read from the body
+/// (256 KiB of text, attributes, headers) travels with it. A larger one goes to the object store.
+pub const MAX_INLINE_BODY_BYTES: usize = 512 * 1024;
+
+/// Bytes of one piece of an object: what NATS's own clients write, far below a server's `max_payload`.
+pub const OBJECT_CHUNK_BYTES: usize = 128 * 1024;
+
 /// Runs of one team that are admitted at once: the slots of the smallest deployment.
 pub const TEAM_WINDOW: i64 = 10;
 

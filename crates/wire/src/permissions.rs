@@ -6,7 +6,9 @@
 use std::fmt::Write as _;
 
 use crate::service::Service;
-use crate::streams::{BUCKETS, BucketSpec, CONSUMERS, READ_BELOW, STREAMS, VERBS};
+use crate::streams::{
+    BUCKETS, BucketSpec, CONSUMERS, OBJECT_STORES, ObjectStoreSpec, READ_BELOW, STREAMS, VERBS,
+};
 
 /// What one user may do.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -48,6 +50,9 @@ pub fn permissions(service: Service) -> Permissions {
     publish.extend(consumer_subjects(service));
     for bucket in BUCKETS {
         publish.extend(bucket_subjects(service, bucket));
+    }
+    for store in OBJECT_STORES {
+        publish.extend(object_store_subjects(service, store));
     }
     publish.extend(own_subjects(service).iter().map(|text| (*text).to_owned()));
     for (owner, verb, askers) in VERBS {
@@ -113,6 +118,27 @@ fn bucket_subjects(service: Service, bucket: &BucketSpec) -> Vec<String> {
     }
     if writes {
         subjects.push(format!("$KV.{name}.>"));
+    }
+    subjects
+}
+
+/// A writer looks up what is there, and never reads, purges or deletes.
+fn object_store_subjects(service: Service, store: &ObjectStoreSpec) -> Vec<String> {
+    let name = store.name;
+    let mut subjects = Vec::new();
+    let (writes, reads) = (
+        store.writers.contains(&service),
+        store.readers.contains(&service),
+    );
+    if writes || reads {
+        subjects.push(format!("$JS.API.STREAM.INFO.OBJ_{name}"));
+        subjects.push(format!("$JS.API.DIRECT.GET.OBJ_{name}.$O.{name}.M.>"));
+    }
+    if reads {
+        subjects.push(format!("$JS.API.DIRECT.GET.OBJ_{name}"));
+    }
+    if writes {
+        subjects.push(format!("$O.{name}.>"));
     }
     subjects
 }
@@ -214,6 +240,14 @@ mod tests {
                 ),
                 ("$JS.API.STREAM.MSG.GET.KV_secrets", &[Service::Config]),
                 ("$JS.API.CONSUMER.CREATE.KV_secrets", &[Service::Config]),
+                ("$O.bodies.C.a", &[Service::Ingress]),
+                ("$O.bodies.M.a", &[Service::Ingress]),
+                (
+                    "$JS.API.DIRECT.GET.OBJ_bodies.$O.bodies.M.a",
+                    &[Service::Ingress],
+                ),
+                ("$JS.API.DIRECT.GET.OBJ_bodies", &[]),
+                ("$JS.API.STREAM.PURGE.OBJ_bodies", &[]),
                 ("$JS.API.STREAM.CREATE.EVENTS", &[]),
                 ("$JS.API.STREAM.DELETE.EVENTS", &[]),
                 ("$JS.API.CONSUMER.CREATE.EVENTS.x", &[]),

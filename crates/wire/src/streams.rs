@@ -94,6 +94,23 @@ pub struct BucketSpec {
     pub purpose: &'static str,
 }
 
+/// One object store: a stream of pieces and of what they make up, as NATS's own clients read it.
+#[derive(Debug, Clone, Copy)]
+pub struct ObjectStoreSpec {
+    /// Name of the store; its stream is `OBJ_<name>`.
+    pub name: &'static str,
+    /// Age at which an object goes.
+    pub max_age: Duration,
+    /// Largest size; full, it refuses.
+    pub max_bytes: i64,
+    /// Who may write objects. They see what is there, not what is in it.
+    pub writers: &'static [Service],
+    /// Who may read objects.
+    pub readers: &'static [Service],
+    /// One sentence for the documentation.
+    pub purpose: &'static str,
+}
+
 /// Every stream.
 pub const STREAMS: &[StreamSpec] = &[
     StreamSpec {
@@ -402,6 +419,17 @@ pub const BUCKETS: &[BucketSpec] = &[
     },
 ];
 
+/// Every object store.
+pub const OBJECT_STORES: &[ObjectStoreSpec] = &[ObjectStoreSpec {
+    name: crate::stored_body::BODIES,
+    // A day longer than an event: what names an object goes before it (stored_body::REUSE_WINDOW).
+    max_age: Duration::from_secs(8 * DAY.as_secs()),
+    max_bytes: 2_048 * MEBIBYTE,
+    writers: &[Ingress],
+    readers: &[Operator],
+    purpose: "Raw bodies over 512 KiB, by their SHA-256; the event says where.",
+}];
+
 /// Readers that may read only below one prefix of a bucket.
 pub const READ_BELOW: &[(&str, Service, &str)] = &[
     ("secrets", Ingress, "ingress"),
@@ -430,6 +458,11 @@ pub fn stream(name: &str) -> Option<&'static StreamSpec> {
 /// The bucket called `name`.
 pub fn bucket(name: &str) -> Option<&'static BucketSpec> {
     BUCKETS.iter().find(|bucket| bucket.name == name)
+}
+
+/// The object store called `name`.
+pub fn object_store(name: &str) -> Option<&'static ObjectStoreSpec> {
+    OBJECT_STORES.iter().find(|store| store.name == name)
 }
 
 /// Durable name and filter for a pool of workers.

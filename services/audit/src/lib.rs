@@ -17,7 +17,8 @@
 //! Asked `{"event_id": "…"}` with the id of an event, of its run, or of the provider's delivery. 404
 //! when none is recorded, 503 while Postgres is away. Times are RFC 3339 in UTC with microseconds;
 //! names ending in `_ms` are milliseconds. Facts that are empty or zero are left out of `event`,
-//! `decision` and `dead_letters`.
+//! `decision` and `dead_letters`. A body over 512 KiB lies in an object store for 8 days, and an event's
+//! `stored_body` says where: `{"store": "bodies", "object": "<SHA-256 in hex>"}`.
 //!
 //! ```json
 //! {

@@ -10,6 +10,7 @@ use std::collections::BTreeSet;
 use jiff::Timestamp;
 use serde::Serialize;
 use serde_json::{Map, Value, json};
+use tocsin_wire::proto::StoredBody;
 use tocsin_wire::proto::envelope::Body;
 use uuid::Uuid;
 
@@ -212,7 +213,14 @@ fn event_page(row: &Recorded) -> Value {
             .map(|(name, value)| (name.clone(), storable(value, MAX_DETAIL).into()))
             .collect();
         page.insert("attributes".to_owned(), attributes.into());
-        page.insert("raw_bytes".to_owned(), event.raw_body.len().into());
+        let inside = event.raw_body.len().into();
+        let outside = event.stored_body.as_ref();
+        let raw_bytes = outside.map_or(inside, |stored| stored.size.into());
+        page.insert("raw_bytes".to_owned(), raw_bytes);
+        if let Some(StoredBody { store, object, .. }) = outside {
+            let stored = json!({ "store": store, "object": object });
+            page.insert("stored_body".to_owned(), stored);
+        }
     }
     let secret_index = page.remove("secret_index").unwrap_or(json!(0));
     let secret_id = page.remove("secret_id");

@@ -13,7 +13,6 @@ use tocsin_wire::InvalidToken;
 
 use crate::normalize::Malformed;
 use crate::provider::Throttled;
-use crate::publish::PUBLISH_TIMEOUT;
 use crate::sns::SnsError;
 use crate::verify::{InvalidScheme, Refusal};
 
@@ -58,6 +57,10 @@ pub enum Error {
 pub(crate) enum Rejection {
     #[error("the body is over the limit of {limit} bytes")]
     BodyTooLarge { limit: usize },
+    #[error("more large bodies at once than there is room for")]
+    Crowded(Throttled),
+    #[error("work on a large body did not end")]
+    Aborted(#[source] tokio::task::JoinError),
     #[error("the body did not arrive completely")]
     BodyIncomplete(#[source] axum::Error),
     #[error("the source is disabled")]
@@ -82,8 +85,8 @@ pub(crate) enum Rejection {
     Subject(#[source] InvalidToken),
     #[error("the bus is not connected")]
     Disconnected,
-    #[error("the bus did not acknowledge within {} ms", PUBLISH_TIMEOUT.as_millis())]
-    Unacknowledged,
+    #[error("the bus did not acknowledge within {} ms", limit.as_millis())]
+    Unacknowledged { limit: Duration },
     #[error("the bus did not take the event")]
     Publish(#[source] PublishError),
 }
@@ -106,11 +109,14 @@ impl Rejection {
             Self::Malformed(malformed) => malformed.code(),
             Self::Sns(error) if error.is_ours() => "sns_unavailable",
             Self::Sns(_) => "sns_untrusted",
-            Self::Subject(_) => "internal",
+            Self::Crowded(_) => "too_many_large_bodies",
+            Self::Subject(_) | Self::Aborted(_) => "internal",
             Self::Disconnected | Self::Publish(PublishError::Unavailable { .. }) => {
                 "bus_unavailable"
             }
-            Self::Unacknowledged | Self::Publish(PublishError::TimedOut { .. }) => "bus_timeout",
+            Self::Unacknowledged { .. } | Self::Publish(PublishError::TimedOut { .. }) => {
+                "bus_timeout"
+            }
             Self::Publish(PublishError::StreamFull { .. } | PublishError::SubjectFull { .. }) => {
                 "bus_full"
             }
@@ -136,13 +142,16 @@ impl Rejection {
             Self::Unverified(_) => StatusCode::UNAUTHORIZED,
             Self::Disabled | Self::AddressNotAllowed => StatusCode::FORBIDDEN,
             Self::UnknownSource => StatusCode::NOT_FOUND,
-            Self::Limited(Throttled::TooManyRequests) => StatusCode::TOO_MANY_REQUESTS,
+            Self::Limited(Throttled::TooManyRequests)
+            | Self::Crowded(Throttled::TooManyRequests) => StatusCode::TOO_MANY_REQUESTS,
             Self::Limited(_)
             | Self::SourceLoading
             | Self::Sns(_)
             | Self::Subject(_)
             | Self::Disconnected
-            | Self::Unacknowledged
+            | Self::Unacknowledged { .. }
+            | Self::Crowded(_)
+            | Self::Aborted(_)
             | Self::Publish(_) => StatusCode::SERVICE_UNAVAILABLE,
         }
     }
@@ -154,6 +163,7 @@ impl Rejection {
             Self::BodyTooLarge { limit } | Self::Publish(PublishError::TooLarge { limit, .. }) => {
                 format!("the body is over the limit of {limit} bytes").into()
             }
+            Self::Crowded(_) => "too many large bodies at once; send it again".into(),
             Self::BodyIncomplete(_) => "the body did not arrive completely; send it again".into(),
             Self::BodyEncoded => {
                 "signatures are verified over the bytes as they come; send the body without Content-Encoding".into()
@@ -176,7 +186,7 @@ impl Rejection {
             Self::Unverified(refusal) => {
                 Problem::new(status, format!("signature_{}", refusal.code()), detail)
             }
-            Self::Limited(_) => {
+            Self::Limited(_) | Self::Crowded(Throttled::TooManyRequests) => {
                 Problem::new(status, self.code(), detail).with_retry_after(LIMIT_RETRY)
             }
             _ if self.is_ours() => Problem::unavailable(self.code(), detail, RETRY_AFTER),

@@ -4,7 +4,7 @@
 //! 2xx is said only after the event is stored, or when there is nothing to store. Else 401
 //! `signature_<reason>`, 403 `source_disabled` or `address_not_allowed`, 400 `invalid_json` or
 //! `invalid_form`, 413 `body_too_large`, 415 `content_encoding_unsupported`, 429 or 503 `rate_limited`, and
-//! 503 with `Retry-After` when the trouble is ours.
+//! 503 with `Retry-After` when the trouble is ours, or more large bodies come at once than there is room for.
 
 mod answer;
 mod body;
@@ -16,7 +16,6 @@ use axum::Router;
 use axum::extract::{ConnectInfo, Path, Request};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::{MethodFilter, on};
-use bytes::Bytes;
 use http::{HeaderMap, Uri};
 use ipnet::IpNet;
 use tocsin_kit::Problem;
@@ -25,6 +24,7 @@ use tokio::time::Instant;
 use crate::address;
 use crate::error::{Rejection, UNKNOWN};
 use crate::intake::{Incoming, Intake};
+use crate::large::{LargeBodies, over};
 use crate::provider::Endpoint;
 use crate::source::Source;
 use crate::sources::Sources;
@@ -34,6 +34,7 @@ pub(crate) struct Receiver {
     pub(crate) shared: Vec<Arc<Source>>,
     pub(crate) sources: Arc<Sources>,
     pub(crate) intake: Arc<Intake>,
+    pub(crate) large: LargeBodies,
     /// Who may say for whom it speaks.
     pub(crate) proxies: Vec<IpNet>,
 }
@@ -92,47 +93,70 @@ impl Receiver {
         }
     }
 
-    async fn receive(&self, source: &Source, endpoint: &Endpoint, request: Request) -> Response {
+    async fn receive(
+        &self,
+        source: &Arc<Source>,
+        endpoint: &'static Endpoint,
+        request: Request,
+    ) -> Response {
         let started = Instant::now();
         let (parts, body) = request.into_parts();
         let peer = parts.extensions.get::<ConnectInfo<SocketAddr>>();
         let sender: Option<IpAddr> =
             peer.map(|peer| address::sender(peer.0.ip(), &parts.headers, &self.proxies));
+        let bounds = body::Bounds {
+            limit: source.max_body,
+            large: &self.large,
+            throttled: source.provider.throttled,
+        };
         let read = match source.admits(sender) {
-            Ok(()) => body::read(&parts.headers, body, source.max_body).await,
+            Ok(()) => body::read(&parts.headers, body, bounds).await,
             Err(rejection) => Err(rejection),
         };
         let body = match read {
             Ok(body) => body,
-            Err(rejection) => return self.reject(source, &rejection, None, started),
+            Err(rejection) => return self.reject(source, rejection, None, started).await,
         };
         let incoming = Incoming {
             headers: &parts.headers,
-            body: &body,
+            body: &body.bytes,
             sender,
         };
         match self.intake.take(source, endpoint, incoming, started).await {
             Ok(answer) => answer.into_response(),
-            Err(rejection) => self.reject(source, &rejection, Some(incoming), started),
+            Err(rejection) => {
+                let incoming = Some(incoming);
+                self.reject(source, rejection, incoming, started).await
+            }
         }
     }
 
-    fn reject(
+    async fn reject(
         &self,
-        source: &Source,
-        rejection: &Rejection,
+        source: &Arc<Source>,
+        rejection: Rejection,
         incoming: Option<Incoming<'_>>,
         started: Instant,
     ) -> Response {
         let now = self.intake.now();
-        let body: Option<&Bytes> = incoming.map(|incoming| incoming.body);
-        let is_first = source.count_refusal(rejection, body, now, started.elapsed());
-        // At most one per interval: it costs as much as dozens of refusals.
-        if is_first && let (Rejection::Unverified(_), Some(incoming)) = (rejection, incoming) {
-            let findings = source.diagnose(incoming.headers, incoming.body, now, None);
-            source.note(|figures| figures.last_findings = findings);
+        let took = started.elapsed();
+        let problem = rejection.problem();
+        let Some(incoming) = incoming else {
+            source.count_refusal(&rejection, None, now, took);
+            return problem.into_response();
+        };
+        let noting = over(source, incoming, move |source, headers, body| {
+            let is_first = source.count_refusal(&rejection, Some(body), now, took);
+            // At most one per interval: it costs as much as dozens of refusals.
+            if is_first && matches!(rejection, Rejection::Unverified(_)) {
+                let findings = source.diagnose(headers, body, now, None);
+                source.note(|figures| figures.last_findings = findings);
+            }
+        });
+        if let Err(aborted) = noting.await {
+            source.count_refusal(&aborted, None, now, took);
         }
-        rejection.problem().into_response()
+        problem.into_response()
     }
 }
 

@@ -16,6 +16,7 @@ use tocsin_wire::{KeyToken, Subject, Token};
 use tokio::time::Instant;
 
 use crate::error::Rejection;
+use crate::large::{name_objects, over};
 use crate::limits::RateLimits;
 use crate::metrics::Outcome;
 use crate::normalize::{Delivery, Normalized};
@@ -114,16 +115,17 @@ impl Intake {
     /// Verifies a delivery, and takes it.
     pub(crate) async fn take(
         &self,
-        source: &Source,
-        endpoint: &Endpoint,
+        source: &Arc<Source>,
+        endpoint: &'static Endpoint,
         incoming: Incoming<'_>,
         started: Instant,
     ) -> Result<Answer, Rejection> {
         let now = self.clock.now();
-        let Incoming { headers, body, .. } = incoming;
-        let certificate = self.certificate(source, body, now).await?;
-        let verified = source.verify(headers, body, now, certificate.as_deref());
-        let proof = Proof::Secret(verified.map_err(Rejection::Unverified)?);
+        let certificate = self.certificate(source, incoming.body, now).await?;
+        let verified = over(source, incoming, move |source, headers, body| {
+            source.verify(headers, body, now, certificate.as_deref())
+        });
+        let proof = Proof::Secret(verified.await?.map_err(Rejection::Unverified)?);
         self.take_proven(source, endpoint, incoming, proof, started)
             .await
     }
@@ -132,24 +134,27 @@ impl Intake {
     /// fails, or it is stored under an id that its repeat has too.
     pub(crate) async fn take_proven(
         &self,
-        source: &Source,
-        endpoint: &Endpoint,
+        source: &Arc<Source>,
+        endpoint: &'static Endpoint,
         incoming: Incoming<'_>,
         proof: Proof,
         started: Instant,
     ) -> Result<Answer, Rejection> {
         let now = self.clock.now();
-        let Incoming { headers, body, .. } = incoming;
+        let headers = incoming.headers;
         let admission = self.admit(source, incoming.sender, now).await?;
-        let delivery = Delivery {
-            source: &source.id,
-            headers,
-            body,
-            received_at: now,
-            secret_index: proof.secret_index(),
-            kept_headers: &source.kept_headers,
-        };
-        let (answer, events) = match (endpoint.read)(delivery).map_err(Rejection::Malformed)? {
+        let read = over(source, incoming, move |source, headers, body| {
+            let delivery = Delivery {
+                source: &source.id,
+                headers,
+                body,
+                received_at: now,
+                secret_index: proof.secret_index(),
+                kept_headers: &source.kept_headers,
+            };
+            (endpoint.read)(delivery).map(name_objects)
+        });
+        let (answer, events) = match read.await?.map_err(Rejection::Malformed)? {
             Normalized::Event(event) => ((endpoint.answer)(&event.kind), vec![*event]),
             Normalized::Events(events) => ((endpoint.answer)(""), events),
             Normalized::Ping => ((endpoint.answer)(""), Vec::new()),
@@ -195,6 +200,8 @@ impl Intake {
             source.org.clone_into(&mut event.org);
             source.default_team.clone_into(&mut event.default_team);
             proof.id(source).clone_into(&mut event.secret_id);
+            // First the body: an event never names one that is not there.
+            self.publisher.keep_body(&mut event).await?;
             let published = match admission {
                 Admission::Now => self.publisher.publish(event, now).await?,
                 Admission::Deferred(until) => self.publisher.defer(event, now, *until).await?,
@@ -235,7 +242,9 @@ impl Intake {
         let asking = self.limits.admits(bus, tier, window);
         tokio::time::timeout(PUBLISH_TIMEOUT, asking)
             .await
-            .map_err(|_elapsed| Rejection::Unacknowledged)?
+            .map_err(|_elapsed| Rejection::Unacknowledged {
+                limit: PUBLISH_TIMEOUT,
+            })?
             .map_err(Rejection::Publish)
     }
 

@@ -4,7 +4,8 @@
 //! * **Reads** HTTP requests of the senders in [`provider::ALL`], what Slack sends over connections that are
 //!   opened to it (Socket Mode), and the certificates of Amazon SNS.
 //! * **Writes** `events.<provider>.<source>.<kind>.<key>`: one event per delivery, with the raw body and
-//!   what is needed to verify it again; `deferred.>` when its sender is over a limit and never comes again;
+//!   what is needed to verify it again; a body over 512 KiB to the object store `bodies`, before its event;
+//!   `deferred.>` when its sender is over a limit and never comes again;
 //!   `rate.>`, by which the limits hold over all replicas; and the bucket `source_health`.
 //! * **Follows** the bucket `sources`, and opens the secrets that are sealed to this room.
 //! * **Answers** `svc.ingress.source_health` and `svc.ingress.source_test`.
@@ -22,6 +23,7 @@ mod health;
 mod http;
 mod intake;
 mod json;
+mod large;
 mod limits;
 mod metrics;
 pub mod normalize;
@@ -50,6 +52,7 @@ pub use settings::Settings;
 use crate::http::Receiver;
 use health::{SourcesHealth, TestQuestion};
 use intake::Intake;
+use large::LargeBodies;
 use publish::Publisher;
 use secrets::SourceSecrets;
 use sns::Sns;
@@ -97,6 +100,7 @@ pub async fn run_on(
         shared: room.shared.clone(),
         sources: Arc::clone(&room.sources),
         intake: Arc::clone(&room.intake),
+        large: LargeBodies::default(),
         proxies: settings.trusted_proxies.clone(),
     };
     let tls = settings.tls().map(Tls::load).transpose();

@@ -38,6 +38,9 @@ pub const ALL: &[&Provider] = &[
 /// Largest body of most senders; those that document more say so in their row.
 pub const MAX_BODY: usize = 1 << 20;
 
+/// Of those that document 25 MB.
+pub const LARGEST_BODY: usize = tocsin_wire::source::MAX_BODY_BYTES as usize;
+
 /// A sender of webhooks.
 #[derive(Debug)]
 pub struct Provider {

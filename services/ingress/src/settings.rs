@@ -12,14 +12,15 @@ use tocsin_kit::{
     http_server::{Limits, TlsFiles},
     settings::{Bytes, HttpListen, Seconds, ServicePath},
 };
+use tocsin_wire::source::MAX_BODY_BYTES;
 
 pub use secrets::ProviderSecrets;
 
 /// What Slack's and the Standard Webhooks libraries allow between a request's timestamp and our clock.
 const TOLERANCE: Duration = Duration::from_secs(300);
-/// GitHub's largest deliveries have 25 MB, but those over 1 MiB are bulk pushes that nobody routes,
-/// and no message of the bus is larger.
-const MAX_BODY: u64 = 1 << 20;
+/// The largest of any sender, which are GitHub's and GitLab's; what has more than 512 KiB goes through the
+/// object store.
+const MAX_BODY: u64 = MAX_BODY_BYTES as u64;
 /// A sender that needs longer for its headers is broken or hostile.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(5);
 /// Slack, the most impatient sender, gives up after 3 s; PagerDuty's longest wait is 16 s.
@@ -93,7 +94,8 @@ pub struct Settings {
     #[arg(long, env = "WEBHOOK_TOLERANCE", default_value_t = Seconds::new(TOLERANCE))]
     pub tolerance: Seconds,
 
-    /// Largest body (413 over it).
+    /// Largest body that the shared secrets sign (413 over it), where a sender's own limit is not less: 25 MiB
+    /// for GitHub and GitLab, 1 MiB for all others.
     #[arg(long, env = "INGRESS_MAX_BODY", default_value_t = Bytes::new(MAX_BODY))]
     pub max_body_bytes: Bytes,
 

@@ -14,7 +14,7 @@ use tocsin_wire::proto::SourceRecord;
 use tocsin_wire::proto::envelope::Body;
 use tocsin_wire::rate::{self, RateTier};
 use tocsin_wire::sealed::Zeroizing;
-use tocsin_wire::source::SourceSettings;
+use tocsin_wire::source::{MAX_BODY_BYTES, SourceSettings};
 use tocsin_wire::{InvalidToken, OrgId, SecretName, TeamId, time};
 use tokio::sync::Notify;
 
@@ -296,6 +296,7 @@ fn build(record: &SourceRecord, texts: &Texts) -> Result<Source, RecordError> {
     source.only_kinds = settings.only_kinds;
     source.tier = tier(settings.rate_tier)?;
     if let Some(bytes) = settings.max_body_bytes {
+        let bytes = bytes.min(MAX_BODY_BYTES);
         source.max_body = usize::try_from(bytes).unwrap_or(source.max_body);
     }
     let ranges = settings.allowed_addresses.into_iter();

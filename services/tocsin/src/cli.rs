@@ -41,7 +41,7 @@ pub enum Command {
     AgentWorker(Box<One<tocsin_agent_worker::Settings>>),
     /// Keep the record.
     Audit(Box<One<tocsin_audit::Settings>>),
-    /// Events: list them, show the whole life of one, have some handled once more.
+    /// Events: list them, show the whole life of one, print a large body, have some handled once more.
     #[command(subcommand)]
     Events(Events),
     /// Rules of teams for events: try them out over an event of old.
@@ -110,6 +110,15 @@ pub enum Events {
         /// Print JSON.
         #[arg(long)]
         json: bool,
+        /// Connection.
+        #[command(flatten)]
+        bus: Box<BusSettings>,
+    },
+    /// Print the raw body of one event, checked against the hash in it. Only for bodies over 512 KiB, which
+    /// lie in the object store for 8 days; what is smaller is in the event itself.
+    Body {
+        /// Event id, run id, or the provider's delivery id.
+        id: String,
         /// Connection.
         #[command(flatten)]
         bus: Box<BusSettings>,

@@ -46,6 +46,9 @@ pub(crate) enum CommandError {
     /// A question to a service.
     #[error("cannot ask")]
     Ask(#[from] tocsin_bus::AskError),
+    /// A body in the object store.
+    #[error("cannot read the body")]
+    Body(#[from] tocsin_bus::ObjectError),
     /// Key files.
     #[error("cannot use the keys")]
     Keys(#[from] tocsin_bus::KeyDirectoryError),

@@ -72,4 +72,3 @@ pub(crate) fn list(answer: &Value) -> String {
 }
 
 #[cfg(test)]
-mod tests;

@@ -108,7 +108,12 @@ fn finish_with(result: Result<ExitCode, CommandError>) -> ExitCode {
 
 /// Writes to stdout; a closed pipe (`| head`) is no failure.
 pub(crate) fn print(text: &str) -> Result<(), CommandError> {
-    match std::io::stdout().lock().write_all(text.as_bytes()) {
+    print_bytes(text.as_bytes())
+}
+
+/// Writes to stdout what need not be text.
+pub(crate) fn print_bytes(bytes: &[u8]) -> Result<(), CommandError> {
+    match std::io::stdout().lock().write_all(bytes) {
         Err(source) if source.kind() != std::io::ErrorKind::BrokenPipe => {
             Err(CommandError::Files {
                 operation: "write to stdout".to_owned(),

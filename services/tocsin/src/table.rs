@@ -2,9 +2,12 @@
 
 use std::fmt::Write as _;
 
-use tocsin_wire::streams::{BUCKETS, CONSUMERS, READ_BELOW, Retention, STREAMS, WhenFull};
+use tocsin_wire::Service;
+use tocsin_wire::streams::{
+    BUCKETS, CONSUMERS, OBJECT_STORES, READ_BELOW, Retention, STREAMS, WhenFull,
+};
 
-/// Streams, consumers and buckets in Markdown.
+/// Streams, consumers, buckets and object stores in Markdown.
 pub(crate) fn markdown() -> String {
     let mut text = String::from(
         "| stream | subjects | kept | written by | read by | what |\n|---|---|---|---|---|---|\n",
@@ -39,13 +42,6 @@ pub(crate) fn markdown() -> String {
     }
     text.push_str("\n| bucket | kept | written by | read by | what |\n|---|---|---|---|---|\n");
     for bucket in BUCKETS {
-        let names = |services: &[tocsin_wire::Service]| {
-            services
-                .iter()
-                .map(|service| service.name())
-                .collect::<Vec<_>>()
-                .join(", ")
-        };
         let readers: Vec<_> = bucket
             .readers
             .iter()
@@ -69,7 +65,26 @@ pub(crate) fn markdown() -> String {
             bucket.purpose
         );
     }
+    text.push_str(
+        "\n| object store | kept | written by | read by | what |\n|---|---|---|---|---|\n",
+    );
+    for store in OBJECT_STORES {
+        let _infallible = writeln!(
+            text,
+            "| `{}` | {}; full: refuses | {} | {} | {} |",
+            store.name,
+            age(store.max_age),
+            names(store.writers),
+            names(store.readers),
+            store.purpose
+        );
+    }
     text
+}
+
+fn names(services: &[Service]) -> String {
+    let names: Vec<_> = services.iter().map(|service| service.name()).collect();
+    names.join(", ")
 }
 
 fn kept(stream: &tocsin_wire::streams::StreamSpec) -> String {

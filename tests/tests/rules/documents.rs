@@ -2,7 +2,7 @@
 
 use std::process::Command;
 
-use tocsin_wire::streams::{BUCKETS, CONSUMERS, STREAMS};
+use tocsin_wire::streams::{BUCKETS, CONSUMERS, OBJECT_STORES, STREAMS};
 
 use crate::assert_none;
 use crate::workspace::{read, root};
@@ -20,7 +20,8 @@ fn every_stream_consumer_and_bucket_stands_in_the_architecture() {
         .flat_map(|stream| std::iter::once(stream.name).chain(stream.subjects.iter().copied()));
     let names = streams
         .chain(CONSUMERS.iter().map(|consumer| consumer.name))
-        .chain(BUCKETS.iter().map(|bucket| bucket.name));
+        .chain(BUCKETS.iter().map(|bucket| bucket.name))
+        .chain(OBJECT_STORES.iter().map(|store| store.name));
     let missing: Vec<String> = names
         .filter(|name| !table.contains(&format!("`{name}`")))
         .map(str::to_owned)

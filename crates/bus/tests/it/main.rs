@@ -8,6 +8,7 @@
 mod batches;
 mod buckets;
 mod consuming;
+mod object_stores;
 mod permissions;
 mod questions;
 mod rates;

@@ -63,6 +63,37 @@ fn distances_are_measured_in_microseconds() {
 }
 
 #[test]
+fn a_body_in_the_object_store_is_told_with_its_size() {
+    let stored = StoredBody::of(&[b' '; 600]);
+    let mut event = row(
+        "EVENTS",
+        "tocsin.github.push.v1",
+        1,
+        "2026-01-01T00:00:00Z",
+        json!({}),
+    );
+    for (stored_body, bytes, object) in [
+        (None, 4, None),
+        (Some(stored.clone()), 600, Some(stored.object.as_str())),
+    ] {
+        let raw_body = if bytes == 4 {
+            "body".into()
+        } else {
+            Default::default()
+        };
+        event.body = Some(Body::Event(tocsin_wire::proto::Event {
+            raw_body,
+            stored_body,
+            ..Default::default()
+        }));
+        let page = life(EVENT, vec![event.clone()]).event.expect("event");
+        assert_eq!(page["raw_bytes"], bytes);
+        let told = page.pointer("/stored_body/object").and_then(Value::as_str);
+        assert_eq!(told, object);
+    }
+}
+
+#[test]
 fn a_second_delivery_of_the_same_message_is_no_second_decision() {
     let event = row(
         "EVENTS",

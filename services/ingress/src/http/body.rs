@@ -1,4 +1,4 @@
-//! Reading a body within a limit.
+//! Reading a body within its limit, and a large one only where there is room for it.
 
 use std::time::Duration;
 
@@ -7,7 +7,11 @@ use bytes::{Bytes, BytesMut};
 use futures::StreamExt as _;
 use http::{HeaderMap, header};
 
+use tocsin_wire::limits::MAX_INLINE_BODY_BYTES;
+
 use crate::error::Rejection;
+use crate::large::{LargeBodies, Room};
+use crate::provider::Throttled;
 
 /// Reserved for a body of unknown length; most webhooks are smaller.
 const FIRST_BYTES: usize = 8 * 1024;
@@ -16,33 +20,53 @@ const MAX_DRAIN_BYTES: usize = 32 << 20;
 /// How long that may take; any sender that we answer is on a fast line.
 const MAX_DRAIN_TIME: Duration = Duration::from_secs(2);
 
-/// The whole body, of at most `limit` bytes, as it was sent; what comes in one piece is not copied. One that
-/// says of itself that it is compressed is refused: few bytes could become many, and no sender signs those.
+/// What a body is read within.
+#[derive(Clone, Copy)]
+pub(super) struct Bounds<'a> {
+    /// Bytes of the largest.
+    pub(super) limit: usize,
+    pub(super) large: &'a LargeBodies,
+    /// What a sender hears when there is no room.
+    pub(super) throttled: Throttled,
+}
+
+/// A whole body, and the room that it takes.
+#[derive(Debug)]
+pub(super) struct Whole {
+    pub(super) bytes: Bytes,
+    _room: Option<Room>,
+}
+
+/// The whole body, of at most `bounds.limit` bytes, as it was sent; what comes in one piece is not copied,
+/// and no body is moved to make room for its rest once it is large. One that says of itself that it is
+/// compressed is refused: few bytes could become many, and no sender signs those.
 ///
 /// Of what is refused nothing is kept, but it is read for a while: a sender that still writes
 /// when its connection closes sees a reset instead of its answer.
 pub(super) async fn read(
     headers: &HeaderMap,
     body: Body,
-    limit: usize,
-) -> Result<Bytes, Rejection> {
+    bounds: Bounds<'_>,
+) -> Result<Whole, Rejection> {
     let declared = declared_length(headers);
+    let limit = bounds.limit;
     let mut pieces = body.into_data_stream();
-    let refused = if is_encoded(headers) {
-        Rejection::BodyEncoded
+    let read = if is_encoded(headers) {
+        Err(Rejection::BodyEncoded)
     } else if declared.is_some_and(|bytes| bytes > limit) {
-        Rejection::BodyTooLarge { limit }
+        Err(Rejection::BodyTooLarge { limit })
     } else {
-        match collect(&mut pieces, declared, limit).await? {
-            Some(body) => return Ok(body),
-            None => Rejection::BodyTooLarge { limit },
-        }
+        collect(&mut pieces, declared, bounds).await
     };
+    let is_refused = matches!(
+        read,
+        Err(Rejection::BodyTooLarge { .. } | Rejection::BodyEncoded | Rejection::Crowded(_))
+    );
     // A sender that asks before it sends needs no more than the answer.
-    if !headers.contains_key(header::EXPECT) {
+    if is_refused && !headers.contains_key(header::EXPECT) {
         drain(pieces).await;
     }
-    Err(refused)
+    read
 }
 
 /// Whether any coding but `identity` was applied to the body.
@@ -55,18 +79,28 @@ fn is_encoded(headers: &HeaderMap) -> bool {
     })
 }
 
-/// `None` when there is more than `limit`.
 async fn collect(
     pieces: &mut BodyDataStream,
     declared: Option<usize>,
-    limit: usize,
-) -> Result<Option<Bytes>, Rejection> {
+    bounds: Bounds<'_>,
+) -> Result<Whole, Rejection> {
+    let Bounds { limit, large, .. } = bounds;
+    let mut room = None;
+    if declared.is_some_and(|bytes| bytes > MAX_INLINE_BODY_BYTES) {
+        room = Some(large.enter(bounds.throttled).await?);
+    }
     let mut first = Bytes::new();
     let mut whole = BytesMut::new();
     while let Some(piece) = pieces.next().await {
         let piece = piece.map_err(Rejection::BodyIncomplete)?;
-        if first.len() + whole.len() + piece.len() > limit {
-            return Ok(None);
+        let read = first.len() + whole.len() + piece.len();
+        if read > limit {
+            return Err(Rejection::BodyTooLarge { limit });
+        }
+        if read > MAX_INLINE_BODY_BYTES && room.is_none() {
+            room = Some(large.enter(bounds.throttled).await?);
+            // All that may come: what is not written takes addresses, but no memory.
+            whole.reserve(limit.saturating_sub(whole.len()));
         }
         if first.is_empty() && whole.is_empty() {
             first = piece;
@@ -79,11 +113,12 @@ async fn collect(
         }
         whole.extend_from_slice(&piece);
     }
-    Ok(Some(if whole.is_empty() {
+    let bytes = if whole.is_empty() {
         first
     } else {
         whole.freeze()
-    }))
+    };
+    Ok(Whole { bytes, _room: room })
 }
 
 async fn drain(mut pieces: BodyDataStream) {
@@ -115,9 +150,11 @@ mod tests {
     use std::convert::Infallible;
 
     use super::*;
+    use crate::large::MAX_LARGE_BODIES;
 
     #[tokio::test]
     async fn bodies_in_pieces_are_joined_up_to_the_limit() {
+        let large = LargeBodies::default();
         for (pieces, expected) in [
             (vec![], Some("")),
             (vec!["0123456789"], Some("0123456789")),
@@ -131,16 +168,16 @@ mod tests {
                 .into_iter()
                 .map(|piece| Ok::<_, Infallible>(Bytes::from(piece)));
             let body = Body::from_stream(futures::stream::iter(stream));
-            let read = read(&HeaderMap::new(), body, 10).await;
+            let read = read(&HeaderMap::new(), body, bounds(10, &large)).await;
             match (read, expected) {
-                (Ok(read), Some(expected)) => assert_eq!(read, expected),
+                (Ok(read), Some(expected)) => assert_eq!(read.bytes, expected),
                 (Err(Rejection::BodyTooLarge { limit: 10 }), None) => {}
                 (read, _) => panic!("{pieces:?}: {read:?}"),
             }
         }
         let headers =
             HeaderMap::from_iter([(header::CONTENT_LENGTH, "11".parse().expect("value"))]);
-        let refused = read(&headers, Body::empty(), 10).await;
+        let refused = read(&headers, Body::empty(), bounds(10, &large)).await;
         assert!(matches!(refused, Err(Rejection::BodyTooLarge { .. })));
     }
 
@@ -160,11 +197,47 @@ mod tests {
                 let value = http::HeaderValue::from_bytes(coding.as_bytes());
                 headers.append(header::CONTENT_ENCODING, value.expect("a value"));
             }
-            match read(&headers, Body::from("{}"), 10).await {
-                Ok(body) if is_taken => assert_eq!(body, "{}"),
+            let large = LargeBodies::default();
+            match read(&headers, Body::from("{}"), bounds(10, &large)).await {
+                Ok(body) if is_taken => assert_eq!(body.bytes, "{}"),
                 Err(Rejection::BodyEncoded) if !is_taken => {}
                 other => panic!("{codings:?}: {other:?}"),
             }
         }
+    }
+
+    fn bounds(limit: usize, large: &LargeBodies) -> Bounds<'_> {
+        Bounds {
+            limit,
+            large,
+            throttled: Throttled::Unavailable,
+        }
+    }
+
+    fn large_body(pieces: usize) -> Body {
+        let piece = Ok::<_, Infallible>(Bytes::from(vec![b'x'; 64 * 1024]));
+        Body::from_stream(futures::stream::iter(vec![piece; pieces]))
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_large_body_waits_for_room_and_a_small_one_does_not() {
+        let large = LargeBodies::default();
+        let bounds = bounds(2 << 20, &large);
+        let none = HeaderMap::new();
+        let mut held = Vec::new();
+        for _ in 0..MAX_LARGE_BODIES {
+            // Of unknown length, so that room is asked for on the way.
+            held.push(read(&none, large_body(9), bounds).await.expect("room"));
+        }
+        let small = read(&none, large_body(8), bounds).await.expect("inline");
+        assert_eq!(small.bytes.len(), 512 * 1024);
+        let declared = "524289".parse().expect("value");
+        let declared = HeaderMap::from_iter([(header::CONTENT_LENGTH, declared)]);
+        for (case, headers) in [("unknown", &none), ("declared", &declared)] {
+            let refused = read(headers, large_body(9), bounds).await;
+            assert!(matches!(refused, Err(Rejection::Crowded(_))), "{case}");
+        }
+        assert_eq!(held.pop().expect("one").bytes.len(), 9 * 64 * 1024);
+        read(&declared, large_body(9), bounds).await.expect("room");
     }
 }

@@ -12,7 +12,7 @@ use tocsin_wire::proto::{ActorKind, Event, EventStatus, Severity};
 use tocsin_wire::scheme::{HmacScheme, Scheme};
 
 use super::{Delivery, Malformed, Normalized, OTHER, draft::Draft, first, read_json, utf8};
-use crate::provider::{Endpoint, Provider, SecretSetting, Throttled};
+use crate::provider::{Endpoint, LARGEST_BODY, Provider, SecretSetting, Throttled};
 use payload::Payload;
 
 /// As events and subjects name it.
@@ -39,7 +39,7 @@ pub const PROVIDER: Provider = Provider {
         "x-github-hook-installation-target-type",
         "x-github-hook-installation-target-id",
     ],
-    max_body: 25 << 20,
+    max_body: LARGEST_BODY,
     throttled: Throttled::Deferred,
 };
 

@@ -7,7 +7,7 @@ use tocsin_wire::proto::{ActorKind, Event, EventStatus, Severity, TextFormat};
 use tocsin_wire::scheme::Scheme;
 
 use super::{Delivery, Malformed, Normalized, draft::Draft, first, read_json, times, utf8};
-use crate::provider::{Endpoint, Provider, SecretSetting, Throttled};
+use crate::provider::{Endpoint, LARGEST_BODY, Provider, SecretSetting, Throttled};
 use payload::Body;
 
 /// As events and subjects name it.
@@ -33,7 +33,7 @@ pub const PROVIDER: Provider = Provider {
         "x-gitlab-instance",
         "x-gitlab-webhook-uuid",
     ],
-    max_body: 25 << 20,
+    max_body: LARGEST_BODY,
     // It sends nothing twice, and every answer but 2xx brings the hook nearer to being switched off.
     throttled: Throttled::Deferred,
 };

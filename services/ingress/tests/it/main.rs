@@ -5,6 +5,7 @@ mod bad_input;
 mod bus_trouble;
 mod fixtures;
 mod hardening;
+mod large_bodies;
 mod secrets;
 mod sns;
 mod socket_mode;

@@ -52,7 +52,7 @@ pub(crate) fn settings(bus: BusSettings) -> Settings {
         trusted_proxies: Vec::new(),
         sns_certificates_dir: None,
         tolerance: Seconds::new(Duration::from_secs(300)),
-        max_body_bytes: Bytes::new(1 << 20),
+        max_body_bytes: Bytes::new(25 << 20),
         header_timeout: Seconds::new(Duration::from_millis(500)),
         request_timeout: Seconds::new(Duration::from_secs(10)),
         close_delay: Seconds::new(Duration::from_millis(100)),

@@ -133,6 +133,19 @@ impl Page {
         self.line("came of it", &outcome(life));
     }
 
+    /// Where a body is that was too large for its event.
+    fn body(&mut self, life: &Value) {
+        let object = text(life, "/event/stored_body/object");
+        if object.is_empty() {
+            return;
+        }
+        let bytes = life.pointer("/event/raw_bytes").and_then(Value::as_u64);
+        let bytes = bytes.unwrap_or_default();
+        let id = text(life, "/event_id");
+        let kept = format!("{bytes} bytes in the object store: tocsin events body {id}");
+        self.line("body", &kept);
+    }
+
     fn what_came(&mut self, life: &Value) {
         let Some(event) = object(life, "event") else {
             return;
@@ -140,6 +153,7 @@ impl Page {
         let at = |name: &str| text(event, &format!("/{name}"));
         self.line("from", at("actor"));
         self.line("said", &one_line(at("text"), TEXT_COLUMNS));
+        self.body(life);
         self.line("severity", &joined(&[at("severity"), at("status")], ", "));
         let received = joined(&["received", &to_seconds(at("received_at"))], " ");
         let happened = match at("occurred_at") {

@@ -68,3 +68,11 @@ fn what_nobody_got_says_why_and_who_could_have() {
     let undecided = json!({ "event_id": "e1", "hops": [] });
     assert!(life(&undecided).contains("nothing yet: it is not decided"));
 }
+
+#[test]
+fn a_large_body_is_said_to_be_in_the_object_store() {
+    let answer = json!({ "event_id": "e1", "event": { "raw_bytes": 20_971_520,
+        "stored_body": { "store": "bodies", "object": "ba78" } } });
+    let expected = "20971520 bytes in the object store: tocsin events body e1";
+    assert!(life(&answer).contains(expected));
+}
