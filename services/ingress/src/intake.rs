@@ -65,6 +65,11 @@ impl Intake {
         self.clock.now()
     }
 
+    /// Fails while the bus is away: what is published meanwhile is not known here.
+    pub(crate) fn must_be_connected(&self) -> Result<(), Rejection> {
+        self.publisher.bus().map(drop)
+    }
+
     /// The certificate that must be there before a delivery can be verified, which only SNS has. Nobody is
     /// asked for it before all else that can be checked was.
     pub(crate) async fn certificate(

@@ -16,7 +16,8 @@ use tocsin_wire::rate::{self, RateTier};
 use tocsin_wire::sealed::Zeroizing;
 use tocsin_wire::source::SourceSettings;
 use tocsin_wire::{InvalidToken, OrgId, SecretName, TeamId, time};
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
+use tokio::time::Instant;
 
 use crate::error::Rejection;
 use crate::provider::Provider;
@@ -37,6 +38,8 @@ pub(crate) struct Sources {
     /// Records with secrets that are not opened yet: at most one per source.
     waiting: Mutex<BTreeMap<String, SourceRecord>>,
     wake: Notify,
+    /// Sent to after every change of `known`.
+    changed: watch::Sender<()>,
 }
 
 #[derive(Clone)]
@@ -92,6 +95,30 @@ impl Sources {
         }
     }
 
+    /// The version of a source that takes the place of this one; `None` when there is none by then.
+    pub(crate) async fn later_than(
+        &self,
+        source: &Arc<Source>,
+        until: Instant,
+    ) -> Option<Arc<Source>> {
+        // Before the look, so that no change falls between the two.
+        let mut changed = self.changed.subscribe();
+        loop {
+            let known = self.known.get(&source.id);
+            let known = known.and_then(|known| known.source.clone());
+            if let Some(known) = known.filter(|known| !Arc::ptr_eq(known, source)) {
+                return Some(known);
+            }
+            let change = tokio::time::timeout_at(until, changed.changed()).await;
+            change.ok()?.ok()?;
+        }
+    }
+
+    /// Whether secrets of a source are still to be opened.
+    pub(crate) fn is_opening(&self, id: &str) -> bool {
+        self.waiting().contains_key(id)
+    }
+
     /// The source with this id, for questions about it.
     pub(crate) fn with_id(&self, id: &str) -> Result<Arc<Source>, Answer> {
         let known = self.known.get(id).and_then(|known| known.source.clone());
@@ -119,6 +146,7 @@ impl Sources {
             Change::Removed { key } => {
                 self.waiting().remove(&key);
                 self.known.remove(&key);
+                self.changed.send_replace(());
             }
             Change::Put { key, entry } => {
                 if let Err(error) = self.put(&key, entry.envelope.body) {
@@ -161,7 +189,7 @@ impl Sources {
     /// With the secrets that are open; without any it only says "not yet".
     fn place(&self, record: &SourceRecord, texts: Texts) -> Result<(), RecordError> {
         let is_loading = texts.is_empty() && !record.secrets.is_empty();
-        let built = build(record, &texts)?;
+        let mut built = build(record, &texts)?;
         let before = self
             .known
             .get(&record.id)
@@ -174,6 +202,7 @@ impl Sources {
             texts: Arc::new(texts),
         };
         self.known.insert(record.id.clone(), known);
+        self.changed.send_replace(());
         Ok(())
     }
 

@@ -4,6 +4,7 @@
 mod bad_input;
 mod bus_trouble;
 mod fixtures;
+mod rotation;
 mod secrets;
 mod sns;
 mod sockets;
