@@ -8,12 +8,17 @@
 
 mod ack;
 mod config;
+mod deliveries;
 mod figures;
 mod full;
 mod idle;
 mod load;
 mod process;
 mod raw_nats;
+mod rotation;
+mod sources;
+mod tenants;
+mod windows;
 
 use std::process::ExitCode;
 
@@ -31,6 +36,12 @@ enum Part {
     Full,
     /// Config: bulk, reads, lookups, writes.
     Config,
+    /// Rate windows over two replicas that are killed in the middle.
+    Windows,
+    /// Two hundred sources with secrets and limits of their own.
+    Sources,
+    /// Secrets that are rotated under load.
+    Rotation,
     /// Memory of each service that has nothing to do.
     Idle,
 }
@@ -60,6 +71,12 @@ struct Arguments {
     /// Seconds of the storm of writes.
     #[arg(long, default_value_t = 60)]
     storm_seconds: u64,
+    /// Seconds of each proof: rate windows, rotation of secrets.
+    #[arg(long, default_value_t = 60)]
+    proof_seconds: u64,
+    /// Deliveries a second of windows, rotation and sources, in place of what is promised for each.
+    #[arg(long)]
+    rate: Option<u64>,
     /// A short check that everything can be measured: one round of a second.
     #[arg(long)]
     smoke: bool,
@@ -76,6 +93,8 @@ async fn main() -> ExitCode {
         arguments.full_seconds = 3;
         arguments.config_orgs = 1;
         arguments.storm_seconds = 2;
+        arguments.proof_seconds = 10;
+        arguments.rate = Some(50);
     }
     match run(&arguments).await {
         Ok(()) => ExitCode::SUCCESS,
@@ -101,6 +120,18 @@ async fn run(arguments: &Arguments) -> anyhow::Result<()> {
             storm_seconds: arguments.storm_seconds,
         };
         config::measure(arguments.rounds, arguments.seconds, size).await?;
+    }
+    if wants(Part::Sources) {
+        let rate = arguments.rate.unwrap_or(sources::RATE);
+        sources::measure(arguments.rounds, arguments.seconds, rate).await?;
+    }
+    if wants(Part::Windows) {
+        let rate = arguments.rate.unwrap_or(windows::RATE);
+        windows::measure(rate, arguments.proof_seconds).await?;
+    }
+    if wants(Part::Rotation) {
+        let rate = arguments.rate.unwrap_or(rotation::RATE);
+        rotation::measure(rate, arguments.proof_seconds).await?;
     }
     if wants(Part::Idle) {
         idle::measure().await?;
