@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-/// How long a delivery waits: many times what config's outbox and the broker need, and longer than the pause
+/// How long a delivery waits: many times what config's outbox and the broker need, and longer than the pauses
 /// before a secret that came after its record is asked for again. No sender gives up that soon.
 pub(crate) const ARRIVAL_LIMIT: Duration = Duration::from_secs(1);
 

@@ -25,9 +25,11 @@ use crate::secrets::SourceSecrets;
 use crate::source::Source;
 use crate::verify::{InvalidScheme, LiveSecret, Validity};
 
-/// Before secrets that could not be opened are asked for again: config publishes a record and its secrets
-/// within milliseconds, in no order.
-const RETRY_PAUSE: Duration = Duration::from_millis(500);
+/// Before a secret that could not be opened is asked for again, doubled each time: config publishes a record
+/// and its secrets within milliseconds, in no order, and deliveries wait for them.
+const FIRST_RETRY: Duration = Duration::from_millis(20);
+/// The longest pause, for a secret that nobody set.
+const LAST_RETRY: Duration = Duration::from_millis(500);
 
 /// Every source that was published, by its id.
 #[derive(Default)]
@@ -208,14 +210,9 @@ impl Sources {
 
     /// Opens the secrets of new records until `stop`.
     pub(crate) async fn open(&self, secrets: &SourceSecrets, stop: &Stop) {
+        let mut pause = FIRST_RETRY;
         loop {
             let waiting = self.waiting().clone();
-            if waiting.is_empty() {
-                if stop.until_soft(self.wake.notified()).await.is_none() {
-                    return;
-                }
-                continue;
-            }
             for record in waiting.into_values() {
                 if stop
                     .until_soft(self.open_one(secrets, &record))
@@ -225,9 +222,18 @@ impl Sources {
                     return;
                 }
             }
-            if !self.waiting().is_empty() {
-                stop.until_soft(tokio::time::sleep(RETRY_PAUSE)).await;
-            }
+            let woken = if self.waiting().is_empty() {
+                stop.until_soft(self.wake.notified()).await.map(Ok)
+            } else {
+                // A new record does not wait for one whose secrets do not come.
+                let waking = tokio::time::timeout(pause, self.wake.notified());
+                stop.until_soft(waking).await
+            };
+            pause = match woken {
+                None => return,
+                Some(Ok(())) => FIRST_RETRY,
+                Some(Err(_elapsed)) => LAST_RETRY.min(pause * 2),
+            };
         }
     }
 
