@@ -80,7 +80,7 @@ struct Tally {
     /// Signed with the newest secret, or answered while the older one held: every one must be taken.
     good: u64,
     good_refused: u64,
-    /// Of those, with the status.
+    /// Those by status; 0: no answer.
     refused: BTreeMap<u16, u64>,
     /// Signed after the end of their secret: none may be taken.
     late: u64,

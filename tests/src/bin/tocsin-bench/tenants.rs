@@ -18,7 +18,7 @@ use crate::process::{self, Service};
 
 /// How soon an ingress must have what was published.
 const LOAD_LIMIT: Duration = Duration::from_secs(30);
-/// Once `LOAD_LIMIT` allows many looks; one that finds a wrong signature may take a second.
+/// What a delivery without a signature hears of a source that can verify.
 const UNSIGNED: u16 = 401;
 
 /// Starts ingress with what it needs to open the secrets of sources.

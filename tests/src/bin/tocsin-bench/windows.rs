@@ -31,8 +31,10 @@ pub(crate) const RATE: u64 = 1_000;
 const SHARE: f64 = 0.95;
 /// Connections of each sender; half of them to each replica.
 const CONNECTIONS: usize = 32;
-/// A sender that never comes again sends one delivery for so many of the other's.
+/// The sender that never comes again sends one delivery for so many of the other's,
 const BESIDE: u64 = 10;
+/// and at least so many a second: three times the limit.
+const LEAST_BESIDE: u64 = 30;
 /// Largest messages are some 8 KB, and a minute of them is stored.
 const STREAM_SIZE_FACTOR: u32 = 10;
 const ORG: &str = "bench";
@@ -117,7 +119,7 @@ pub(crate) async fn measure(rate: u64, seconds: u64) -> anyhow::Result<()> {
         TIER.limit,
         TIER.window.as_secs()
     ));
-    let beside = (rate / BESIDE).max(1);
+    let beside = (rate / BESIDE).max(LEAST_BESIDE);
     let to = |source: &Published| {
         let path = format!("/{}", source.id);
         Box::new(move |_| (path.clone(), SECRET.to_owned()))
