@@ -227,6 +227,7 @@ const fn kind(entry: &Entry) -> &'static str {
         Entry::ModelResponded(_) => "model responded",
         Entry::ToolStarted(_) => "tool started",
         Entry::ToolFinished(_) => "tool finished",
+        Entry::SignalsHeard(_) => "signals heard",
         Entry::PostStarted(_) => "post started",
         Entry::Posted(_) => "posted",
         Entry::SignalsHeard(_) => "signals heard",

@@ -3,7 +3,8 @@
 //!
 //! One message stands for [`RateTier::grain`] deliveries, which its taker admits within [`LEASE`]. It lies
 //! in the stream for the window and the lease, so a delivery counts for at least the window after its
-//! admission: in no window of that length are more than the limit admitted.
+//! admission: in no window of that length are more than the limit admitted. Admitted is what was decided; the
+//! event is in its stream some milliseconds later, for which a lease that is used at once leaves as much room.
 
 use std::time::Duration;
 

@@ -22,10 +22,11 @@ use tocsin_kit::Problem;
 use tokio::time::Instant;
 
 use crate::address;
+use crate::arrival::ARRIVAL_LIMIT;
 use crate::error::{Rejection, UNKNOWN};
 use crate::intake::{Incoming, Intake};
 use crate::large::{LargeBodies, over};
-use crate::provider::Endpoint;
+use crate::provider::{Answer, Endpoint};
 use crate::source::Source;
 use crate::sources::Sources;
 
@@ -100,6 +101,7 @@ impl Receiver {
         request: Request,
     ) -> Response {
         let started = Instant::now();
+        let mut source = Arc::clone(source);
         let (parts, body) = request.into_parts();
         let peer = parts.extensions.get::<ConnectInfo<SocketAddr>>();
         let sender: Option<IpAddr> =
@@ -115,20 +117,56 @@ impl Receiver {
         };
         let body = match read {
             Ok(body) => body,
-            Err(rejection) => return self.reject(source, rejection, None, started).await,
+            Err(rejection) => return self.reject(&source, rejection, None, started).await,
         };
         let incoming = Incoming {
             headers: &parts.headers,
             body: &body.bytes,
             sender,
         };
-        match self.intake.take(source, endpoint, incoming, started).await {
+        let mut taken = self.intake.take(&source, endpoint, incoming, started).await;
+        if source.is_published() && is_about_secrets(&taken) {
+            // Boxed: rare, and larger than all else here.
+            taken =
+                Box::pin(self.take_later(&mut source, endpoint, incoming, started, taken)).await;
+        }
+        match taken {
             Ok(answer) => answer.into_response(),
             Err(rejection) => {
                 let incoming = Some(incoming);
-                self.reject(source, rejection, incoming, started).await
+                self.reject(&source, rejection, incoming, started).await
             }
         }
+    }
+
+    /// Takes a delivery that no secret verified (`refused`) by each later version of its source that comes
+    /// within [`ARRIVAL_LIMIT`]. What is refused at the end is refused by all that is known here; while more
+    /// is known to come, or nothing can come, it is our trouble and not the sender's.
+    async fn take_later(
+        &self,
+        source: &mut Arc<Source>,
+        endpoint: &'static Endpoint,
+        incoming: Incoming<'_>,
+        started: Instant,
+        mut refused: Result<Answer, Rejection>,
+    ) -> Result<Answer, Rejection> {
+        let Some(_place) = source.waiting_room.enter(incoming.body.len()) else {
+            return refused;
+        };
+        let until = Instant::now() + ARRIVAL_LIMIT;
+        while let Some(later) = self.sources.later_than(source, until).await {
+            *source = later;
+            source.admits(incoming.sender)?;
+            refused = self.intake.take(source, endpoint, incoming, started).await;
+            if !is_about_secrets(&refused) {
+                return refused;
+            }
+        }
+        if self.sources.is_opening(&source.id) {
+            return Err(Rejection::SourceLoading);
+        }
+        self.intake.must_be_connected()?;
+        refused
     }
 
     async fn reject(
@@ -158,6 +196,11 @@ impl Receiver {
         }
         problem.into_response()
     }
+}
+
+/// Whether another secret might have verified the delivery.
+fn is_about_secrets(taken: &Result<Answer, Rejection>) -> bool {
+    matches!(taken, Err(Rejection::Unverified(refusal)) if refusal.is_about_secrets())
 }
 
 /// Answers `OPTIONS`: by `grant`, or with nothing where nobody may send.

@@ -7,17 +7,17 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::HeaderMap;
 use jiff::Timestamp;
-use tocsin_bus::Bus;
+use tocsin_bus::{Bus, PublishError};
 use tocsin_kit::Clock;
 use tocsin_wire::proto::Event;
 use tocsin_wire::rate::{self, RateTier};
 use tocsin_wire::source::SourceFigures;
-use tocsin_wire::{KeyToken, Subject, Token};
+use tocsin_wire::{InvalidToken, KeyToken, Token};
 use tokio::time::Instant;
 
 use crate::error::Rejection;
 use crate::large::{name_objects, over};
-use crate::limits::RateLimits;
+use crate::limits::{Counter, RateLimits, Room};
 use crate::metrics::Outcome;
 use crate::normalize::{Delivery, Normalized};
 use crate::provider::{Answer, Endpoint, Throttled};
@@ -92,6 +92,11 @@ impl Intake {
 
     pub(crate) fn now(&self) -> Timestamp {
         self.clock.now()
+    }
+
+    /// Fails while the bus is away: what is published meanwhile is not known here.
+    pub(crate) fn must_be_connected(&self) -> Result<(), Rejection> {
+        self.publisher.bus().map(drop)
     }
 
     /// The certificate that must be there before a delivery can be verified, which only SNS has. Nobody is
@@ -215,7 +220,8 @@ impl Intake {
         Ok(outcome)
     }
 
-    /// Asks the windows of the source, of its org and of the sender's address.
+    /// Asks the windows of the source, of its org and of the sender's address. Whoever waits for the bus
+    /// hears of its trouble as soon as for an event.
     async fn admit(
         &self,
         source: &Source,
@@ -223,29 +229,15 @@ impl Intake {
         now: Timestamp,
     ) -> Result<Admission, Rejection> {
         let bus = self.publisher.bus()?;
-        for (tier, window) in windows(source, sender) {
-            let window = window.map_err(Rejection::Subject)?;
-            if !self.counted(bus, tier, &window).await? {
-                return self.over_limit(source, tier, now).await;
-            }
+        let counters = self.counters(source, sender).map_err(Rejection::Subject)?;
+        let full = tokio::time::timeout(PUBLISH_TIMEOUT, first_full(bus, &counters));
+        let full = full.await.map_err(|_elapsed| Rejection::Unacknowledged {
+            limit: PUBLISH_TIMEOUT,
+        })?;
+        match full.map_err(Rejection::Publish)? {
+            None => Ok(Admission::Now),
+            Some(tier) => self.over_limit(source, tier, now).await,
         }
-        Ok(Admission::Now)
-    }
-
-    /// Whether a window has room. Whoever waits for the bus hears of its trouble as soon as for an event.
-    async fn counted(
-        &self,
-        bus: &Bus,
-        tier: &RateTier,
-        window: &Subject,
-    ) -> Result<bool, Rejection> {
-        let asking = self.limits.admits(bus, tier, window);
-        tokio::time::timeout(PUBLISH_TIMEOUT, asking)
-            .await
-            .map_err(|_elapsed| Rejection::Unacknowledged {
-                limit: PUBLISH_TIMEOUT,
-            })?
-            .map_err(Rejection::Publish)
     }
 
     /// What its provider hears. A sender that never tries again is not turned away, unless there is no
@@ -263,10 +255,57 @@ impl Intake {
         let bus = self.publisher.bus()?;
         let owner = Token::new(source.figures_id.as_str()).map_err(Rejection::Subject)?;
         let window = rate::DEFERRALS.subject(&owner, &KeyToken::encode(SOURCE_KEY));
-        if self.counted(bus, rate::DEFERRALS, &window).await? {
-            Ok(Admission::Deferred(source.slot(tier, now)))
-        } else {
-            Err(Rejection::Limited(throttled))
+        let window = self.limits.counter(rate::DEFERRALS, window);
+        let asking = window.admits(bus);
+        let room = tokio::time::timeout(PUBLISH_TIMEOUT, asking).await;
+        let room = room.map_err(|_elapsed| Rejection::Unacknowledged)?;
+        // Here a lease may end a moment early: a window of ten minutes bounds what we hold, no more.
+        match room.map_err(Rejection::Publish)? {
+            Room::Until(_) => Ok(Admission::Deferred(source.slot(tier, now))),
+            Room::Full => Err(Rejection::Limited(throttled)),
+        }
+    }
+    /// The windows that a delivery counts in, the narrowest first.
+    fn counters(
+        &self,
+        source: &Source,
+        sender: Option<IpAddr>,
+    ) -> Result<Vec<Counter>, InvalidToken> {
+        let counter = |tier: &'static RateTier, owner: &str, key: &str| {
+            let subject = tier.subject(&Token::new(owner)?, &KeyToken::encode(key));
+            Ok(self.limits.counter(tier, subject))
+        };
+        let id = source.figures_id.as_str();
+        let mut counters = vec![counter(source.tier, id, SOURCE_KEY)?];
+        if let Some(sender) = sender {
+            counters.push(counter(source.tier, id, &sender.to_string())?);
+        }
+        if !source.org.is_empty() {
+            counters.push(counter(rate::DEFAULT, ORG_WINDOWS, &source.org)?);
+        }
+        Ok(counters)
+    }
+}
+
+/// The tier of the first window without room; `None` when all have some at this moment. A bus so slow
+/// that what one said is over before the last has answered is asked again.
+async fn first_full(
+    bus: &Bus,
+    counters: &[Counter],
+) -> Result<Option<&'static RateTier>, PublishError> {
+    loop {
+        RateLimits::prepare(bus, counters).await?;
+        let mut earliest: Option<Instant> = None;
+        for counter in counters {
+            match counter.admits(bus).await? {
+                Room::Until(end) => {
+                    earliest = Some(earliest.map_or(end, |earliest| earliest.min(end)));
+                }
+                Room::Full => return Ok(Some(counter.tier)),
+            }
+        }
+        if earliest.is_none_or(|end| Instant::now() < end) {
+            return Ok(None);
         }
     }
 }
@@ -306,29 +345,4 @@ impl Taken<'_> {
             }
         }
     }
-}
-
-type Window = (
-    &'static RateTier,
-    Result<Subject, tocsin_wire::InvalidToken>,
-);
-
-/// The windows that a delivery counts in, the narrowest first.
-fn windows(source: &Source, sender: Option<IpAddr>) -> Vec<Window> {
-    let subject = |tier: &'static RateTier, owner: &str, key: &str| {
-        let owner = Token::new(owner);
-        (
-            tier,
-            owner.map(|owner| tier.subject(&owner, &KeyToken::encode(key))),
-        )
-    };
-    let id = source.figures_id.as_str();
-    let mut windows = vec![subject(source.tier, id, SOURCE_KEY)];
-    if let Some(sender) = sender {
-        windows.push(subject(source.tier, id, &sender.to_string()));
-    }
-    if !source.org.is_empty() {
-        windows.push(subject(rate::DEFAULT, ORG_WINDOWS, &source.org));
-    }
-    windows
 }

@@ -17,6 +17,7 @@
 //! [`verify`] and [`normalize`] are pure functions over headers and bytes; [`run`] is the shell.
 
 mod address;
+mod arrival;
 pub mod diagnose;
 mod error;
 mod health;

@@ -18,6 +18,7 @@ use tocsin_wire::sealed::Zeroizing;
 use tocsin_wire::signing::hex;
 use tocsin_wire::source::{Finding, SourceFigures};
 
+use crate::arrival::WaitingRoom;
 use crate::diagnose::{Case, diagnose};
 use crate::error::Rejection;
 use crate::metrics::{Outcome, ProviderMetrics};
@@ -56,6 +57,7 @@ pub(crate) struct Source {
     pub(crate) tolerance: Duration,
     /// For what is told to its owner; empty for the shared ones.
     pub(crate) secrets: Vec<(Zeroizing<String>, Validity)>,
+    pub(crate) waiting_room: WaitingRoom,
     scheme: Scheme,
     figures: Mutex<SourceFigures>,
     /// When the last of its deferred deliveries comes out.
@@ -93,6 +95,7 @@ impl Source {
             verifier,
             tolerance,
             secrets: Vec::new(),
+            waiting_room: WaitingRoom::default(),
             scheme: scheme.clone(),
             figures: Mutex::default(),
             last_slot: Mutex::default(),
@@ -206,8 +209,14 @@ impl Source {
     }
 
     /// Goes on counting where another version of the same source stood.
-    pub(crate) fn continue_from(&self, earlier: &Self) {
+    pub(crate) fn continue_from(&mut self, earlier: &Self) {
         *self.lock() = earlier.figures();
+        self.waiting_room = earlier.waiting_room.clone();
+    }
+
+    /// Whether config publishes it: then a later version of it may be on its way.
+    pub(crate) fn is_published(&self) -> bool {
+        !self.org.is_empty()
     }
 
     pub(crate) fn note(&self, change: impl FnOnce(&mut SourceFigures)) {

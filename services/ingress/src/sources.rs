@@ -16,7 +16,8 @@ use tocsin_wire::rate::{self, RateTier};
 use tocsin_wire::sealed::Zeroizing;
 use tocsin_wire::source::{MAX_BODY_BYTES, SourceSettings};
 use tocsin_wire::{InvalidToken, OrgId, SecretName, TeamId, time};
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
+use tokio::time::Instant;
 
 use crate::error::Rejection;
 use crate::provider::Provider;
@@ -24,9 +25,11 @@ use crate::secrets::SourceSecrets;
 use crate::source::Source;
 use crate::verify::{InvalidScheme, LiveSecret, Validity};
 
-/// Before secrets that could not be opened are asked for again: config publishes a record and its secrets
-/// within milliseconds, in no order.
-const RETRY_PAUSE: Duration = Duration::from_millis(500);
+/// Before a secret that could not be opened is asked for again, doubled each time: config publishes a record
+/// and its secrets within milliseconds, in no order, and deliveries wait for them.
+const FIRST_RETRY: Duration = Duration::from_millis(20);
+/// The longest pause, for a secret that nobody set.
+const LAST_RETRY: Duration = Duration::from_millis(500);
 
 /// Every source that was published, by its id.
 #[derive(Default)]
@@ -37,6 +40,8 @@ pub(crate) struct Sources {
     /// Records with secrets that are not opened yet: at most one per source.
     waiting: Mutex<BTreeMap<String, SourceRecord>>,
     wake: Notify,
+    /// Sent to after every change of `known`.
+    changed: watch::Sender<()>,
 }
 
 #[derive(Clone)]
@@ -92,6 +97,30 @@ impl Sources {
         }
     }
 
+    /// The version of a source that takes the place of this one; `None` when there is none by then.
+    pub(crate) async fn later_than(
+        &self,
+        source: &Arc<Source>,
+        until: Instant,
+    ) -> Option<Arc<Source>> {
+        // Before the look, so that no change falls between the two.
+        let mut changed = self.changed.subscribe();
+        loop {
+            let known = self.known.get(&source.id);
+            let known = known.and_then(|known| known.source.clone());
+            if let Some(known) = known.filter(|known| !Arc::ptr_eq(known, source)) {
+                return Some(known);
+            }
+            let change = tokio::time::timeout_at(until, changed.changed()).await;
+            change.ok()?.ok()?;
+        }
+    }
+
+    /// Whether secrets of a source are still to be opened.
+    pub(crate) fn is_opening(&self, id: &str) -> bool {
+        self.waiting().contains_key(id)
+    }
+
     /// The source with this id, for questions about it.
     pub(crate) fn with_id(&self, id: &str) -> Result<Arc<Source>, Answer> {
         let known = self.known.get(id).and_then(|known| known.source.clone());
@@ -119,6 +148,7 @@ impl Sources {
             Change::Removed { key } => {
                 self.waiting().remove(&key);
                 self.known.remove(&key);
+                self.changed.send_replace(());
             }
             Change::Put { key, entry } => {
                 if let Err(error) = self.put(&key, entry.envelope.body) {
@@ -161,7 +191,7 @@ impl Sources {
     /// With the secrets that are open; without any it only says "not yet".
     fn place(&self, record: &SourceRecord, texts: Texts) -> Result<(), RecordError> {
         let is_loading = texts.is_empty() && !record.secrets.is_empty();
-        let built = build(record, &texts)?;
+        let mut built = build(record, &texts)?;
         let before = self
             .known
             .get(&record.id)
@@ -174,19 +204,15 @@ impl Sources {
             texts: Arc::new(texts),
         };
         self.known.insert(record.id.clone(), known);
+        self.changed.send_replace(());
         Ok(())
     }
 
     /// Opens the secrets of new records until `stop`.
     pub(crate) async fn open(&self, secrets: &SourceSecrets, stop: &Stop) {
+        let mut pause = FIRST_RETRY;
         loop {
             let waiting = self.waiting().clone();
-            if waiting.is_empty() {
-                if stop.until_soft(self.wake.notified()).await.is_none() {
-                    return;
-                }
-                continue;
-            }
             for record in waiting.into_values() {
                 if stop
                     .until_soft(self.open_one(secrets, &record))
@@ -196,9 +222,18 @@ impl Sources {
                     return;
                 }
             }
-            if !self.waiting().is_empty() {
-                stop.until_soft(tokio::time::sleep(RETRY_PAUSE)).await;
-            }
+            let woken = if self.waiting().is_empty() {
+                stop.until_soft(self.wake.notified()).await.map(Ok)
+            } else {
+                // A new record does not wait for one whose secrets do not come.
+                let waking = tokio::time::timeout(pause, self.wake.notified());
+                stop.until_soft(waking).await
+            };
+            pause = match woken {
+                None => return,
+                Some(Ok(())) => FIRST_RETRY,
+                Some(Err(_elapsed)) => LAST_RETRY.min(pause * 2),
+            };
         }
     }
 

@@ -245,6 +245,15 @@ pub enum Refusal {
 }
 
 impl Refusal {
+    /// Whether another secret might have verified the delivery.
+    #[must_use]
+    pub const fn is_about_secrets(self) -> bool {
+        matches!(
+            self,
+            Self::MissingSecret | Self::WrongToken | Self::UnknownTopic | Self::BadSignature
+        )
+    }
+
     /// Every reason, for metrics that are registered beforehand.
     pub const ALL: [Self; 14] = [
         Self::MissingSecret,

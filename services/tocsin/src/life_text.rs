@@ -72,3 +72,4 @@ pub(crate) fn list(answer: &Value) -> String {
 }
 
 #[cfg(test)]
+mod tests;

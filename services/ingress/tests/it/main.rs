@@ -6,6 +6,7 @@ mod bus_trouble;
 mod fixtures;
 mod hardening;
 mod large_bodies;
+mod rotation;
 mod secrets;
 mod sns;
 mod socket_mode;

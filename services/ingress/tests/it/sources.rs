@@ -16,19 +16,19 @@ use tocsin_wire::{Service, time};
 use crate::secrets::{key_files, put, ring};
 use crate::stage::{Ingress, LIMIT, NOW, Stored, event, fixture, settings};
 
-const NEW: &str = "the new secret";
-const OLD: &str = "the old secret";
+pub(crate) const NEW: &str = "the new secret";
+pub(crate) const OLD: &str = "the old secret";
 
-struct Stage {
+pub(crate) struct Stage {
     bus: TestBus,
     config: Bus,
     ring: SealingRing,
-    stored: Stored,
-    ingress: Ingress,
+    pub(crate) stored: Stored,
+    pub(crate) ingress: Ingress,
 }
 
 impl Stage {
-    async fn start() -> Self {
+    pub(crate) async fn start() -> Self {
         let bus = TestBus::start().await.expect("a bus");
         let config = bus.connect(Service::Config).await.expect("config");
         let ring = ring(&config).await;
@@ -51,11 +51,11 @@ impl Stage {
         ingress
     }
 
-    async fn seal(&self, name: &str, value: &str) {
+    pub(crate) async fn seal(&self, name: &str, value: &str) {
         put(&self.config, &self.ring, name, Audience::Ingress, value).await;
     }
 
-    async fn publish(&self, record: SourceRecord) {
+    pub(crate) async fn publish(&self, record: SourceRecord) {
         let bytes = format!("{record:?}");
         let id = MessageId::key_value("sources", &record.id, &bytes);
         let correlation = EventId::from(id.as_uuid());
@@ -68,7 +68,13 @@ impl Stage {
     }
 
     /// A GitHub delivery, with a body of its own per `number`.
-    async fn deliver(&self, to: &Ingress, id: &str, secret: &str, number: usize) -> (u16, Value) {
+    pub(crate) async fn deliver(
+        &self,
+        to: &Ingress,
+        id: &str,
+        secret: &str,
+        number: usize,
+    ) -> (u16, Value) {
         let body =
             format!(r#"{{"action":"created","repository":{{"full_name":"acme/r{number}"}}}}"#);
         let signed = signature::github(secret, body.as_bytes()).expect("signed");
@@ -83,11 +89,11 @@ impl Stage {
         (status, answer.json().await.unwrap_or_default())
     }
 
-    async fn status(&self, id: &str, secret: &str, number: usize) -> u16 {
+    pub(crate) async fn status(&self, id: &str, secret: &str, number: usize) -> u16 {
         self.deliver(&self.ingress, id, secret, number).await.0
     }
 
-    async fn until_status(&self, id: &str, secret: &str, status: u16) {
+    pub(crate) async fn until_status(&self, id: &str, secret: &str, status: u16) {
         eventually("the source answers so", LIMIT, || async {
             let got = self.status(id, secret, 0).await;
             if got == status {
@@ -100,7 +106,7 @@ impl Stage {
     }
 }
 
-fn secret(id: &str, name: &str, expires: Option<i64>) -> SourceSecret {
+pub(crate) fn secret(id: &str, name: &str, expires: Option<i64>) -> SourceSecret {
     let at = |seconds| time::to_proto(jiff::Timestamp::from_second(seconds).expect("in range"));
     SourceSecret {
         id: id.to_owned(),
@@ -111,7 +117,7 @@ fn secret(id: &str, name: &str, expires: Option<i64>) -> SourceSecret {
     }
 }
 
-fn record(id: &str, settings: &Value) -> SourceRecord {
+pub(crate) fn record(id: &str, settings: &Value) -> SourceRecord {
     SourceRecord {
         id: id.to_owned(),
         org: "acme".to_owned(),
@@ -290,12 +296,10 @@ async fn a_sender_that_tries_again_hears_so() {
     })
     .await;
     let refused = eventually("the window is full", LIMIT, || async {
-        let answer = deliver().await;
-        if answer.status() == 429 {
-            Ok(answer)
-        } else {
-            Err(answer.status().to_string())
-        }
+        // Many at a time: a slow machine must not let the window slide faster than it fills.
+        let answers = futures::future::join_all((0..25).map(|_| deliver())).await;
+        let refused = answers.into_iter().find(|answer| answer.status() == 429);
+        refused.ok_or("all were taken")
     })
     .await;
     assert!(refused.headers().contains_key("retry-after"));

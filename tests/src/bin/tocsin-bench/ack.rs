@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use tocsin_testkit::TestBus;
 
+use crate::deliveries::github_push;
 use crate::figures::{Rounds, say};
-use crate::load::{Load, Sent, github_push};
+use crate::load::{Load, Sent};
 use crate::process::{self, GITHUB_SECRET, Service, free_address};
 use crate::raw_nats::RawPublisher;
 
@@ -74,12 +75,13 @@ async fn round(
     let mut send = async |rate: Option<u64>| -> anyhow::Result<(Sent, f64)> {
         let before = ingress.process.cpu_time()?;
         let load = Load {
-            target,
+            targets: vec![target],
             connections: CONNECTIONS,
             rate,
             duration,
             first: *first,
             build: github_push(GITHUB_SECRET),
+            observe: None,
         };
         let sent = load.run().await?;
         anyhow::ensure!(

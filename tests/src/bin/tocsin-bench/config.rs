@@ -8,8 +8,9 @@ use std::time::Duration;
 
 use serde_json::json;
 
+use crate::deliveries::Build;
 use crate::figures::{Rounds, say};
-use crate::load::{Build, Load, Sent};
+use crate::load::{Load, Sent};
 use installation::{ADMIN, INTERNAL, Installation};
 
 /// Connections of the sender.
@@ -110,12 +111,13 @@ async fn round(
     let send = async |rate: Option<u64>, build: Arc<Build>| {
         let before = installation.config.process.cpu_time()?;
         let load = Load {
-            target: installation.address,
+            targets: vec![installation.address],
             connections: CONNECTIONS,
             rate,
             duration,
             first: 0,
             build,
+            observe: None,
         };
         let sent = load.run().await?;
         anyhow::ensure!(sent.refused == 0, "{} requests were refused", sent.refused);

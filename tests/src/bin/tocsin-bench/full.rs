@@ -16,8 +16,9 @@ use tocsin_wire::streams::CONSUMERS;
 use tocsin_wire::{OrgId, Service as Room, Subject, TeamId, Token};
 use tokio::time::Instant;
 
+use crate::deliveries::{Build, github_push, pagerduty, pagerduty_event};
 use crate::figures::{Latencies, say};
-use crate::load::{Build, Load, github_push, pagerduty, pagerduty_event};
+use crate::load::Load;
 use crate::process::{self, GITHUB_SECRET, PAGERDUTY_SECRET, Service, binary, free_address};
 
 /// Teams among which runs are spread.
@@ -81,12 +82,13 @@ fn mixed() -> Arc<Build> {
 async fn sustained(installation: &Installation, rate: u64, seconds: u64) -> anyhow::Result<()> {
     let before = installation.cpu()?;
     let load = Load {
-        target: installation.ingress,
+        targets: vec![installation.ingress],
         connections: CONNECTIONS,
         rate: Some(rate),
         duration: Duration::from_secs(seconds),
         first: 0,
         build: mixed(),
+        observe: None,
     };
     let sent = load.run().await?;
     let ended = Instant::now();
@@ -138,12 +140,13 @@ async fn starts(
 ) -> anyhow::Result<Latencies> {
     let began = clock()();
     let load = Load {
-        target: installation.ingress,
+        targets: vec![installation.ingress],
         connections: CONNECTIONS,
         rate: Some(START_RATE),
         duration: Duration::from_secs(seconds),
         first,
         build,
+        observe: None,
     };
     let sent = load.run().await?;
     anyhow::ensure!(

@@ -8,14 +8,13 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use anyhow::Context as _;
-use hmac::{Hmac, KeyInit, Mac as _};
-use sha2::Sha256;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::sync::{Mutex, mpsc};
 use tokio::task::LocalSet;
 use tokio::time::Instant;
 
+use crate::deliveries::Build;
 use crate::figures::Latencies;
 
 /// How long one answer may take before the connection is given up.
@@ -23,12 +22,25 @@ const ANSWER_LIMIT: Duration = Duration::from_secs(10);
 /// Room for an answer: the largest that is measured is an effective config of 26 KB.
 const ANSWER_BYTES: usize = 64 * 1024;
 
-/// Makes the request number `index` (counted over all runs of a process) into `buffer`.
-pub(crate) type Build = dyn Fn(u64, &mut Vec<u8>) + Send + Sync;
+/// What became of one delivery.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Answer {
+    /// As [`Build`] counts.
+    pub(crate) index: u64,
+    /// `None`: nobody was there, or the connection ended before the answer.
+    pub(crate) status: Option<u16>,
+    /// Whether the sender was told when to come again.
+    pub(crate) says_when: bool,
+}
+
+/// Hears of every delivery. Whoever listens expects refusals and processes that die: a connection that
+/// cannot be made is an answer then, not the end.
+pub(crate) type Observe = dyn Fn(Answer) + Send + Sync;
 
 /// What is sent, and how.
 pub(crate) struct Load {
-    pub(crate) target: SocketAddr,
+    /// Each connection has one of them, in turn.
+    pub(crate) targets: Vec<SocketAddr>,
     /// Connections, each with one request at a time.
     pub(crate) connections: usize,
     /// Deliveries a second; `None` sends as fast as answers come.
@@ -37,6 +49,7 @@ pub(crate) struct Load {
     /// Number of the first delivery.
     pub(crate) first: u64,
     pub(crate) build: Arc<Build>,
+    pub(crate) observe: Option<Arc<Observe>>,
 }
 
 /// What came of it.
@@ -90,16 +103,24 @@ impl Load {
     async fn drive(self) -> anyhow::Result<Sent> {
         let load = Rc::new(self);
         let mut streams = Vec::with_capacity(load.connections);
-        for _ in 0..load.connections {
-            streams.push(connect(load.target).await?);
+        anyhow::ensure!(!load.targets.is_empty(), "there is nowhere to send to");
+        for target in load.targets.iter().cycle().take(load.connections) {
+            streams.push((*target, connect(*target).await?));
         }
         let began = Instant::now();
         let plan = Rc::new(Plan::new(&load, began));
         let tasks: Vec<_> = streams
             .into_iter()
-            .map(|stream| {
+            .map(|(target, stream)| {
                 let (load, plan) = (Rc::clone(&load), Rc::clone(&plan));
-                tokio::task::spawn_local(async move { load.one_connection(stream, &plan).await })
+                tokio::task::spawn_local(async move {
+                    let connection = Connection {
+                        target,
+                        stream: Some(stream),
+                        answer: vec![0; ANSWER_BYTES],
+                    };
+                    load.one_connection(connection, &plan).await
+                })
             })
             .collect();
         let mut total = Tally::default();
@@ -118,24 +139,64 @@ impl Load {
         })
     }
 
-    async fn one_connection(&self, mut stream: TcpStream, plan: &Plan) -> anyhow::Result<Tally> {
+    async fn one_connection(
+        &self,
+        mut connection: Connection,
+        plan: &Plan,
+    ) -> anyhow::Result<Tally> {
         let mut tally = Tally::default();
         let mut request = Vec::with_capacity(16 * 1024);
-        let mut answer = vec![0_u8; ANSWER_BYTES];
         while let Some((index, intended)) = plan.next().await {
-            (self.build)(self.first + index, &mut request);
-            let exchange = exchange(&mut stream, &request, &mut answer);
-            match tokio::time::timeout(ANSWER_LIMIT, exchange).await {
-                Ok(Ok(200)) => tally.latencies.push(intended.elapsed()),
-                Ok(Ok(_)) => tally.refused += 1,
-                Ok(Err(_)) | Err(_) => {
+            let index = self.first + index;
+            (self.build)(index, &mut request);
+            let head = match connection.ask(&request).await {
+                Err(error) if self.observe.is_none() => return Err(error),
+                head => head.ok().flatten(),
+            };
+            let status = head.map(|head| head.status);
+            match status {
+                Some(200) => tally.latencies.push(intended.elapsed()),
+                answer => {
                     tally.refused += 1;
-                    tally.lost += 1;
-                    stream = connect(self.target).await?;
+                    tally.lost += u64::from(answer.is_none());
                 }
+            }
+            if let Some(observe) = &self.observe {
+                let says_when = head.is_some_and(|head| head.says_when);
+                observe(Answer {
+                    index,
+                    status,
+                    says_when,
+                });
             }
         }
         Ok(tally)
+    }
+}
+
+/// One connection, made again when it breaks.
+struct Connection {
+    target: SocketAddr,
+    stream: Option<TcpStream>,
+    answer: Vec<u8>,
+}
+
+impl Connection {
+    /// The head of the answer; `None` when the connection broke.
+    ///
+    /// # Errors
+    /// When nobody listens.
+    async fn ask(&mut self, request: &[u8]) -> anyhow::Result<Option<Head>> {
+        let mut stream = match self.stream.take() {
+            Some(stream) => stream,
+            None => connect(self.target).await?,
+        };
+        let exchange = exchange(&mut stream, request, &mut self.answer);
+        let Ok(Ok(head)) = tokio::time::timeout(ANSWER_LIMIT, exchange).await else {
+            return Ok(None);
+        };
+        self.stream = Some(stream);
+        Ok(Some(head))
     }
 }
 
@@ -203,12 +264,20 @@ async fn connect(target: SocketAddr) -> anyhow::Result<TcpStream> {
     Ok(stream)
 }
 
-/// One request, one answer; the status.
+/// What is read of an answer.
+#[derive(Clone, Copy)]
+struct Head {
+    status: u16,
+    /// Whether there is a `Retry-After`.
+    says_when: bool,
+}
+
+/// One request, one answer.
 async fn exchange(
     stream: &mut TcpStream,
     request: &[u8],
     answer: &mut [u8],
-) -> anyhow::Result<u16> {
+) -> anyhow::Result<Head> {
     stream.write_all(request).await?;
     let mut filled = 0;
     loop {
@@ -219,14 +288,14 @@ async fn exchange(
         anyhow::ensure!(read > 0, "the connection was closed");
         filled += read;
         let text = answer.get(..filled).unwrap_or_default();
-        if let Some(status) = complete(text)? {
-            return Ok(status);
+        if let Some(head) = complete(text)? {
+            return Ok(head);
         }
     }
 }
 
-/// The status, once head and body are there.
-fn complete(text: &[u8]) -> anyhow::Result<Option<u16>> {
+/// The head, once it and the body are there.
+fn complete(text: &[u8]) -> anyhow::Result<Option<Head>> {
     let Some(end) = text.windows(4).position(|window| window == b"\r\n\r\n") else {
         return Ok(None);
     };
@@ -240,76 +309,9 @@ fn complete(text: &[u8]) -> anyhow::Result<Option<u16>> {
         return Ok(None);
     }
     let status = head.split(' ').nth(1).context("no status line")?;
-    Ok(Some(status.parse()?))
-}
-
-/// Hex HMAC-SHA256.
-pub(crate) fn hex_mac(secret: &str, parts: &[&[u8]]) -> String {
-    let Ok(mut mac) = <Hmac<Sha256> as KeyInit>::new_from_slice(secret.as_bytes()) else {
-        return String::new();
-    };
-    for part in parts {
-        mac.update(part);
-    }
-    tocsin_wire::signing::hex(&mac.finalize().into_bytes())
-}
-
-/// A signed GitHub push of 7 KB; each has its own delivery id, commit and signature.
-pub(crate) fn github_push(secret: &'static str) -> Arc<Build> {
-    const BODY: &[u8] = include_bytes!("../../../fixtures/webhooks/github/push.json");
-    const PLACEHOLDER: &[u8] = b"\"after\": \"";
-    let offset = BODY
-        .windows(PLACEHOLDER.len())
-        .position(|window| window == PLACEHOLDER)
-        .map_or(0, |position| position + PLACEHOLDER.len());
-    Arc::new(move |index, request| {
-        let mut body = BODY.to_vec();
-        let commit = format!("{index:040x}");
-        if let Some(place) = body.get_mut(offset..offset + commit.len()) {
-            place.copy_from_slice(commit.as_bytes());
-        }
-        let signature = hex_mac(secret, &[&body]);
-        request.clear();
-        request.extend_from_slice(
-            format!(
-                "POST /webhooks/github HTTP/1.1\r\nHost: ingress\r\nContent-Type: application/json\r\n\
-                 User-Agent: GitHub-Hookshot/bench\r\nX-GitHub-Event: push\r\n\
-                 X-GitHub-Delivery: {index:08x}-0000-4000-8000-{index:012x}\r\n\
-                 X-Hub-Signature-256: sha256={signature}\r\nContent-Length: {}\r\n\r\n",
-                body.len()
-            )
-            .as_bytes(),
-        );
-        request.extend_from_slice(&body);
-    })
-}
-
-/// PagerDuty event id of delivery `index`.
-pub(crate) fn pagerduty_event(index: u64) -> String {
-    format!("01BENCH{index:019}")
-}
-
-/// A signed PagerDuty V3 `incident.triggered` for one of `teams` teams.
-pub(crate) fn pagerduty(secret: &'static str, teams: u64) -> Arc<Build> {
-    Arc::new(move |index, request| {
-        let event = pagerduty_event(index);
-        let team = index % teams.max(1);
-        let body = format!(
-            "{{\"event\":{{\"id\":\"{event}\",\"event_type\":\"incident.triggered\",\"resource_type\":\"incident\",\
-             \"occurred_at\":\"2026-01-01T00:00:00Z\",\"agent\":null,\"client\":null,\"data\":{{\"id\":\"Q{index:013}\",\
-             \"type\":\"incident\",\"html_url\":\"https://bench.pagerduty.com/incidents/Q{index:013}\",\"number\":{index},\
-             \"status\":\"triggered\",\"title\":\"bench incident {index}\",\"service\":{{\"id\":\"PBENCH{team}\",\
-             \"summary\":\"bench\",\"type\":\"service_reference\"}},\"urgency\":\"high\",\"priority\":null}}}}}}"
-        );
-        let signature = hex_mac(secret, &[body.as_bytes()]);
-        request.clear();
-        request.extend_from_slice(
-            format!(
-                "POST /webhooks/pagerduty HTTP/1.1\r\nHost: ingress\r\nContent-Type: application/json\r\n\
-                 X-PagerDuty-Signature: v1={signature}\r\nContent-Length: {}\r\n\r\n{body}",
-                body.len()
-            )
-            .as_bytes(),
-        );
-    })
+    let mut names = head.lines().filter_map(|line| line.split_once(':'));
+    Ok(Some(Head {
+        status: status.parse()?,
+        says_when: names.any(|(name, _)| name.eq_ignore_ascii_case("retry-after")),
+    }))
 }

@@ -8,14 +8,19 @@
 
 mod ack;
 mod config;
+mod deliveries;
 mod figures;
 mod full;
 mod idle;
 mod load;
 mod process;
 mod raw_nats;
+mod rotation;
 mod route;
 mod siege;
+mod sources;
+mod tenants;
+mod windows;
 
 use std::process::ExitCode;
 
@@ -44,6 +49,12 @@ enum Part {
     Config,
     /// Routing among 10,000 teams and 100,000 identifiers.
     Route,
+    /// Rate windows over two replicas that are killed in the middle.
+    Windows,
+    /// Two hundred sources with secrets and limits of their own.
+    Sources,
+    /// Secrets that are rotated under load.
+    Rotation,
     /// Memory of each service that has nothing to do.
     Idle,
     /// Ingress under attack, beside good senders: fails when a promise is broken.
@@ -81,6 +92,12 @@ struct Arguments {
     /// Teams in the bench of routing; ten identifiers each.
     #[arg(long, default_value_t = 10_000)]
     route_teams: usize,
+    /// Seconds of each proof: rate windows, rotation of secrets.
+    #[arg(long, default_value_t = 60)]
+    proof_seconds: u64,
+    /// Deliveries a second of windows, rotation and sources, in place of what is promised for each.
+    #[arg(long)]
+    rate: Option<u64>,
     /// A short check that everything can be measured: one round of a second.
     #[arg(long)]
     smoke: bool,
@@ -98,6 +115,8 @@ async fn main() -> ExitCode {
         arguments.config_orgs = 1;
         arguments.storm_seconds = 2;
         arguments.route_teams = 100;
+        arguments.proof_seconds = 10;
+        arguments.rate = Some(50);
     }
     match run(&arguments).await {
         Ok(()) => ExitCode::SUCCESS,
@@ -132,6 +151,18 @@ async fn run(arguments: &Arguments) -> anyhow::Result<()> {
             writes: if arguments.smoke { 50 } else { WRITES },
         };
         route::measure(arguments.rounds, size).await?;
+    }
+    if wants(Part::Sources) {
+        let rate = arguments.rate.unwrap_or(sources::RATE);
+        sources::measure(arguments.rounds, arguments.seconds, rate).await?;
+    }
+    if wants(Part::Windows) {
+        let rate = arguments.rate.unwrap_or(windows::RATE);
+        windows::measure(rate, arguments.proof_seconds).await?;
+    }
+    if wants(Part::Rotation) {
+        let rate = arguments.rate.unwrap_or(rotation::RATE);
+        rotation::measure(rate, arguments.proof_seconds).await?;
     }
     if wants(Part::Idle) {
         idle::measure().await?;

@@ -17,8 +17,9 @@ use tokio::time::Instant;
 
 use super::installation::{ADMIN, Installation};
 use super::{CONNECTIONS, Size, fill};
+use crate::deliveries::Build;
 use crate::figures::{Latencies, say};
-use crate::load::{Build, Load};
+use crate::load::Load;
 
 /// Writes a second.
 const RATE: u64 = 200;
@@ -72,12 +73,13 @@ async fn storm(
     let written = WRITTEN.min(size.all());
     let began = Instant::now();
     let load = Load {
-        target: installation.address,
+        targets: vec![installation.address],
         connections: CONNECTIONS,
         rate: Some(RATE),
         duration: Duration::from_secs(size.storm_seconds),
         first: 0,
         build: patches(size, written),
+        observe: None,
     };
     let sent = load.run().await?;
     anyhow::ensure!(sent.refused == 0, "{} writes were refused", sent.refused);
