@@ -40,11 +40,33 @@ impl Bus {
         subject: &Subject,
         after: u64,
     ) -> Result<Vec<Stored>, BusError> {
+        self.read(subject, after, usize::MAX).await
+    }
+
+    /// The oldest `limit` messages of one subject, oldest first, verified.
+    pub(crate) async fn first_of(
+        &self,
+        subject: &Subject,
+        limit: usize,
+    ) -> Result<Vec<Stored>, BusError> {
+        self.read(subject, 0, limit).await
+    }
+
+    async fn read(
+        &self,
+        subject: &Subject,
+        after: u64,
+        limit: usize,
+    ) -> Result<Vec<Stored>, BusError> {
         let (stream, text) = stream_of(subject)?;
         let mut stored = Vec::new();
         let mut from = after + 1;
         loop {
-            let request = json!({ "batch": BATCH, "seq": from, "next_by_subj": text });
+            let batch = BATCH.min(limit.saturating_sub(stored.len()));
+            if batch == 0 {
+                return Ok(stored);
+            }
+            let request = json!({ "batch": batch, "seq": from, "next_by_subj": text });
             let (found, is_cut) = self.direct_batch(stream, &request).await?;
             for found in found {
                 from = found.sequence + 1;

@@ -13,10 +13,16 @@ use tocsin_wire::{Subject, limits};
 use crate::connect::Bus;
 use crate::error::Cause;
 
+/// The broker's code for a publish whose expectation hangs on another one that is not stored yet.
+const SEQUENCE_IN_FLIGHT: ErrorCode = ErrorCode(10164);
+
 /// The broker's code for a stream or a subject without room; the text tells which.
 const FULL: ErrorCode = ErrorCode(10077);
 
 const EXPECTED_SEQUENCE_HEADER: &str = "Nats-Expected-Last-Subject-Sequence";
+
+/// The subjects of which the expected sequence is the last one, where that is not the message's own.
+const EXPECTED_SUBJECTS_HEADER: &str = "Nats-Expected-Last-Subject-Sequence-Subject";
 
 /// A message to be published.
 #[derive(Debug, Clone)]
@@ -24,7 +30,22 @@ pub struct Outgoing {
     subject: Subject,
     envelope: Envelope,
     expected_sequence: Option<u64>,
+    fence: Option<Fence>,
     trace: Option<String>,
+}
+
+/// What was the newest message of some subjects: whoever counted them publishes only while it is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Fence {
+    pub(crate) subjects: String,
+    pub(crate) sequence: u64,
+}
+
+impl Fence {
+    pub(crate) fn apply(&self, headers: &mut HeaderMap) {
+        headers.insert(EXPECTED_SEQUENCE_HEADER, self.sequence.to_string());
+        headers.insert(EXPECTED_SUBJECTS_HEADER, self.subjects.as_str());
+    }
 }
 
 impl Outgoing {
@@ -34,6 +55,7 @@ impl Outgoing {
             subject,
             envelope,
             expected_sequence: None,
+            fence: None,
             trace: None,
         }
     }
@@ -42,6 +64,13 @@ impl Outgoing {
     #[must_use]
     pub fn expecting(mut self, last_subject_sequence: Option<u64>) -> Self {
         self.expected_sequence = last_subject_sequence;
+        self
+    }
+
+    /// Only when nothing was stored on the subjects of `fence` since it was taken.
+    #[must_use]
+    pub fn fenced(mut self, fence: Fence) -> Self {
+        self.fence = Some(fence);
         self
     }
 
@@ -179,10 +208,17 @@ impl Bus {
             subject,
             envelope,
             expected_sequence,
+            fence,
             trace,
         } = outgoing;
         let sealed = message::seal(&envelope, &subject, &self.inner.key, trace.as_deref());
-        self.publish_sealed(sealed, expected_sequence).await
+        let Some(fence) = fence else {
+            return self.publish_sealed(sealed, expected_sequence).await;
+        };
+        let mut headers = header_map(sealed.headers);
+        fence.apply(&mut headers);
+        self.publish_bytes(sealed.subject, headers, sealed.payload)
+            .await
     }
 
     pub(crate) async fn publish_sealed(
@@ -253,6 +289,9 @@ fn classify(subject: String, error: ClientError) -> PublishError {
         } else {
             PublishError::StreamFull { subject }
         };
+    }
+    if server.is_some_and(|server| server.error_code() == SEQUENCE_IN_FLIGHT) {
+        return PublishError::WrongSequence { subject };
     }
     match error.kind() {
         PublishErrorKind::WrongLastSequence => PublishError::WrongSequence { subject },
