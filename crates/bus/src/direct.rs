@@ -93,9 +93,14 @@ impl Bus {
         let headers = NatsHeaders(found.message.headers.as_ref());
         let stored_at = rfc3339(headers.header("Nats-Time-Stamp").unwrap_or_default());
         let inner = &self.inner;
+        // What waits in one stream is signed for the subject on which it will be consumed.
+        let subject = match found.subject.parse::<Subject>() {
+            Ok(subject) => subject.consumed_on().to_string(),
+            Err(_foreign) => found.subject.clone(),
+        };
         let opened = inner
             .keys
-            .open(&inner.jetstream, &found.message, &found.subject, stored_at)
+            .open(&inner.jetstream, &found.message, &subject, stored_at)
             .await
             .map_err(|error| {
                 let operation = format!("reading message {} of {}", found.sequence, found.subject);

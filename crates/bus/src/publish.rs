@@ -16,10 +16,20 @@ use crate::error::Cause;
 /// The broker's code for a publish whose expectation hangs on another one that is not stored yet.
 const SEQUENCE_IN_FLIGHT: ErrorCode = ErrorCode(10164);
 
+/// The broker's code for a last message with another id than the expected one.
+const WRONG_ID: ErrorCode = ErrorCode(10070);
+
 /// The broker's code for a stream or a subject without room; the text tells which.
 const FULL: ErrorCode = ErrorCode(10077);
 
 const EXPECTED_SEQUENCE_HEADER: &str = "Nats-Expected-Last-Subject-Sequence";
+
+/// The id of the stream's last message. The broker looks for repeats before it looks at this, and at
+/// expected sequences before it looks for repeats.
+const EXPECTED_ID_HEADER: &str = "Nats-Expected-Last-Msg-Id";
+
+/// No message has it.
+const IMPOSSIBLE_ID: &str = "none";
 
 /// The subjects of which the expected sequence is the last one, where that is not the message's own.
 const EXPECTED_SUBJECTS_HEADER: &str = "Nats-Expected-Last-Subject-Sequence-Subject";
@@ -31,6 +41,7 @@ pub struct Outgoing {
     envelope: Envelope,
     expected_sequence: Option<u64>,
     fence: Option<Fence>,
+    is_impossible: bool,
     trace: Option<String>,
 }
 
@@ -56,6 +67,7 @@ impl Outgoing {
             envelope,
             expected_sequence: None,
             fence: None,
+            is_impossible: false,
             trace: None,
         }
     }
@@ -71,6 +83,12 @@ impl Outgoing {
     #[must_use]
     pub fn fenced(mut self, fence: Fence) -> Self {
         self.fence = Some(fence);
+        self
+    }
+
+    /// Never to be stored.
+    pub(crate) fn impossible(mut self) -> Self {
+        self.is_impossible = true;
         self
     }
 
@@ -209,14 +227,20 @@ impl Bus {
             envelope,
             expected_sequence,
             fence,
+            is_impossible,
             trace,
         } = outgoing;
         let sealed = message::seal(&envelope, &subject, &self.inner.key, trace.as_deref());
-        let Some(fence) = fence else {
+        if fence.is_none() && !is_impossible {
             return self.publish_sealed(sealed, expected_sequence).await;
-        };
+        }
         let mut headers = header_map(sealed.headers);
-        fence.apply(&mut headers);
+        if let Some(fence) = fence {
+            fence.apply(&mut headers);
+        }
+        if is_impossible {
+            headers.insert(EXPECTED_ID_HEADER, IMPOSSIBLE_ID);
+        }
         self.publish_bytes(sealed.subject, headers, sealed.payload)
             .await
     }
@@ -290,7 +314,8 @@ fn classify(subject: String, error: ClientError) -> PublishError {
             PublishError::StreamFull { subject }
         };
     }
-    if server.is_some_and(|server| server.error_code() == SEQUENCE_IN_FLIGHT) {
+    let not_expected = [SEQUENCE_IN_FLIGHT, WRONG_ID];
+    if server.is_some_and(|server| not_expected.contains(&server.error_code())) {
         return PublishError::WrongSequence { subject };
     }
     match error.kind() {

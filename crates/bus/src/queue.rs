@@ -122,13 +122,12 @@ impl Bus {
     }
 
     /// Whether the stream of this message took one with its id lately (two minutes), without storing it:
-    /// the broker looks for repeats before it looks at what is expected, and nothing can have been
-    /// stored at the sequence that is expected here.
+    /// it is published behind a message that cannot be, and the broker looks for repeats before that.
     ///
     /// # Errors
     /// As [`Bus::publish`].
     pub async fn was_published(&self, outgoing: Outgoing) -> Result<bool, PublishError> {
-        match self.publish(outgoing.expecting(Some(u64::MAX))).await {
+        match self.publish(outgoing.impossible()).await {
             Ok(published) => Ok(published.duplicate),
             Err(PublishError::WrongSequence { .. } | PublishError::SubjectFull { .. }) => Ok(false),
             Err(error) => Err(error),

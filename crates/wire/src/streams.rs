@@ -391,6 +391,7 @@ pub const VERBS: &[(Service, &str, &[Service])] = &[
     (Config, "effective", &[Operator]),
     (Config, "lookup", &[Operator]),
     (Router, "explain", &[Operator]),
+    (Router, "queue", &[Operator]),
     (Ingress, "source_health", &[Config, Operator]),
     (Ingress, "source_test", &[Config, Operator]),
 ];

@@ -13,14 +13,15 @@ use tocsin_kit::ErrorChain;
 use tocsin_kit::telemetry::LogLimiter;
 use tocsin_wire::ids::{EventId, RunId};
 use tocsin_wire::proto::envelope::Body;
-use tocsin_wire::proto::{Decision, DecisionAction, Event, Placement};
-use tocsin_wire::{InvalidToken, Priority, limits, time};
+use tocsin_wire::proto::{Decision, DecisionAction, Event};
+use tocsin_wire::{InvalidToken, Priority, time};
 use tokio::time::Instant;
 
 use crate::claim::{ClaimError, Claimant, Claims, Held};
 use crate::decide::{Decided, Reason, ReasonCode, Start, decide, decide_for};
 use crate::index::Index;
 use crate::owner::Owner;
+use crate::place::{Arrival, PlaceError, Placed, Places};
 use crate::publish::{Cause, Publisher, run_request};
 use crate::rules::BotIdentity;
 use crate::storm::{Storm, StormError};
@@ -48,6 +49,7 @@ pub(crate) struct Router {
     bots: BotIdentity,
     claims: Claims,
     storm: Storm,
+    places: Places,
     publisher: Publisher,
     warnings: LogLimiter,
 }
@@ -59,6 +61,8 @@ enum Unsettled {
     Claim(#[from] ClaimError),
     #[error("publish what follows from the event")]
     Publish(#[from] PublishError),
+    #[error("place the run")]
+    Place(#[from] PlaceError),
     #[error("ask for the place in the team's queue")]
     Queue(#[from] BusError),
     #[error("take the event to the run that it belongs to")]
@@ -146,6 +150,7 @@ impl Router {
             bots,
             claims: Claims::new(bus),
             storm: Storm::new(bus),
+            places: Places::new(bus.clone()),
             publisher: Publisher::new(bus.clone())?,
             warnings: LogLimiter::new(WARNING_INTERVAL),
         })
@@ -180,9 +185,10 @@ impl Router {
                 tracing::debug!(event = %task.cause.event, key, "another event is opening the run");
                 Outcome::Retry(OPENING_RETRY)
             }
-            Err(Unsettled::Publish(error @ PublishError::TooLarge { .. })) => {
-                Outcome::Reject(ErrorChain(&error).to_string())
-            }
+            Err(
+                Unsettled::Publish(error @ PublishError::TooLarge { .. })
+                | Unsettled::Place(PlaceError::Publish(error @ PublishError::TooLarge { .. })),
+            ) => Outcome::Reject(ErrorChain(&error).to_string()),
             Err(error) => {
                 // Every event in hand fails alike while the bus is away: one line for all of them.
                 if let Some(suppressed) = self.warnings.permit() {
@@ -293,33 +299,28 @@ impl Router {
         open_key: Option<&str>,
         decision: &mut Decision,
     ) -> Result<(), Unsettled> {
-        let request = run_request(run, &task.cause, start, task.event, open_key);
+        let envelope = run_request(run, &task.cause, start, task.event, open_key);
         let priority = Priority::from(task.event.severity());
-        let placed = self
-            .publisher
-            .work(&start.owner, priority, request, &task.cause)
-            .await?;
-        let owner = &start.owner;
+        let arrival = Arrival {
+            owner: &start.owner,
+            priority,
+            envelope,
+            cause: &task.cause,
+            is_repeat: task.attempt > 1,
+        };
+        let placed = self.places.place(&self.index, &arrival).await?;
         match placed {
-            Some(placement) => {
+            Placed::Admitted | Placed::Waits(_) => {
                 decision.run_id = run.to_string();
-                decision.set_placement(placement);
-                if placement == Placement::Backlog {
-                    self.queued(owner, priority, decision).await?;
-                }
+                decision.set_placement(placed.placement());
             }
-            None => {
-                let waiting = limits::TEAM_BACKLOG;
-                let detail = format!(
-                    "{owner} has {waiting} runs of this severity waiting, which is the most; no run was \
-                     started. Replay the event when there is room."
-                );
-                push(decision, Reason::new(ReasonCode::QueueFull, detail));
-                decision.set_action(DecisionAction::QueueFull);
-                self.tell_queue_full(task, start).await?;
-            }
+            Placed::Full(_) => decision.set_action(DecisionAction::QueueFull),
         }
-        Ok(())
+        match placed {
+            Placed::Admitted => Ok(()),
+            Placed::Waits(cap) => self.queued(&start.owner, priority, cap, decision).await,
+            Placed::Full(cap) => self.refused(task, start, cap, decision).await,
+        }
     }
 
     fn describe(&self, task: &Task<'_>, decided: Decided, took: Duration) -> Decision {

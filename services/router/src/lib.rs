@@ -23,6 +23,7 @@ pub mod event_rules;
 mod explain;
 pub mod index;
 pub mod owner;
+mod place;
 mod publish;
 pub mod rules;
 pub mod settings;

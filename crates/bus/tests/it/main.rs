@@ -10,6 +10,7 @@ mod buckets;
 mod consuming;
 mod permissions;
 mod questions;
+mod queue;
 mod rates;
 mod samples;
 mod secrets;

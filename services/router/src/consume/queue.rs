@@ -1,14 +1,16 @@
 //! What is said of a team's queue: the place of a run that waits, and that there is no room for more.
 
 use jiff::Timestamp;
-use tocsin_wire::proto::{self, Decision};
-use tocsin_wire::{Priority, limits};
+use tocsin_wire::Priority;
+use tocsin_wire::proto::{self, Decision, QueueCap};
+use tocsin_wire::queue::Cap;
 
 use super::join::ordinal;
 use super::{Router, Task, Unsettled, push, run_id};
 use crate::claim::{Claimant, Held};
 use crate::decide::{Lookup as _, Reason, ReasonCode, Start, channel, queue_full};
 use crate::owner::Owner;
+use crate::place::{Arrival, Placed};
 use crate::publish::run_request;
 
 /// How often a team is told at most that its queue is full.
@@ -20,30 +22,58 @@ impl Router {
         &self,
         owner: &Owner,
         priority: Priority,
+        cap: Cap,
         decision: &mut Decision,
     ) -> Result<(), Unsettled> {
-        let position = self.publisher.queue_position(owner, priority).await?;
-        let window = limits::TEAM_WINDOW;
-        // Zero: it has moved up already, as the team's runs ended meanwhile.
+        let position = self.places.position(owner, priority).await?;
+        // Zero: it has moved up already, as runs ended meanwhile.
         let place = match position {
             0 => "next".to_owned(),
             position => ordinal(position),
         };
+        let busy = match cap {
+            Cap::Team(runs) => format!("{owner} has {runs} runs in hand"),
+            Cap::Org(runs) => format!(
+                "The {runs} runs that {} may have in hand are taken",
+                owner.org
+            ),
+        };
         let detail = format!(
-            "{owner} has {window} runs in hand; this one waits for its turn, {place} for team {}.",
+            "{busy}; this one waits for its turn, {place} for team {}.",
             owner.team
         );
         push(decision, Reason::new(ReasonCode::Queued, detail));
         decision.queue_position = position;
+        decision.set_ran_into(whose(cap));
         Ok(())
+    }
+
+    /// Says that no run was started, whose number it ran into, and what to do.
+    pub(super) async fn refused(
+        &self,
+        task: &Task<'_>,
+        start: &Start,
+        cap: Cap,
+        decision: &mut Decision,
+    ) -> Result<(), Unsettled> {
+        let detail = format!(
+            "{} of this severity waiting, which is the most ({}); no run was started. Replay the event when \
+             there is room.",
+            waiting(&start.owner, cap),
+            setting(cap)
+        );
+        push(decision, Reason::new(ReasonCode::QueueFull, detail));
+        decision.set_ran_into(whose(cap));
+        self.tell_queue_full(task, start, cap).await
     }
 
     /// Tells the team's channel, at most once per window. The team's own subjects are full, so the
     /// notice goes the way of what nobody owns.
-    pub(super) async fn tell_queue_full(
+    async fn tell_queue_full(
         &self,
         task: &Task<'_>,
         full: &Start,
+        cap: Cap,
     ) -> Result<(), Unsettled> {
         let owner = Owner::unrouted();
         // A notice that finds no room is not told about by another one.
@@ -65,15 +95,19 @@ impl Router {
             owner: owner.clone(),
             agent: String::new(),
             destinations: vec![destination],
-            notice: Some(queue_full(&full.owner, limits::TEAM_BACKLOG)),
+            notice: Some(queue_full(&full.owner, &waiting(&full.owner, cap))),
             joins_open_run: false,
         };
-        let request = run_request(run, &task.cause, &notice, task.event, None);
-        let placed = self
-            .publisher
-            .work(&owner, Priority::High, request, &task.cause)
-            .await?;
-        tracing::warn!(owner = %full.owner, told = placed.is_some(), "the queue of a team is full");
+        let arrival = Arrival {
+            owner: &owner,
+            priority: Priority::High,
+            envelope: run_request(run, &task.cause, &notice, task.event, None),
+            cause: &task.cause,
+            is_repeat: task.attempt > 1,
+        };
+        let placed = self.places.place(&self.index, &arrival).await?;
+        let told = !matches!(placed, Placed::Full(_));
+        tracing::warn!(owner = %full.owner, cap = setting(cap), told, "the queue of a team is full");
         Ok(())
     }
 
@@ -83,6 +117,30 @@ impl Router {
         let default = rules.and_then(|rules| rules.default_channel.clone());
         let elsewhere = || full.destinations.first().cloned();
         default.map(|id| channel(&id)).or_else(elsewhere)
+    }
+}
+
+/// Whose number it is, for machines.
+fn whose(cap: Cap) -> QueueCap {
+    match cap {
+        Cap::Team(_) => QueueCap::Team,
+        Cap::Org(_) => QueueCap::Org,
+    }
+}
+
+/// Where it is set.
+fn setting(cap: Cap) -> &'static str {
+    match cap {
+        Cap::Team(_) => "limits.team.queued",
+        Cap::Org(_) => "limits.org.queued",
+    }
+}
+
+/// Who has how many runs waiting.
+fn waiting(owner: &Owner, cap: Cap) -> String {
+    match cap {
+        Cap::Team(runs) => format!("Team {} has {runs} runs", owner.team),
+        Cap::Org(runs) => format!("All teams of {} together have {runs} runs", owner.org),
     }
 }
 

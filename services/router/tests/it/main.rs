@@ -6,5 +6,6 @@ mod explaining;
 mod queues;
 mod routing;
 mod rules;
+mod silences;
 mod stage;
 mod storms;
