@@ -4,6 +4,8 @@
 mod join;
 mod queue;
 
+pub(crate) use join::ordinal;
+
 use std::sync::Arc;
 use std::time::Duration;
 

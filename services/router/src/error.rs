@@ -13,4 +13,6 @@ pub enum Error {
     Subject(#[source] tocsin_wire::InvalidToken),
     #[error("answer svc.router.explain")]
     Explain(#[source] BusError),
+    #[error("answer svc.router.queue")]
+    Queue(#[source] BusError),
 }

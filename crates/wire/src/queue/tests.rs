@@ -52,7 +52,7 @@ fn limits_are_read_with_defaults_beneath() {
     };
     assert_eq!(QueueLimits::read(&own), expected);
     let much = QueueLimits::read(&json!({"limits": {"org": {"running": u64::MAX}}}));
-    assert_eq!(much.org_running, crate::limits::MAX_ORG_WINDOW);
+    assert_eq!(much.org_running, limits::MAX_ORG_WINDOW);
 }
 
 #[test]

@@ -241,3 +241,47 @@ async fn fifty_refused_events_are_one_notice_also_over_a_restart() {
         "one for all of them, unless the ten minutes ended just now"
     );
 }
+
+#[tokio::test]
+async fn an_operator_sees_the_queue_in_its_order_and_the_place_of_one_run() {
+    let stage = two_teams(json!({"team": {"running": 1}})).await;
+    let router = stage.router().await;
+    let mut runs = Vec::new();
+    for (number, severity) in [
+        (0, Severity::High),
+        (1, Severity::Low),
+        (2, Severity::Critical),
+        (3, Severity::Low),
+    ] {
+        let event = Event {
+            severity: severity.into(),
+            ..incident(number, "P1")
+        };
+        let id = stage.publish(&event).await;
+        runs.push(stage.decision(PAY, id).await.run_id);
+    }
+    let eye = &stage.eye;
+    let ask = |question| async move { eye.ask(Service::Router, "queue", &question).await };
+    let answer = ask(json!({"org": "acme", "team": "pay", "run": runs[3], "limit": 2})).await;
+    let answer = answer.expect("answered");
+    assert_eq!(
+        (&answer["admitted"], &answer["waiting"]),
+        (&json!(1), &json!(3))
+    );
+    assert_eq!(answer["place"], json!("3rd for team pay"));
+    let listed = answer["runs"].as_array().expect("a list");
+    let listed: Vec<_> = listed
+        .iter()
+        .map(|run| (&run["position"], &run["run_id"], &run["severity"]))
+        .collect();
+    let expected = [
+        (&json!(1), &json!(runs[2]), &json!("critical")),
+        (&json!(2), &json!(runs[1]), &json!("low")),
+    ];
+    assert_eq!(listed, expected);
+    let gone = ask(json!({"org": "acme", "team": "pay", "run": runs[0]})).await;
+    assert_eq!(gone.expect("answered")["position"], json!(null));
+    let wrong = ask(json!({"org": "Acme!", "team": "pay"})).await;
+    assert!(wrong.is_err());
+    router.stop().await;
+}
