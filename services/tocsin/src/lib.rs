@@ -14,6 +14,7 @@ mod life_text;
 mod random;
 mod rules;
 mod run;
+mod runs;
 mod secrets;
 mod send;
 mod services;
