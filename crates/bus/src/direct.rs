@@ -40,11 +40,33 @@ impl Bus {
         subject: &Subject,
         after: u64,
     ) -> Result<Vec<Stored>, BusError> {
+        self.read(subject, after, usize::MAX).await
+    }
+
+    /// The oldest `limit` messages of one subject, oldest first, verified.
+    pub(crate) async fn first_of(
+        &self,
+        subject: &Subject,
+        limit: usize,
+    ) -> Result<Vec<Stored>, BusError> {
+        self.read(subject, 0, limit).await
+    }
+
+    async fn read(
+        &self,
+        subject: &Subject,
+        after: u64,
+        limit: usize,
+    ) -> Result<Vec<Stored>, BusError> {
         let (stream, text) = stream_of(subject)?;
         let mut stored = Vec::new();
         let mut from = after + 1;
         loop {
-            let request = json!({ "batch": BATCH, "seq": from, "next_by_subj": text });
+            let batch = BATCH.min(limit.saturating_sub(stored.len()));
+            if batch == 0 {
+                return Ok(stored);
+            }
+            let request = json!({ "batch": batch, "seq": from, "next_by_subj": text });
             let (found, is_cut) = self.direct_batch(stream, &request).await?;
             for found in found {
                 from = found.sequence + 1;
@@ -71,9 +93,14 @@ impl Bus {
         let headers = NatsHeaders(found.message.headers.as_ref());
         let stored_at = rfc3339(headers.header("Nats-Time-Stamp").unwrap_or_default());
         let inner = &self.inner;
+        // What waits in one stream is signed for the subject on which it will be consumed.
+        let subject = match found.subject.parse::<Subject>() {
+            Ok(subject) => subject.consumed_on().to_string(),
+            Err(_foreign) => found.subject.clone(),
+        };
         let opened = inner
             .keys
-            .open(&inner.jetstream, &found.message, &found.subject, stored_at)
+            .open(&inner.jetstream, &found.message, &subject, stored_at)
             .await
             .map_err(|error| {
                 let operation = format!("reading message {} of {}", found.sequence, found.subject);

@@ -13,10 +13,26 @@ use tocsin_wire::{Subject, limits};
 use crate::connect::Bus;
 use crate::error::Cause;
 
+/// The broker's code for a publish whose expectation hangs on another one that is not stored yet.
+const SEQUENCE_IN_FLIGHT: ErrorCode = ErrorCode(10164);
+
+/// The broker's code for a last message with another id than the expected one.
+const WRONG_ID: ErrorCode = ErrorCode(10070);
+
 /// The broker's code for a stream or a subject without room; the text tells which.
 const FULL: ErrorCode = ErrorCode(10077);
 
 pub(crate) const EXPECTED_SEQUENCE_HEADER: &str = "Nats-Expected-Last-Subject-Sequence";
+
+/// The id of the stream's last message. The broker looks for repeats before it looks at this, and at
+/// expected sequences before it looks for repeats.
+const EXPECTED_ID_HEADER: &str = "Nats-Expected-Last-Msg-Id";
+
+/// No message has it.
+const IMPOSSIBLE_ID: &str = "none";
+
+/// The subjects of which the expected sequence is the last one, where that is not the message's own.
+const EXPECTED_SUBJECTS_HEADER: &str = "Nats-Expected-Last-Subject-Sequence-Subject";
 
 /// A message to be published.
 #[derive(Debug, Clone)]
@@ -24,7 +40,23 @@ pub struct Outgoing {
     subject: Subject,
     envelope: Envelope,
     expected_sequence: Option<u64>,
+    fence: Option<Fence>,
+    is_impossible: bool,
     trace: Option<String>,
+}
+
+/// What was the newest message of some subjects: whoever counted them publishes only while it is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Fence {
+    pub(crate) subjects: String,
+    pub(crate) sequence: u64,
+}
+
+impl Fence {
+    pub(crate) fn apply(&self, headers: &mut HeaderMap) {
+        headers.insert(EXPECTED_SEQUENCE_HEADER, self.sequence.to_string());
+        headers.insert(EXPECTED_SUBJECTS_HEADER, self.subjects.as_str());
+    }
 }
 
 impl Outgoing {
@@ -34,6 +66,8 @@ impl Outgoing {
             subject,
             envelope,
             expected_sequence: None,
+            fence: None,
+            is_impossible: false,
             trace: None,
         }
     }
@@ -42,6 +76,19 @@ impl Outgoing {
     #[must_use]
     pub fn expecting(mut self, last_subject_sequence: Option<u64>) -> Self {
         self.expected_sequence = last_subject_sequence;
+        self
+    }
+
+    /// Only when nothing was stored on the subjects of `fence` since it was taken.
+    #[must_use]
+    pub fn fenced(mut self, fence: Fence) -> Self {
+        self.fence = Some(fence);
+        self
+    }
+
+    /// Never to be stored.
+    pub(crate) fn impossible(mut self) -> Self {
+        self.is_impossible = true;
         self
     }
 
@@ -179,10 +226,23 @@ impl Bus {
             subject,
             envelope,
             expected_sequence,
+            fence,
+            is_impossible,
             trace,
         } = outgoing;
         let sealed = message::seal(&envelope, &subject, &self.inner.key, trace.as_deref());
-        self.publish_sealed(sealed, expected_sequence).await
+        if fence.is_none() && !is_impossible {
+            return self.publish_sealed(sealed, expected_sequence).await;
+        }
+        let mut headers = header_map(sealed.headers);
+        if let Some(fence) = fence {
+            fence.apply(&mut headers);
+        }
+        if is_impossible {
+            headers.insert(EXPECTED_ID_HEADER, IMPOSSIBLE_ID);
+        }
+        self.publish_bytes(sealed.subject, headers, sealed.payload)
+            .await
     }
 
     pub(crate) async fn publish_sealed(
@@ -253,6 +313,10 @@ pub(crate) fn classify(subject: String, error: ClientError) -> PublishError {
         } else {
             PublishError::StreamFull { subject }
         };
+    }
+    let not_expected = [SEQUENCE_IN_FLIGHT, WRONG_ID];
+    if server.is_some_and(|server| not_expected.contains(&server.error_code())) {
+        return PublishError::WrongSequence { subject };
     }
     match error.kind() {
         PublishErrorKind::WrongLastSequence => PublishError::WrongSequence { subject },

@@ -8,6 +8,7 @@
 //! * [`ids`]: every derived id, in one place.
 //! * [`subject`]: subjects as a type; parsing and printing are inverses.
 //! * [`priority`]: the order in which a team's waiting runs move up.
+//! * [`queue`]: how many runs of a team and an org go on and wait, and which team is next.
 //! * [`streams`]: the table of streams, consumers and buckets, with who writes and who reads.
 //! * [`permissions`]: the NATS users that follow from the table.
 //! * [`message`]: an envelope with its CloudEvents headers, sealed and opened.
@@ -29,6 +30,7 @@ pub mod limits;
 pub mod message;
 pub mod permissions;
 pub mod priority;
+pub mod queue;
 pub mod rate;
 pub mod replay;
 pub mod rule;
@@ -55,6 +57,7 @@ pub use key_token::KeyToken;
 pub use keyring::{KeyRecord, KeyRing, VerifyError};
 pub use message::{Headers, OpenError, Opened, Sealed};
 pub use priority::Priority;
+pub use queue::{OrgLimits, OrgLoad, QueueLimits};
 pub use service::Service;
 pub use signing::{KeyId, PublicKey, SigningKey};
 pub use subject::{Subject, SubjectError};

@@ -19,6 +19,19 @@ pub const TEAM_WINDOW: i64 = 10;
 /// no room from what is worse.
 pub const TEAM_BACKLOG: i64 = 1_000;
 
+/// Runs of one org that are admitted at once unless its config says otherwise: ten teams in full use, on ten
+/// workers of the smallest deployment.
+pub const ORG_WINDOW: u64 = 100;
+
+/// Runs of one org and severity that may wait unless its config says otherwise: five teams that flood.
+pub const ORG_BACKLOG: u64 = 5_000;
+
+/// Most that an org's config may say: what the workers' consumer hands out at once.
+pub const MAX_ORG_WINDOW: u64 = 10_000;
+
+/// Most that an org's config may say: with runs of some kilobytes, the size of the stream.
+pub const MAX_ORG_BACKLOG: u64 = 100_000;
+
 /// How long an unacknowledged message stays with a silent router or worker: most of the recovery
 /// time, which is promised to be under five seconds (docs/adr/0004).
 pub const WORK_ACK_WAIT: Duration = Duration::from_secs(3);

@@ -157,8 +157,15 @@ fn own_subjects(service: Service) -> &'static [&'static str] {
             // What a run is told, and what it was told before another worker took it over.
             "$JS.API.DIRECT.GET.SIGNALS",
         ],
-        // Whether a run still listens; reading the events that are to be replayed.
-        Service::Router => &["$JS.API.DIRECT.GET.EVENTS", "$JS.API.DIRECT.GET.SIGNALS"],
+        Service::Router => &[
+            // Reading the events that are to be replayed.
+            "$JS.API.DIRECT.GET.EVENTS",
+            // Whether a run still listens.
+            "$JS.API.DIRECT.GET.SIGNALS",
+            // The newest run of an org, behind which nothing may come in between; who waits, in which order.
+            "$JS.API.DIRECT.GET.BACKLOG",
+            "$JS.API.DIRECT.GET.WORK",
+        ],
         _ => &[],
     }
 }

@@ -445,6 +445,7 @@ pub const VERBS: &[(Service, &str, &[Service])] = &[
     (Config, "effective", &[Operator]),
     (Config, "lookup", &[Operator]),
     (Router, "explain", &[Operator]),
+    (Router, "queue", &[Operator]),
     (Router, "replay_plan", &[Operator]),
     (Ingress, "source_health", &[Config, Operator]),
     (Ingress, "source_test", &[Config, Operator]),

@@ -407,8 +407,9 @@ mod tests {
         prop::sample::select(Service::ALL.to_vec())
     }
 
+    const NAME: &str = "[A-Z]{1,10}";
+
     fn any_subject() -> impl Strategy<Value = Subject> {
-        let name = "[A-Z]{1,10}";
         prop_oneof![
             (any_token(), any_token(), any_token(), ".{0,30}").prop_map(
                 |(provider, source, kind, key)| Subject::Event {
@@ -476,13 +477,13 @@ mod tests {
                 }
             ),
             (any_token(), any_token()).prop_map(|(org, node)| Subject::ConfigChanged { org, node }),
-            (name, any_token(), ".{0,30}").prop_map(|(tier, source, key)| Subject::Rate {
+            (NAME, any_token(), ".{0,30}").prop_map(|(tier, source, key)| Subject::Rate {
                 tier,
                 source,
                 key: KeyToken::encode(&key)
             }),
-            (name, name).prop_map(|(stream, consumer)| Subject::Dead { stream, consumer }),
-            (name, ".{1,20}").prop_map(|(bucket, key)| Subject::KeyValue {
+            (NAME, NAME).prop_map(|(stream, consumer)| Subject::Dead { stream, consumer }),
+            (NAME, ".{1,20}").prop_map(|(bucket, key)| Subject::KeyValue {
                 bucket,
                 key: KeyToken::encode(&key).to_string()
             }),

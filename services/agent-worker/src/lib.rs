@@ -33,12 +33,13 @@ use tocsin_kit::http_client::Timeouts;
 use tocsin_kit::{Check, Context, HttpClient, Stop};
 use tocsin_wire::proto::Limits;
 use tocsin_wire::sealed::Audience;
-use tocsin_wire::{Service, streams};
+use tocsin_wire::{OrgId, Pool, Service, TeamId, streams};
 use tokio::sync::{mpsc, watch};
 
 pub use error::Error;
 pub use settings::Settings;
 
+use backlog::Mover;
 use consume::Handler;
 use credential::Credential;
 use model::{ModelClient, ModelTimeouts};
@@ -76,16 +77,8 @@ pub async fn run(settings: Settings, context: Context) -> Result<(), Error> {
             "SLACK_BOT_TOKEN is not set: only runs of teams with a token of their own post to Slack"
         );
     }
-    let (freed, finished) = mpsc::channel(backlog::FREED);
-    let (pool, stop) = (settings.pool.clone(), context.stop.clone());
-    context.tasks.spawn(
-        "backlog-follow",
-        backlog::follow(bus.clone(), pool.clone(), finished, stop.clone()),
-    );
-    context.tasks.spawn(
-        "backlog-sweep",
-        backlog::sweep(bus.clone(), pool.clone(), context.instance.clone(), stop),
-    );
+    let pool = settings.pool.clone();
+    let freed = move_backlog(&context, &bus, pool.clone());
 
     let (consumer, _filter) = streams::workers_consumer(&pool);
     let handler = Arc::new(Handler {
@@ -114,6 +107,28 @@ pub async fn run(settings: Settings, context: Context) -> Result<(), Error> {
     ended
         .unwrap_or(Ok(()))
         .map_err(|source| Error::Consume { consumer, source })
+}
+
+/// Starts whoever moves waiting runs up; the sender tells of teams whose run has ended.
+fn move_backlog(context: &Context, bus: &Bus, pool: Pool) -> mpsc::Sender<(OrgId, TeamId)> {
+    let (freed, finished) = mpsc::channel(backlog::FREED);
+    let (caught_up, known) = watch::channel(false);
+    let mover = Arc::new(Mover::new(bus.clone(), pool));
+    let stop = &context.stop;
+    let (limits, watching) = (Arc::clone(&mover), stop.clone());
+    context.tasks.spawn("backlog-limits", async move {
+        limits.watch_limits(watching, caught_up).await;
+        Ok::<(), Error>(())
+    });
+    context.tasks.spawn(
+        "backlog-follow",
+        backlog::follow(Arc::clone(&mover), known.clone(), finished, stop.clone()),
+    );
+    context.tasks.spawn(
+        "backlog-sweep",
+        backlog::sweep(mover, known, context.instance.clone(), stop.clone()),
+    );
+    freed
 }
 
 fn worker(settings: &Settings, context: &Context, bus: &Bus) -> Result<Worker, Error> {

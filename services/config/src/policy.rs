@@ -20,6 +20,7 @@ mod violation;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use jiff::Timestamp;
 use serde_json::Value;
 use tocsin_wire::catalogue::Catalogue;
 
@@ -77,7 +78,7 @@ impl Rules {
             };
             Some((field.pattern.clone(), lock))
         });
-        let locks = of_policy.chain(of_fields).collect();
+        let locks = of_policy.chain(of_fields).chain(of_the_org()).collect();
         Self {
             standards,
             fields,
@@ -85,6 +86,19 @@ impl Rules {
             locks,
         }
     }
+}
+
+/// What counts over all teams of an org would mean nothing if a team could set it.
+fn of_the_org() -> Option<(Pattern, Lock)> {
+    let pattern = Pattern::parse("limits.org").ok()?;
+    let lock = Lock {
+        source: "built_in".to_owned(),
+        path: pattern.to_string(),
+        locked_at_level: Level::Org,
+        set_by: "tocsin".to_owned(),
+        set_at: Timestamp::UNIX_EPOCH,
+    };
+    Some((pattern, lock))
 }
 
 /// A write, as it is judged.

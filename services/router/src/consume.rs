@@ -4,6 +4,7 @@
 mod join;
 mod queue;
 
+pub(crate) use join::ordinal;
 pub(crate) use queue::record_placement;
 
 use std::sync::Arc;
@@ -23,6 +24,7 @@ use crate::claim::{ClaimError, Claimant, Claims, Held};
 use crate::decide::{Decided, Reason, ReasonCode, Start, decide, decide_for};
 use crate::index::Index;
 use crate::owner::Owner;
+use crate::place::{Arrival, PlaceError, Placed, Places};
 use crate::publish::{Cause, Publisher, run_request};
 use crate::rules::BotIdentity;
 use crate::storm::{Storm, StormError};
@@ -50,6 +52,7 @@ pub(crate) struct Router {
     bots: BotIdentity,
     claims: Claims,
     storm: Storm,
+    places: Places,
     publisher: Publisher,
     warnings: LogLimiter,
 }
@@ -61,6 +64,8 @@ enum Unsettled {
     Claim(#[from] ClaimError),
     #[error("publish what follows from the event")]
     Publish(#[from] PublishError),
+    #[error("place the run")]
+    Place(#[from] PlaceError),
     #[error("ask for the place in the team's queue")]
     Queue(#[from] BusError),
     #[error("take the event to the run that it belongs to")]
@@ -148,6 +153,7 @@ impl Router {
             bots,
             claims: Claims::new(bus),
             storm: Storm::new(bus),
+            places: Places::new(bus.clone()),
             publisher: Publisher::new(bus.clone())?,
             warnings: LogLimiter::new(WARNING_INTERVAL),
         })
@@ -183,9 +189,10 @@ impl Router {
                 tracing::debug!(event = %task.cause.event, key, "another event is opening the run");
                 Outcome::Retry(OPENING_RETRY)
             }
-            Err(Unsettled::Publish(error @ PublishError::TooLarge { .. })) => {
-                Outcome::Reject(ErrorChain(&error).to_string())
-            }
+            Err(
+                Unsettled::Publish(error @ PublishError::TooLarge { .. })
+                | Unsettled::Place(PlaceError::Publish(error @ PublishError::TooLarge { .. })),
+            ) => Outcome::Reject(ErrorChain(&error).to_string()),
             Err(error) => {
                 // Every event in hand fails alike while the bus is away: one line for all of them.
                 if let Some(suppressed) = self.warnings.permit() {
@@ -296,18 +303,21 @@ impl Router {
         open_key: Option<&str>,
         decision: &mut Decision,
     ) -> Result<(), Unsettled> {
-        let request = run_request(run, &task.cause, start, task.event, open_key);
+        let envelope = run_request(run, &task.cause, start, task.event, open_key);
         let priority = Priority::from(task.event.severity());
-        let placed = self
-            .publisher
-            .work(&start.owner, priority, request, &task.cause)
-            .await?;
+        let arrival = Arrival {
+            owner: &start.owner,
+            priority,
+            envelope,
+            cause: &task.cause,
+            is_repeat: task.attempt > 1,
+        };
+        let placed = self.places.place(&self.index, &arrival).await?;
         let place = (run, &start.owner, priority);
-        record_placement(&self.publisher, placed, place, decision).await?;
-        if placed.is_none() {
-            self.tell_queue_full(task, start).await?;
+        match record_placement(&self.places, placed, place, decision).await? {
+            Some(cap) => self.tell_queue_full(task, start, cap).await,
+            None => Ok(()),
         }
-        Ok(())
     }
 
     fn describe(&self, task: &Task<'_>, decided: Decided, took: Duration) -> Decision {

@@ -17,4 +17,6 @@ pub enum Error {
     Explain(#[source] BusError),
     #[error("answer svc.router.replay_plan")]
     Plan(#[source] BusError),
+    #[error("answer svc.router.queue")]
+    Queue(#[source] BusError),
 }

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use dashmap::DashMap;
-use tocsin_bus::{Bucket, Change};
+use tocsin_bus::{Bucket, Change, QueueBook};
 use tocsin_wire::identifier::IdentifierType;
 use tocsin_wire::proto::envelope::Body;
 use tocsin_wire::proto::{RoutingRecord, TeamRecord};
@@ -26,6 +26,8 @@ pub struct Index {
     owners: DashMap<String, Arc<[Owner]>>,
     /// By key of the bucket `teams`.
     rules: DashMap<String, Arc<TeamRules>>,
+    /// How many runs each team and org may have.
+    queues: QueueBook,
     nobody: Arc<[Owner]>,
 }
 
@@ -47,6 +49,7 @@ impl Default for Index {
         Self {
             owners: DashMap::new(),
             rules: DashMap::new(),
+            queues: QueueBook::default(),
             nobody: Arc::from([]),
         }
     }
@@ -63,6 +66,12 @@ impl Index {
     #[must_use]
     pub fn teams(&self) -> usize {
         self.rules.len()
+    }
+
+    /// How many runs each team and org may have.
+    #[must_use]
+    pub fn queues(&self) -> &QueueBook {
+        &self.queues
     }
 
     /// Replaces who owns the identifier behind `key`.
@@ -96,6 +105,7 @@ impl Index {
             return Err(RecordError::WrongKey { about });
         }
         let rules = TeamRules::parse(&record.effective_config).map_err(RecordError::Config)?;
+        self.queues.put(&owner.org, &owner.team, rules.limits);
         self.rules.insert(key.to_owned(), Arc::new(rules));
         Ok(())
     }
@@ -108,6 +118,10 @@ impl Index {
     /// The team behind `key` is gone.
     pub fn remove_team(&self, key: &str) {
         self.rules.remove(key);
+        let owner = key.split_once('.').map(|(org, team)| Owner::new(org, team));
+        if let Some(Ok(owner)) = owner {
+            self.queues.remove(&owner.org, &owner.team);
+        }
     }
 
     /// Follows `bucket` until `stop` completes; `caught_up` turns true once the snapshot is in.

@@ -7,8 +7,9 @@
 //! * **Owns** the bucket `seen`: which event was first to tell of something. Shares with the worker the
 //!   bucket `open`: which run looks into the alerts of one fingerprint.
 //! * **Answers** `svc.router.explain`: what would happen to an event, also under rules that somebody
-//!   tries out. For a stored event it asks audit; nothing else in this room waits for another. And
-//!   `svc.router.replay_plan`: what a replay would do.
+//!   tries out. For a stored event it asks audit; nothing else in this room waits for another.
+//!   `svc.router.replay_plan`: what a replay would do. `svc.router.queue`: what runs for a team and what
+//!   waits, in its order.
 //! * **Never** asks config or any other service while it decides, never keeps an event in memory
 //!   that is not in EVENTS, and never starts a second run for the same delivery or message.
 //!
@@ -25,7 +26,9 @@ pub mod event_rules;
 mod explain;
 pub mod index;
 pub mod owner;
+mod place;
 mod publish;
+mod queue;
 mod replay;
 pub mod rules;
 pub mod settings;
@@ -45,6 +48,7 @@ pub use settings::Settings;
 use consume::Router;
 use explain::Explainer;
 use index::{Index, ROUTING, TEAMS};
+use queue::QueueTeller;
 use replay::Replayer;
 
 /// The consumers that the router reads with: what comes, and what was held back until now.
@@ -80,6 +84,7 @@ pub async fn run(settings: Settings, context: Context) -> Result<(), Error> {
     let index = Arc::new(Index::default());
     let caught_up = follow(&context, &bus, &index);
     serve_explain(&context, &bus, &index, &settings);
+    serve_queue(&context, &bus, &index);
     // An index that is half full would send events to nobody.
     if context.stop.until_soft(all_true(caught_up)).await.is_none() {
         return Ok(());
@@ -182,5 +187,18 @@ fn serve_explain(context: &Context, bus: &Bus, index: &Arc<Index>, settings: &Se
         let answer = move |question| explainer.clone().answer(question);
         let serving = bus.serve("explain", stop.soft(), answer);
         serving.await.map_err(Error::Explain)
+    });
+}
+
+fn serve_queue(context: &Context, bus: &Bus, index: &Arc<Index>) {
+    let teller = QueueTeller {
+        bus: bus.clone(),
+        index: Arc::clone(index),
+    };
+    let (bus, stop) = (bus.clone(), context.stop.clone());
+    context.tasks.spawn("queue", async move {
+        let answer = move |question| teller.clone().answer(question);
+        let serving = bus.serve("queue", stop.soft(), answer);
+        serving.await.map_err(Error::Queue)
     });
 }

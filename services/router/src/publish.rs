@@ -1,14 +1,13 @@
 //! What the router writes: work, and the decision. Every id is derived, so writing twice is harmless.
 
 use jiff::Timestamp;
-use tocsin_bus::{Bus, BusError, Outgoing, PublishError};
+use tocsin_bus::{Bus, Outgoing, PublishError};
 use tocsin_wire::ids::{EventId, MessageId, RequestId, RunId};
 use tocsin_wire::proto::envelope::Body;
 use tocsin_wire::proto::{
-    Decision, Envelope, Event, OriginalRun, Placement, ReplayCause, ReplayResult, ReplayTarget,
-    RunRequest,
+    Decision, Envelope, Event, OriginalRun, ReplayCause, ReplayResult, ReplayTarget, RunRequest,
 };
-use tocsin_wire::{InvalidToken, Pool, Priority, Service, Subject, Token, time};
+use tocsin_wire::{InvalidToken, Service, Subject, Token, time};
 
 use crate::decide::Start;
 use crate::owner::Owner;
@@ -83,7 +82,7 @@ pub(crate) fn run_request(
     envelope(id, cause, Body::RunRequest(request), &start.owner)
 }
 
-/// The router's side of WORK, BACKLOG and RESULTS.
+/// The router's side of RESULTS; runs are placed by [`crate::place`].
 #[derive(Clone)]
 pub(crate) struct Publisher {
     bus: Bus,
@@ -100,60 +99,6 @@ impl Publisher {
             decision,
             replay,
         })
-    }
-
-    /// Puts a run into the team's window, or else into its backlog; `None` when both are full.
-    pub(crate) async fn work(
-        &self,
-        owner: &Owner,
-        priority: Priority,
-        envelope: Envelope,
-        cause: &Cause,
-    ) -> Result<Option<Placement>, PublishError> {
-        let (pool, org, team) = (Pool::shared(), owner.org.clone(), owner.team.clone());
-        let window = Subject::WorkRun {
-            pool: pool.clone(),
-            org: org.clone(),
-            team: team.clone(),
-        };
-        if self.is_stored(window, envelope.clone(), cause).await? {
-            return Ok(Some(Placement::Admitted));
-        }
-        let backlog = Subject::BacklogRun {
-            pool,
-            org,
-            team,
-            priority,
-        };
-        let is_waiting = self.is_stored(backlog, envelope, cause).await?;
-        Ok(is_waiting.then_some(Placement::Backlog))
-    }
-
-    /// The place of a run that has just been put into the team's backlog: it stands behind all that are as
-    /// severe as it is. Others may move meanwhile, so this is the place at about that moment.
-    pub(crate) async fn queue_position(
-        &self,
-        owner: &Owner,
-        priority: Priority,
-    ) -> Result<u64, BusError> {
-        let (org, team) = (&owner.org, &owner.team);
-        let queue = self.bus.queue(&Pool::shared(), org, team).await?;
-        let before = queue.iter().filter(|(other, _)| *other <= priority);
-        Ok(before.map(|(_, count)| count).sum())
-    }
-
-    async fn is_stored(
-        &self,
-        subject: Subject,
-        envelope: Envelope,
-        cause: &Cause,
-    ) -> Result<bool, PublishError> {
-        let outgoing = Outgoing::new(subject, envelope).traced(cause.trace.clone());
-        match self.bus.publish(outgoing).await {
-            Ok(_stored_or_repeated) => Ok(true),
-            Err(PublishError::SubjectFull { .. }) => Ok(false),
-            Err(error) => Err(error),
-        }
     }
 
     /// Records a decision, under its owner or as nobody's.

@@ -28,6 +28,7 @@ use crate::consume::{action_label, push, record_placement, run_id};
 use crate::decide::{Decided, Reason, ReasonCode, Start, decide, decide_for};
 use crate::index::Index;
 use crate::owner::Owner;
+use crate::place::{Arrival, PlaceError, Places};
 use crate::publish::{Cause, Publisher, Replay, run_request};
 use crate::rules::BotIdentity;
 use select::{Selected, select};
@@ -41,6 +42,7 @@ pub(crate) struct Replayer {
     index: Arc<Index>,
     bots: BotIdentity,
     claims: Claims,
+    places: Places,
     publisher: Publisher,
 }
 
@@ -53,6 +55,8 @@ enum Unfinished {
     Claim(#[from] ClaimError),
     #[error("publish what follows from an event")]
     Publish(#[from] PublishError),
+    #[error("find a place for a run")]
+    Place(#[from] PlaceError),
 }
 
 /// One command on its way.
@@ -83,6 +87,7 @@ impl Replayer {
             index,
             bots,
             claims: Claims::new(bus),
+            places: Places::new(bus.clone()),
             publisher: Publisher::new(bus.clone())?,
         })
     }
@@ -180,12 +185,18 @@ impl Replayer {
             (Some(first), _) => record_duplicate(&mut decision, first),
             (None, Some(start)) => {
                 // Nothing joins it: it was asked for by itself.
-                let work = run_request(run, &cause, start, &selected.event, None);
                 let priority = Priority::from(selected.event.severity());
+                let arrival = Arrival {
+                    owner: &start.owner,
+                    priority,
+                    envelope: run_request(run, &cause, start, &selected.event, None),
+                    cause: &cause,
+                    // The request may have come before.
+                    is_repeat: true,
+                };
+                let placed = self.places.place(&self.index, &arrival).await?;
                 let place = (run, &start.owner, priority);
-                let placed = self.publisher.work(place.1, priority, work, &cause);
-                let placed = placed.await?;
-                record_placement(&self.publisher, placed, place, &mut decision).await?;
+                record_placement(&self.places, placed, place, &mut decision).await?;
             }
             (None, None) => {}
         }

@@ -11,6 +11,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use serde_json::Value;
+use tocsin_wire::QueueLimits;
 use tocsin_wire::proto::destination::Kind;
 use tocsin_wire::proto::{Destination, GithubDestination, SlackDestination};
 
@@ -88,6 +89,8 @@ pub struct TeamRules {
     /// `silences`
     pub silences: Vec<Silence>,
     pub bot: BotIdentity,
+    /// `limits`
+    pub limits: QueueLimits,
     /// `rules`
     pub events: Arc<EventRules>,
 }
@@ -168,6 +171,7 @@ impl TeamRules {
             storm: Storm::read(config),
             silences: Silence::read_all(config),
             bot: BotIdentity::read(at(config, "integrations")),
+            limits: QueueLimits::read(config),
             events: Arc::new(EventRules::read(at(config, "rules"))),
         }
     }

@@ -47,6 +47,9 @@ pub enum Command {
     /// Rules of teams for events: try them out over an event of old.
     #[command(subcommand)]
     Rules(crate::rules::Rules),
+    /// Runs: a team's queue, and the place of one run in it.
+    #[command(subcommand)]
+    Runs(crate::runs::Runs),
     /// Send a real, signed webhook, as the provider would.
     #[command(subcommand)]
     Send(Send),

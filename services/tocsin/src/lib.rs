@@ -16,6 +16,7 @@ mod random;
 mod replay;
 mod rules;
 mod run;
+mod runs;
 mod secrets;
 mod send;
 mod services;

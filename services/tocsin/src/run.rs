@@ -15,8 +15,8 @@ use tocsin_wire::permissions::accounts_conf;
 use crate::cli::{self, BusCommand, Cli, Command, Demo};
 use crate::error::CommandError;
 use crate::{
-    config, decode, demo, encode, events, keys, rules, secrets, send, services, sign, sources,
-    table,
+    config, decode, demo, encode, events, keys, rules, runs, secrets, send, services, sign,
+    sources, table,
 };
 
 /// Runs the command; what it prints goes to stdout, why it failed to stderr.
@@ -56,6 +56,7 @@ fn operator(command: Command) -> Result<(), CommandError> {
         Command::Send(command) => block_on(send::run(command)),
         Command::Events(command) => block_on(events::run(command)),
         Command::Rules(command) => block_on(rules::run(command)),
+        Command::Runs(command) => block_on(runs::run(command)),
         Command::Demo(Demo::Seed(seed)) => block_on(demo::seed(*seed)),
         _ => Ok(()),
     }

@@ -11,6 +11,7 @@ mod consuming;
 mod object_stores;
 mod permissions;
 mod questions;
+mod queue;
 mod rates;
 mod samples;
 mod secrets;

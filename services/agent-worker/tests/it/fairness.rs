@@ -8,7 +8,7 @@ use tocsin_testkit::eventually;
 use tocsin_wire::ids::{EventId, MessageId, RunId};
 use tocsin_wire::proto::destination::Kind;
 use tocsin_wire::proto::envelope::Body;
-use tocsin_wire::proto::{Destination, Envelope, Notice, RunRequest, SlackDestination};
+use tocsin_wire::proto::{Destination, Envelope, Notice, RunRequest, SlackDestination, TeamRecord};
 use tocsin_wire::{OrgId, Pool, Priority, Service, Subject, TeamId, limits};
 
 use crate::harness::{LIMIT, World, channel};
@@ -117,6 +117,77 @@ async fn one_teams_flood_delays_another_team_by_one_slot_at_most() {
     let ahead = first - before;
     assert!(
         ahead <= 2 * window,
+        "{ahead} runs of the flood started first"
+    );
+    stop.trigger_soft();
+}
+
+/// The team's config says how many runs its whole org may have.
+async fn put_team(world: &World, name: &str, org_running: usize) {
+    let config = world.test.connect(Service::Config).await.expect("config");
+    let key = format!("acme.{name}");
+    let limits = serde_json::json!({"limits": {"org": {"running": org_running}}});
+    let body = Body::TeamRecord(TeamRecord {
+        org: "acme".to_owned(),
+        team: name.to_owned(),
+        effective_config: limits.to_string().into(),
+        ..TeamRecord::default()
+    });
+    let event = EventId::derive(&key);
+    let id = MessageId::key_value("teams", &key, "first");
+    let at = tocsin_testkit::bus::clock()();
+    let envelope = Envelope::new(id, Service::Config, at, event, None, body);
+    let teams = config.bucket("teams");
+    teams.put(&key, &envelope).await.expect("written");
+}
+
+/// Two places for the whole org, both taken by the flood: the next that gets free is the other team's, though
+/// it is the flood's run that ends, and never are more than two runs admitted.
+#[tokio::test]
+async fn in_a_full_org_the_next_free_place_is_the_other_teams() {
+    const PLACES: usize = 2;
+    let world = World::start().await;
+    for name in ["calm", "flood"] {
+        put_team(&world, name, PLACES).await;
+    }
+    let router = world.test.connect(Service::Router).await.expect("router");
+    let eye = world
+        .test
+        .connect(Service::Operator)
+        .await
+        .expect("operator");
+    world.slack.set_latency(Duration::from_millis(100));
+    for number in 0..200 {
+        let outgoing = Outgoing::new(backlog_of("flood"), request("flood", number));
+        router.publish(outgoing).await.expect("waits");
+    }
+    let context = Context::for_test("agent-worker").expect("context");
+    let stop = context.stop.clone();
+    context.start("agent-worker", |context| {
+        tocsin_agent_worker::run(settings_of(&world), context)
+    });
+    eventually("the flood is on its way", LIMIT, || async {
+        started(&eye, "flood").await.len() > 2 * PLACES
+    })
+    .await;
+    let before = started(&eye, "flood").await.len();
+    let outgoing = Outgoing::new(backlog_of("calm"), request("calm", 0));
+    router.publish(outgoing).await.expect("waits");
+    let org = OrgId::new("acme").expect("token");
+    let calm = eventually("the other team's run", LIMIT, || async {
+        let counted = eye.count_admitted(&Pool::shared(), &org).await;
+        let running = counted.expect("counted").load.running();
+        assert!(running <= PLACES as u64, "{running} runs are admitted");
+        started(&eye, "calm").await.first().copied()
+    })
+    .await;
+    let flood = started(&eye, "flood").await;
+    let first = flood.iter().filter(|sequence| **sequence < calm).count();
+    assert!(first < 200, "the flood is over; this proves nothing");
+    let ahead = first - before;
+    // What started while we looked, and what the places held.
+    assert!(
+        ahead <= 2 * PLACES,
         "{ahead} runs of the flood started first"
     );
     stop.trigger_soft();

@@ -18,12 +18,12 @@ pub(crate) fn standards() -> Arc<Standards> {
 
 fn field(definition: Value) -> Field {
     let definition = serde_json::from_value(definition).expect("definition");
-    Field::new(definition, "ada".to_owned(), jiff::Timestamp::UNIX_EPOCH).expect("good")
+    Field::new(definition, "ada".to_owned(), Timestamp::UNIX_EPOCH).expect("good")
 }
 
 fn rules(fields: Vec<Field>, policy: Value) -> Rules {
     let policy = serde_json::from_value(policy).expect("policy");
-    let security = Security::new(policy, "bob".to_owned(), jiff::Timestamp::UNIX_EPOCH);
+    let security = Security::new(policy, "bob".to_owned(), Timestamp::UNIX_EPOCH);
     Rules::new(standards(), fields, security.expect("good"))
 }
 
@@ -415,7 +415,7 @@ fn bad_definitions_and_policies_are_refused() {
         json!({"path":"a.*","field_type":"number","required":true}),
     ] {
         let parsed: FieldDefinition = serde_json::from_value(definition.clone()).expect("shape");
-        let made = Field::new(parsed, String::new(), jiff::Timestamp::UNIX_EPOCH);
+        let made = Field::new(parsed, String::new(), Timestamp::UNIX_EPOCH);
         assert!(made.is_err(), "{definition}");
     }
     for policy in [
@@ -425,7 +425,7 @@ fn bad_definitions_and_policies_are_refused() {
         json!({"token_warn_before_days":99999}),
     ] {
         let parsed: SecurityPolicy = serde_json::from_value(policy.clone()).expect("shape");
-        let made = Security::new(parsed, String::new(), jiff::Timestamp::UNIX_EPOCH);
+        let made = Security::new(parsed, String::new(), Timestamp::UNIX_EPOCH);
         assert!(made.is_err(), "{policy}");
     }
 }

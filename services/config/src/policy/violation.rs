@@ -107,7 +107,7 @@ impl Rule {
     Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, utoipa::ToSchema,
 )]
 pub(crate) struct Lock {
-    /// `field_definition` or `security_policy`.
+    /// `field_definition`, `security_policy`, or `built_in` for what is always so.
     pub(crate) source: String,
     /// The path or pattern that it names.
     pub(crate) path: String,

@@ -131,7 +131,7 @@ fn spoken(first: Option<&str>) -> String {
 }
 
 /// `1st`, `2nd`, `37th`.
-pub(super) fn ordinal(number: u64) -> String {
+pub(crate) fn ordinal(number: u64) -> String {
     let ending = match (number % 100, number % 10) {
         (11..=13, _) => "th",
         (_, 1) => "st",

@@ -2,16 +2,18 @@
 
 use jiff::Timestamp;
 use tocsin_bus::BusError;
+use tocsin_wire::Priority;
 use tocsin_wire::ids::RunId;
-use tocsin_wire::proto::{self, Decision, DecisionAction, Placement};
-use tocsin_wire::{Priority, limits};
+use tocsin_wire::proto::{self, Decision, DecisionAction, QueueCap};
+use tocsin_wire::queue::Cap;
 
 use super::join::ordinal;
 use super::{Router, Task, Unsettled, push, run_id};
 use crate::claim::{Claimant, Held};
 use crate::decide::{Lookup as _, Reason, ReasonCode, Start, channel, queue_full};
 use crate::owner::Owner;
-use crate::publish::{Publisher, run_request};
+use crate::place::{Arrival, Placed, Places};
+use crate::publish::run_request;
 
 /// How often a team is told at most that its queue is full.
 const QUEUE_FULL_SECONDS: i64 = 10 * 60;
@@ -23,6 +25,7 @@ impl Router {
         &self,
         task: &Task<'_>,
         full: &Start,
+        cap: Cap,
     ) -> Result<(), Unsettled> {
         let owner = Owner::unrouted();
         // A notice that finds no room is not told about by another one.
@@ -44,15 +47,19 @@ impl Router {
             owner: owner.clone(),
             agent: String::new(),
             destinations: vec![destination],
-            notice: Some(queue_full(&full.owner, limits::TEAM_BACKLOG)),
+            notice: Some(queue_full(&full.owner, &waiting(&full.owner, cap))),
             joins_open_run: false,
         };
-        let request = run_request(run, &task.cause, &notice, task.event, None);
-        let placed = self
-            .publisher
-            .work(&owner, Priority::High, request, &task.cause)
-            .await?;
-        tracing::warn!(owner = %full.owner, told = placed.is_some(), "the queue of a team is full");
+        let arrival = Arrival {
+            owner: &owner,
+            priority: Priority::High,
+            envelope: run_request(run, &task.cause, &notice, task.event, None),
+            cause: &task.cause,
+            is_repeat: task.attempt > 1,
+        };
+        let placed = self.places.place(&self.index, &arrival).await?;
+        let told = !matches!(placed, Placed::Full(_));
+        tracing::warn!(owner = %full.owner, cap = setting(cap), told, "the queue of a team is full");
         Ok(())
     }
 
@@ -65,43 +72,87 @@ impl Router {
     }
 }
 
-/// Says whether there was room for a run, and where: in the team's window, at which place in its queue, or
-/// nowhere.
+/// Says in a decision whether there was room for its run, and where: in the team's window, at which place in
+/// its queue, or nowhere. Gives the number that was in the way then.
 pub(crate) async fn record_placement(
-    publisher: &Publisher,
-    placed: Option<Placement>,
+    places: &Places,
+    placed: Placed,
     (run, owner, priority): (RunId, &Owner, Priority),
     decision: &mut Decision,
-) -> Result<(), BusError> {
-    let Some(placement) = placed else {
-        let waiting = limits::TEAM_BACKLOG;
-        let detail = format!(
-            "{owner} has {waiting} runs of this severity waiting, which is the most; no run was started. \
-             Replay the event when there is room."
-        );
-        push(decision, Reason::new(ReasonCode::QueueFull, detail));
-        decision.set_action(DecisionAction::QueueFull);
-        return Ok(());
-    };
-    decision.run_id = run.to_string();
-    decision.set_placement(placement);
-    if placement != Placement::Backlog {
-        return Ok(());
+) -> Result<Option<Cap>, BusError> {
+    match placed {
+        Placed::Admitted | Placed::Waits(_) => {
+            decision.run_id = run.to_string();
+            decision.set_placement(placed.placement());
+        }
+        Placed::Full(_) => decision.set_action(DecisionAction::QueueFull),
     }
-    let position = publisher.queue_position(owner, priority).await?;
-    let window = limits::TEAM_WINDOW;
-    // Zero: it has moved up already, as the team's runs ended meanwhile.
+    match placed {
+        Placed::Admitted => Ok(None),
+        Placed::Waits(cap) => {
+            // Zero: it has moved up already, as runs ended meanwhile.
+            let position = places.position(owner, priority).await?;
+            waits(owner, position, cap, decision);
+            Ok(None)
+        }
+        Placed::Full(cap) => {
+            let detail = format!(
+                "{} of this severity waiting, which is the most ({}); no run was started. Replay the event \
+                 when there is room.",
+                waiting(owner, cap),
+                setting(cap)
+            );
+            push(decision, Reason::new(ReasonCode::QueueFull, detail));
+            decision.set_ran_into(whose(cap));
+            Ok(Some(cap))
+        }
+    }
+}
+
+/// Says where in the team's queue the run is.
+fn waits(owner: &Owner, position: u64, cap: Cap, decision: &mut Decision) {
     let place = match position {
         0 => "next".to_owned(),
         position => ordinal(position),
     };
+    let busy = match cap {
+        Cap::Team(runs) => format!("{owner} has {runs} runs in hand"),
+        Cap::Org(runs) => format!(
+            "The {runs} runs that {} may have in hand are taken",
+            owner.org
+        ),
+    };
     let detail = format!(
-        "{owner} has {window} runs in hand; this one waits for its turn, {place} for team {}.",
+        "{busy}; this one waits for its turn, {place} for team {}.",
         owner.team
     );
     push(decision, Reason::new(ReasonCode::Queued, detail));
     decision.queue_position = position;
-    Ok(())
+    decision.set_ran_into(whose(cap));
+}
+
+/// Whose number it is, for machines.
+fn whose(cap: Cap) -> QueueCap {
+    match cap {
+        Cap::Team(_) => QueueCap::Team,
+        Cap::Org(_) => QueueCap::Org,
+    }
+}
+
+/// Where it is set.
+fn setting(cap: Cap) -> &'static str {
+    match cap {
+        Cap::Team(_) => "limits.team.queued",
+        Cap::Org(_) => "limits.org.queued",
+    }
+}
+
+/// Who has how many runs waiting.
+fn waiting(owner: &Owner, cap: Cap) -> String {
+    match cap {
+        Cap::Team(runs) => format!("Team {} has {runs} runs", owner.team),
+        Cap::Org(runs) => format!("All teams of {} together have {runs} runs", owner.org),
+    }
 }
 
 /// The same for all events of one window.

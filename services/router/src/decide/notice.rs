@@ -43,10 +43,10 @@ pub(super) fn empty_mention() -> Notice {
     notice(code, text.to_owned())
 }
 
-/// The team has more runs waiting than its queue holds.
-pub(crate) fn queue_full(owner: &Owner, waiting: i64) -> Notice {
+/// There is no room for another waiting run; `waiting` says who has how many.
+pub(crate) fn queue_full(owner: &Owner, waiting: &str) -> Notice {
     let text = format!(
-        "The queue of *{}* is full: {waiting} runs wait already, so new events start no run until some \
+        "The queue of *{}* is full: {waiting} of one severity waiting already, so new events start no run until some \
          have finished. Nothing is lost; every event is recorded and can be replayed. I say this at \
          most once in ten minutes.",
         owner.team

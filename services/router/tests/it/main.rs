@@ -8,5 +8,6 @@ mod queues;
 mod replaying;
 mod routing;
 mod rules;
+mod silences;
 mod stage;
 mod storms;
