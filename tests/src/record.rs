@@ -230,7 +230,6 @@ const fn kind(entry: &Entry) -> &'static str {
         Entry::SignalsHeard(_) => "signals heard",
         Entry::PostStarted(_) => "post started",
         Entry::Posted(_) => "posted",
-        Entry::SignalsHeard(_) => "signals heard",
         Entry::Finished(_) => "finished",
     }
 }

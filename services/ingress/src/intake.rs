@@ -258,7 +258,9 @@ impl Intake {
         let window = self.limits.counter(rate::DEFERRALS, window);
         let asking = window.admits(bus);
         let room = tokio::time::timeout(PUBLISH_TIMEOUT, asking).await;
-        let room = room.map_err(|_elapsed| Rejection::Unacknowledged)?;
+        let room = room.map_err(|_elapsed| Rejection::Unacknowledged {
+            limit: PUBLISH_TIMEOUT,
+        })?;
         // Here a lease may end a moment early: a window of ten minutes bounds what we hold, no more.
         match room.map_err(Rejection::Publish)? {
             Room::Until(_) => Ok(Admission::Deferred(source.slot(tier, now))),

@@ -24,7 +24,7 @@ use crate::claim::{ClaimError, Claimant, Claims, Held};
 use crate::decide::{Decided, Reason, ReasonCode, Start, decide, decide_for};
 use crate::index::Index;
 use crate::owner::Owner;
-use crate::place::{Arrival, PlaceError, Placed, Places};
+use crate::place::{Arrival, PlaceError, Places};
 use crate::publish::{Cause, Publisher, run_request};
 use crate::rules::BotIdentity;
 use crate::storm::{Storm, StormError};

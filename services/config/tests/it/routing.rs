@@ -260,7 +260,7 @@ async fn bug_2_unknown_kinds_and_odd_values_are_a_miss_and_no_error() {
     for (identifiers, tried) in [
         (json!({"email_domain": "acme.com"}), json!([])),
         (
-            json!({"blameless_team_id": "b", "firehydrant_team_id": "f", "service": "s"}),
+            json!({"rootly_team_id": "b", "xmatters_group": "f", "service": "s"}),
             json!(["service"]),
         ),
         (

@@ -355,7 +355,12 @@ mod tests {
         };
         for (rejection, expected) in [
             (Rejection::Disconnected, true),
-            (Rejection::Unacknowledged, true),
+            (
+                Rejection::Unacknowledged {
+                    limit: Duration::from_millis(1),
+                },
+                true,
+            ),
             (Rejection::Limited(Throttled::TooManyRequests), true),
             (Rejection::Limited(Throttled::Unavailable), true),
             (Rejection::Malformed(form()), false),

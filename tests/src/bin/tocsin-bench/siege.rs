@@ -4,13 +4,15 @@
 mod attackers;
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tocsin_testkit::TestBus;
 use tokio::time::Instant;
 
+use crate::deliveries::{github_push, pagerduty};
 use crate::figures::{Latencies, say};
-use crate::load::{Load, Sent, github_push, pagerduty};
+use crate::load::{Load, Sent};
 use crate::process::{self, GITHUB_SECRET, PAGERDUTY_SECRET, Service, free_address};
 use attackers::{Answers, SlowPeers, too_large};
 
@@ -126,12 +128,14 @@ async fn besiege(ingress: &Service, target: SocketAddr, size: Size) -> anyhow::R
     let cpu_before = ingress.process.cpu_time()?;
     let until = Instant::now() + size.duration();
     let load = |rate, build| Load {
-        target,
+        targets: vec![target],
         connections: CONNECTIONS,
         rate: Some(rate),
         duration: size.duration(),
         first: 0,
         build,
+        // A lost answer is counted, not the end of it.
+        observe: Some(Arc::new(|_answer| {})),
     };
     let slow = SlowPeers::default();
     let (good, bad, slow_answers, large) = tokio::join!(
