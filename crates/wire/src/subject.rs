@@ -409,7 +409,7 @@ mod tests {
 
     const NAME: &str = "[A-Z]{1,10}";
 
-    fn any_subject() -> impl Strategy<Value = Subject> {
+    fn any_event_subject() -> impl Strategy<Value = Subject> {
         prop_oneof![
             (any_token(), any_token(), any_token(), ".{0,30}").prop_map(
                 |(provider, source, kind, key)| Subject::Event {
@@ -436,6 +436,12 @@ mod tests {
                     id: Uuid::from_u128(id).into(),
                 }
             ),
+        ]
+    }
+
+    fn any_subject() -> impl Strategy<Value = Subject> {
+        prop_oneof![
+            any_event_subject(),
             (any_token(), any_token(), any_token())
                 .prop_map(|(pool, org, team)| Subject::WorkRun { pool, org, team }),
             (

@@ -133,18 +133,18 @@ pub(crate) async fn write_figures<S: AsRef<Source>>(
             let source = source.as_ref();
             let figures = source.figures();
             let is_new = figures != SourceFigures::default()
-                && written.get(&source.figures_id) != Some(&figures);
+                && written.get(&*source.figures_id) != Some(&figures);
             if !is_new {
                 continue;
             }
             let put = Box::pin(put(bus, &bucket, &source.figures_id, figures.clone()));
             match stop.until_hard(put).await {
                 Some(Ok(())) => {
-                    written.insert(source.figures_id.clone(), figures);
+                    written.insert(source.figures_id.to_string(), figures);
                 }
                 Some(Err(error)) => {
                     tracing::debug!(
-                        source = source.figures_id,
+                        source = &*source.figures_id,
                         error,
                         "figures are not written yet"
                     );

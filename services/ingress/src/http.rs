@@ -73,7 +73,7 @@ impl Receiver {
         };
         let to_source = move |Path((provider, id)): Path<(String, String)>, request: Request| {
             let receiver = Arc::clone(&receiver);
-            async move { Box::pin(receiver.receive_for(&provider, &id, request)).await }
+            async move { receiver.receive_for(&provider, &id, request).await }
         };
         router
             .route(
@@ -89,7 +89,7 @@ impl Receiver {
             let endpoint = source.endpoint().ok_or(Rejection::UnknownSource)?;
             Ok((source, endpoint))
         }) {
-            Ok((source, endpoint)) => self.receive(&source, endpoint, request).await,
+            Ok((source, endpoint)) => Box::pin(self.receive(&source, endpoint, request)).await,
             Err(rejection) => rejection.problem().into_response(),
         }
     }
@@ -157,7 +157,7 @@ impl Receiver {
         while let Some(later) = self.sources.later_than(source, until).await {
             *source = later;
             source.admits(incoming.sender)?;
-            refused = self.intake.take(source, endpoint, incoming, started).await;
+            refused = Box::pin(self.intake.take(source, endpoint, incoming, started)).await;
             if !is_about_secrets(&refused) {
                 return refused;
             }

@@ -7,17 +7,17 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::HeaderMap;
 use jiff::Timestamp;
-use tocsin_bus::{Bus, PublishError};
+use tocsin_bus::PublishError;
 use tocsin_kit::Clock;
+use tocsin_wire::InvalidToken;
 use tocsin_wire::proto::Event;
 use tocsin_wire::rate::{self, RateTier};
 use tocsin_wire::source::SourceFigures;
-use tocsin_wire::{InvalidToken, KeyToken, Token};
 use tokio::time::Instant;
 
 use crate::error::Rejection;
 use crate::large::{name_objects, over};
-use crate::limits::{Counter, RateLimits, Room};
+use crate::limits::{self, Part, RateLimits, Room, Window};
 use crate::metrics::Outcome;
 use crate::normalize::{Delivery, Normalized};
 use crate::provider::{Answer, Endpoint, Throttled};
@@ -25,11 +25,6 @@ use crate::publish::{PUBLISH_TIMEOUT, Publisher};
 use crate::sns::Sns;
 use crate::source::Source;
 use crate::verify::sns::Certificate;
-
-/// Pseudo source of the windows of whole orgs; ids of sources begin otherwise.
-const ORG_WINDOWS: &str = "org";
-/// Key of a source's own window.
-const SOURCE_KEY: &str = "source";
 
 /// What came, before anything is believed.
 #[derive(Clone, Copy)]
@@ -202,14 +197,18 @@ impl Intake {
                 outcome = Outcome::Filtered;
                 continue;
             }
-            source.org.clone_into(&mut event.org);
+            event.org = source.org.to_string();
             source.default_team.clone_into(&mut event.default_team);
             proof.id(source).clone_into(&mut event.secret_id);
-            // First the body: an event never names one that is not there.
-            self.publisher.keep_body(&mut event).await?;
+            if event.stored_body.is_some() {
+                // First the body: an event never names one that is not there.
+                Box::pin(self.publisher.keep_body(&mut event)).await?;
+            }
             let published = match admission {
                 Admission::Now => self.publisher.publish(event, now).await?,
-                Admission::Deferred(until) => self.publisher.defer(event, now, *until).await?,
+                Admission::Deferred(until) => {
+                    Box::pin(self.publisher.defer(event, now, *until)).await?
+                }
             };
             outcome = match admission {
                 _ if published.duplicate && outcome != Outcome::Accepted => Outcome::Duplicate,
@@ -229,14 +228,15 @@ impl Intake {
         now: Timestamp,
     ) -> Result<Admission, Rejection> {
         let bus = self.publisher.bus()?;
-        let counters = self.counters(source, sender).map_err(Rejection::Subject)?;
-        let full = tokio::time::timeout(PUBLISH_TIMEOUT, first_full(bus, &counters));
-        let full = full.await.map_err(|_elapsed| Rejection::Unacknowledged {
-            limit: PUBLISH_TIMEOUT,
-        })?;
-        match full.map_err(Rejection::Publish)? {
-            None => Ok(Admission::Now),
-            Some(tier) => self.over_limit(source, tier, now).await,
+        let windows = self.windows(source, sender).map_err(Rejection::Subject)?;
+        let admitted = match limits::decide(&windows) {
+            Some(decided) => decided,
+            // Boxed: a few times a second.
+            None => Box::pin(within_limit(limits::ask(bus, &windows))).await?,
+        };
+        match admitted {
+            Ok(()) => Ok(Admission::Now),
+            Err(tier) => Box::pin(self.over_limit(source, tier, now)).await,
         }
     }
 
@@ -253,63 +253,45 @@ impl Intake {
             return Err(Rejection::Limited(throttled));
         }
         let bus = self.publisher.bus()?;
-        let owner = Token::new(source.figures_id.as_str()).map_err(Rejection::Subject)?;
-        let window = rate::DEFERRALS.subject(&owner, &KeyToken::encode(SOURCE_KEY));
-        let window = self.limits.counter(rate::DEFERRALS, window);
-        let asking = window.admits(bus);
-        let room = tokio::time::timeout(PUBLISH_TIMEOUT, asking).await;
-        let room = room.map_err(|_elapsed| Rejection::Unacknowledged {
-            limit: PUBLISH_TIMEOUT,
-        })?;
+        let window = self
+            .limits
+            .window(rate::DEFERRALS, &source.figures_id, Part::Source)
+            .map_err(Rejection::Subject)?;
+        let room = within_limit(window.admits(bus)).await?;
         // Here a lease may end a moment early: a window of ten minutes bounds what we hold, no more.
-        match room.map_err(Rejection::Publish)? {
+        match room {
             Room::Until(_) => Ok(Admission::Deferred(source.slot(tier, now))),
             Room::Full => Err(Rejection::Limited(throttled)),
         }
     }
     /// The windows that a delivery counts in, the narrowest first.
-    fn counters(
+    fn windows(
         &self,
         source: &Source,
         sender: Option<IpAddr>,
-    ) -> Result<Vec<Counter>, InvalidToken> {
-        let counter = |tier: &'static RateTier, owner: &str, key: &str| {
-            let subject = tier.subject(&Token::new(owner)?, &KeyToken::encode(key));
-            Ok(self.limits.counter(tier, subject))
-        };
-        let id = source.figures_id.as_str();
-        let mut counters = vec![counter(source.tier, id, SOURCE_KEY)?];
+    ) -> Result<Vec<Arc<Window>>, InvalidToken> {
+        let (tier, owner, limits) = (source.tier, &source.figures_id, &self.limits);
+        let mut windows = Vec::with_capacity(3);
+        windows.push(limits.window(tier, owner, Part::Source)?);
         if let Some(sender) = sender {
-            counters.push(counter(source.tier, id, &sender.to_string())?);
+            windows.push(limits.window(tier, owner, Part::Address(sender))?);
         }
         if !source.org.is_empty() {
-            counters.push(counter(rate::DEFAULT, ORG_WINDOWS, &source.org)?);
+            windows.push(limits.window(rate::DEFAULT, &source.org, Part::Org)?);
         }
-        Ok(counters)
+        Ok(windows)
     }
 }
 
-/// The tier of the first window without room; `None` when all have some at this moment. A bus so slow
-/// that what one said is over before the last has answered is asked again.
-async fn first_full(
-    bus: &Bus,
-    counters: &[Counter],
-) -> Result<Option<&'static RateTier>, PublishError> {
-    loop {
-        RateLimits::prepare(bus, counters).await?;
-        let mut earliest: Option<Instant> = None;
-        for counter in counters {
-            match counter.admits(bus).await? {
-                Room::Until(end) => {
-                    earliest = Some(earliest.map_or(end, |earliest| earliest.min(end)));
-                }
-                Room::Full => return Ok(Some(counter.tier)),
-            }
-        }
-        if earliest.is_none_or(|end| Instant::now() < end) {
-            return Ok(None);
-        }
-    }
+/// What the bus says about a window. Whoever waits for it hears of its trouble as soon as for an event.
+async fn within_limit<T>(
+    asking: impl Future<Output = Result<T, PublishError>>,
+) -> Result<T, Rejection> {
+    let limit = PUBLISH_TIMEOUT;
+    tokio::time::timeout(limit, asking)
+        .await
+        .map_err(|_elapsed| Rejection::Unacknowledged { limit })?
+        .map_err(Rejection::Publish)
 }
 
 /// What the figures of a source say of a delivery that was taken.

@@ -2,7 +2,7 @@
 //! verified with.
 
 use std::net::IpAddr;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -38,9 +38,9 @@ pub(crate) struct Source {
     /// As events name it.
     pub(crate) id: String,
     /// As its figures name it: the id, or `shared-<provider>`.
-    pub(crate) figures_id: String,
+    pub(crate) figures_id: Arc<str>,
     /// The org that has it; nobody has the shared ones.
-    pub(crate) org: String,
+    pub(crate) org: Arc<str>,
     pub(crate) default_team: String,
     pub(crate) disabled: bool,
     pub(crate) max_body: usize,
@@ -80,8 +80,8 @@ impl Source {
         Ok(Self {
             provider,
             id: SHARED.to_owned(),
-            figures_id: format!("{SHARED}-{}", provider.name),
-            org: String::new(),
+            figures_id: format!("{SHARED}-{}", provider.name).into(),
+            org: Arc::default(),
             default_team: String::new(),
             disabled: false,
             max_body: provider.max_body,

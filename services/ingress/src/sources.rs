@@ -324,8 +324,8 @@ fn build(record: &SourceRecord, texts: &Texts) -> Result<Source, RecordError> {
     source.secret_ids = held.iter().map(|(secret, _)| secret.id.clone()).collect();
     source.kept_headers.extend(source.verifier.kept_headers());
     source.id.clone_from(&record.id);
-    source.figures_id.clone_from(&record.id);
-    source.org = OrgId::new(record.org.as_str())?.to_string();
+    source.figures_id = record.id.as_str().into();
+    source.org = OrgId::new(record.org.as_str())?.as_str().into();
     source.disabled = record.disabled;
     source.default_team = settings.default_team.unwrap_or_default();
     source.only_kinds = settings.only_kinds;

@@ -124,24 +124,32 @@ fn decide_on(event: &Event, route: Route, lookup: &impl Lookup, bots: &BotIdenti
         }
         _ => {}
     }
+    by_triggers(decided, event, outcome, rules.as_deref(), bots)
+}
+
+/// What becomes of an event that no rule of the team's own decides.
+fn by_triggers(
+    mut decided: Decided,
+    event: &Event,
+    outcome: RouteOutcome,
+    rules: Option<&TeamRules>,
+    bots: &BotIdentity,
+) -> Decided {
     let defaults = TeamRules::default();
-    match trigger::trigger(event, bots, rules.as_deref().unwrap_or(&defaults)) {
+    match trigger::trigger(event, bots, rules.unwrap_or(&defaults)) {
         Err(why_not) => {
             decided.reasons.push(why_not);
             return decided;
         }
         Ok(why) => decided.reasons.push(why),
     }
-    if let Some(why_not) = rules
-        .as_deref()
-        .and_then(|rules| silence::silenced(event, rules))
-    {
+    if let Some(why_not) = rules.and_then(|rules| silence::silenced(event, rules)) {
         decided.reasons.push(why_not);
         return decided;
     }
     match (outcome, rules) {
         (RouteOutcome::Owned(owner), Some(rules)) => {
-            run(decided, event, owner, &rules, How::default())
+            run(decided, event, owner, rules, How::default())
         }
         (RouteOutcome::Owned(owner), None) => unknown_team(decided, event, &owner),
         (RouteOutcome::Ambiguous, _) => unrouted(

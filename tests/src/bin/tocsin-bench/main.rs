@@ -162,7 +162,7 @@ async fn run(arguments: &Arguments) -> anyhow::Result<()> {
     }
     if wants(Part::Rotation) {
         let rate = arguments.rate.unwrap_or(rotation::RATE);
-        rotation::measure(rate, arguments.proof_seconds).await?;
+        Box::pin(rotation::measure(rate, arguments.proof_seconds)).await?;
     }
     if wants(Part::Idle) {
         idle::measure().await?;
