@@ -183,6 +183,14 @@ impl<'a, R: Record> Run<'a, R> {
     }
 
     async fn drive(mut self) -> Result<Ended, RecordError> {
+        let ended = self.advance().await;
+        // An update that is under way would paint over what the next worker posts.
+        self.live.close_all().await;
+        ended
+    }
+
+    /// Takes step after step, until the run is over or somebody else's.
+    async fn advance(&mut self) -> Result<Ended, RecordError> {
         loop {
             let step = next_step(&self.state, &self.assignment, self.worker.clock.now());
             let is_over = matches!(step, Step::Nothing | Step::Finish(_));
@@ -221,7 +229,6 @@ impl<'a, R: Record> Run<'a, R> {
             match self.flush().await {
                 Ok(()) => {}
                 Err(AppendError::Fenced) => {
-                    self.live.close_all().await;
                     tracing::info!(run = %self.work.request.run_id, "another worker owns this run now");
                     return Ok(Ended::Fenced);
                 }

@@ -10,5 +10,6 @@ mod kills;
 mod nats_py;
 mod once;
 mod shutdown;
+mod sources;
 mod support;
 mod unsigned;
