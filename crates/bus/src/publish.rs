@@ -220,8 +220,12 @@ impl Bus {
             .await
     }
 
-    /// Signs, publishes and waits until the message is stored.
-    pub async fn publish(&self, outgoing: Outgoing) -> Result<Published, PublishError> {
+    /// Signs, publishes and waits until the message is stored. Signs when it is called, so that what waits
+    /// holds no more than the bytes.
+    pub fn publish(
+        &self,
+        outgoing: Outgoing,
+    ) -> impl Future<Output = Result<Published, PublishError>> + Send {
         let Outgoing {
             subject,
             envelope,
@@ -231,10 +235,10 @@ impl Bus {
             trace,
         } = outgoing;
         let sealed = message::seal(&envelope, &subject, &self.inner.key, trace.as_deref());
-        if fence.is_none() && !is_impossible {
-            return self.publish_sealed(sealed, expected_sequence).await;
-        }
         let mut headers = header_map(sealed.headers);
+        if let Some(sequence) = expected_sequence {
+            headers.insert(EXPECTED_SEQUENCE_HEADER, sequence.to_string());
+        }
         if let Some(fence) = fence {
             fence.apply(&mut headers);
         }
@@ -242,7 +246,6 @@ impl Bus {
             headers.insert(EXPECTED_ID_HEADER, IMPOSSIBLE_ID);
         }
         self.publish_bytes(sealed.subject, headers, sealed.payload)
-            .await
     }
 
     pub(crate) async fn publish_sealed(

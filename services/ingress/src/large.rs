@@ -15,16 +15,19 @@ use crate::normalize::Normalized;
 use crate::provider::Throttled;
 use crate::source::Source;
 
-/// Large bodies in memory at once: with 25 MiB each they take 100 MiB, and twice that when all of them are
-/// forms, which are decoded before they are read. On their way to the broker they fill 4 MiB of it: eight
-/// pieces of 128 KiB each, an eighth of the `max_payload` of 1 MiB that nats-server has by default.
-pub(crate) const MAX_LARGE_BODIES: usize = 4;
+/// What large bodies may take of the memory: one of the largest, of 25 MiB, or a dozen of usual ones; twice
+/// that when all of them are forms, which are decoded before they are read. On its way to the broker each
+/// fills 1 MiB of it: eight pieces of 128 KiB, an eighth of the `max_payload` that nats-server has by default.
+pub(crate) const ROOM_BYTES: usize = 32 << 20;
+
+/// What is counted together: a semaphore has at most 2^32 permits, and nobody needs bytes.
+const UNIT_BYTES: usize = 1024;
 
 /// How long a large delivery waits for the others, its body unread: one takes a fraction of a second, and
 /// GitHub and GitLab give up after 10 s.
 const ROOM_WAIT: Duration = Duration::from_secs(3);
 
-/// Room for large bodies.
+/// Room for [`ROOM_BYTES`] of large bodies.
 pub(crate) struct LargeBodies(Arc<Semaphore>);
 
 /// Held as long as a large body is in memory.
@@ -35,14 +38,21 @@ pub(crate) struct Room {
 
 impl Default for LargeBodies {
     fn default() -> Self {
-        Self(Arc::new(Semaphore::new(MAX_LARGE_BODIES)))
+        Self(Arc::new(Semaphore::new(ROOM_BYTES / UNIT_BYTES)))
     }
 }
 
 impl LargeBodies {
-    /// Waits for room, and not for long.
-    pub(crate) async fn enter(&self, throttled: Throttled) -> Result<Room, Rejection> {
-        let entering = Arc::clone(&self.0).acquire_owned();
+    /// Waits for room for a body of so many bytes, and not for long.
+    pub(crate) async fn enter(
+        &self,
+        bytes: usize,
+        throttled: Throttled,
+    ) -> Result<Room, Rejection> {
+        // A larger one takes all the room there is, and still has its own limit.
+        let units = bytes.min(ROOM_BYTES).div_ceil(UNIT_BYTES);
+        let units = u32::try_from(units).unwrap_or(u32::MAX);
+        let entering = Arc::clone(&self.0).acquire_many_owned(units);
         // The semaphore is never closed.
         match tokio::time::timeout(ROOM_WAIT, entering).await {
             Ok(Ok(permit)) => Ok(Room { _permit: permit }),
@@ -114,19 +124,27 @@ mod tests {
     async fn beyond_the_room_there_is_is_a_refusal_after_a_while() {
         let bodies = LargeBodies::default();
         let mut held = Vec::new();
-        for _ in 0..MAX_LARGE_BODIES {
-            held.push(bodies.enter(Throttled::Unavailable).await.expect("room"));
+        for bytes in [25 << 20, 6 << 20, 1 << 20] {
+            let room = bodies.enter(bytes, Throttled::Unavailable).await;
+            held.push(room.expect("room"));
         }
         for (throttled, status) in [
             (Throttled::TooManyRequests, 429),
             (Throttled::Unavailable, 503),
             (Throttled::Deferred, 503),
         ] {
-            let refused = bodies.enter(throttled).await.expect_err("no room");
+            let refused = bodies
+                .enter(513 << 10, throttled)
+                .await
+                .expect_err("no room");
             assert_eq!(refused.problem().status.as_u16(), status);
             assert_eq!(refused.code(), "too_many_large_bodies");
         }
         held.pop();
-        bodies.enter(Throttled::Unavailable).await.expect("room");
+        let room = bodies.enter(513 << 10, Throttled::Unavailable).await;
+        room.expect("room");
+        held.clear();
+        let larger = bodies.enter(ROOM_BYTES * 2, Throttled::Unavailable).await;
+        larger.expect("all the room there is");
     }
 }

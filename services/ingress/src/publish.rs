@@ -2,6 +2,7 @@
 
 use std::{sync::OnceLock, time::Duration};
 
+use futures::FutureExt as _;
 use jiff::Timestamp;
 use tocsin_bus::{Bus, Kept, Outgoing, PublishError, Published};
 use tocsin_wire::{
@@ -85,15 +86,16 @@ impl Publisher {
     }
 }
 
-async fn acknowledged(
+/// No `async fn`: it would hold what it waits for twice.
+fn acknowledged(
     publishing: impl Future<Output = Result<Published, PublishError>>,
-) -> Result<Published, Rejection> {
-    tokio::time::timeout(PUBLISH_TIMEOUT, publishing)
-        .await
-        .map_err(|_elapsed| Rejection::Unacknowledged {
-            limit: PUBLISH_TIMEOUT,
-        })?
-        .map_err(Rejection::Publish)
+) -> impl Future<Output = Result<Published, Rejection>> {
+    let limit = PUBLISH_TIMEOUT;
+    tokio::time::timeout(limit, publishing).map(move |answer| {
+        answer
+            .map_err(|_elapsed| Rejection::Unacknowledged { limit })?
+            .map_err(Rejection::Publish)
+    })
 }
 
 fn deferred_subject(event: &Event) -> Result<Subject, InvalidToken> {

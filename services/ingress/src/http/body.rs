@@ -86,8 +86,8 @@ async fn collect(
 ) -> Result<Whole, Rejection> {
     let Bounds { limit, large, .. } = bounds;
     let mut room = None;
-    if declared.is_some_and(|bytes| bytes > MAX_INLINE_BODY_BYTES) {
-        room = Some(large.enter(bounds.throttled).await?);
+    if let Some(bytes) = declared.filter(|bytes| *bytes > MAX_INLINE_BODY_BYTES) {
+        room = Some(large.enter(bytes, bounds.throttled).await?);
     }
     let mut first = Bytes::new();
     let mut whole = BytesMut::new();
@@ -98,7 +98,7 @@ async fn collect(
             return Err(Rejection::BodyTooLarge { limit });
         }
         if read > MAX_INLINE_BODY_BYTES && room.is_none() {
-            room = Some(large.enter(bounds.throttled).await?);
+            room = Some(large.enter(limit, bounds.throttled).await?);
             // All that may come: what is not written takes addresses, but no memory.
             whole.reserve(limit.saturating_sub(whole.len()));
         }
@@ -150,7 +150,7 @@ mod tests {
     use std::convert::Infallible;
 
     use super::*;
-    use crate::large::MAX_LARGE_BODIES;
+    use crate::large::ROOM_BYTES;
 
     #[tokio::test]
     async fn bodies_in_pieces_are_joined_up_to_the_limit() {
@@ -222,10 +222,11 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_large_body_waits_for_room_and_a_small_one_does_not() {
         let large = LargeBodies::default();
-        let bounds = bounds(2 << 20, &large);
+        let limit = ROOM_BYTES / 4;
+        let bounds = bounds(limit, &large);
         let none = HeaderMap::new();
         let mut held = Vec::new();
-        for _ in 0..MAX_LARGE_BODIES {
+        for _ in 0..4 {
             // Of unknown length, so that room is asked for on the way.
             held.push(read(&none, large_body(9), bounds).await.expect("room"));
         }
