@@ -175,8 +175,22 @@ mod tests {
     use std::collections::BTreeSet;
 
     use tocsin_wire::Token;
+    use tocsin_wire::source::PROVIDERS;
 
     use super::*;
+
+    #[test]
+    fn config_and_ingress_know_the_same_providers() {
+        let ours: Vec<_> = ALL
+            .iter()
+            .map(|row| (row.name, row.title, row.max_body))
+            .collect();
+        let theirs: Vec<_> = PROVIDERS
+            .iter()
+            .map(|row| (row.name, row.title, row.max_body_bytes as usize))
+            .collect();
+        assert_eq!(ours, theirs);
+    }
 
     #[test]
     fn rows_are_complete_and_distinct() {

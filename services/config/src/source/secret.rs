@@ -173,6 +173,7 @@ fn form(provider: &SourceProvider, settings: &SourceSettings) -> SecretForm {
     match &settings.scheme {
         None => provider.secret,
         Some(Scheme::StandardWebhooks) => SecretForm::StandardWebhooks,
+        Some(Scheme::Sns) => SecretForm::TopicArn,
         Some(_) => SecretForm::Text,
     }
 }

@@ -105,7 +105,10 @@ struct Message<'a> {
 
 impl<'a> Message<'a> {
     fn read(body: &'a [u8]) -> Result<Self, Refusal> {
-        serde_json::from_slice(body).map_err(|_not_sns| Refusal::InvalidSignatureFormat)
+        // A slice would be let through with bytes that are no text, in fields that nobody signs.
+        let text = std::str::from_utf8(body);
+        let text = text.map_err(|_no_text| Refusal::InvalidSignatureFormat)?;
+        serde_json::from_str(text).map_err(|_not_sns| Refusal::InvalidSignatureFormat)
     }
 
     /// `name\nvalue\n` of each signed field that is there, in the order of their names.

@@ -20,7 +20,7 @@ pub(super) struct Settings {
     /// How far a signed time may be off, in both directions.
     #[schema(minimum = 1, maximum = 3600)]
     tolerance_seconds: Option<u32>,
-    /// 413 over it. At most 25 MiB for GitHub and 1 MiB for the others.
+    /// 413 over it. At most 25 MiB for GitHub and GitLab, and 1 MiB for the others.
     #[schema(minimum = 1, maximum = 26_214_400)]
     max_body_bytes: Option<u32>,
     /// Kinds that are taken; what else comes is acknowledged and dropped. Empty: all.

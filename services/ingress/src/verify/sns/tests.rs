@@ -38,6 +38,19 @@ fn verdict(body: &str, pem: &[u8], now: &str) -> Result<usize, Refusal> {
 
 const SOON: &str = "2026-03-06T20:10:00Z";
 
+/// Found by fuzzing.
+#[test]
+fn what_is_no_text_is_refused_also_where_nothing_is_signed() {
+    let topics = [LiveSecret::always(TOPIC)];
+    let verifier = Verifier::new(&Scheme::Sns, &topics).expect("a scheme");
+    let mut body = BODY.replace("?Action=Unsubscribe", "?Acti").into_bytes();
+    let verdict = |body: &[u8]| verifier.certificate_url(body, at(SOON), TOLERANCE);
+    assert!(verdict(&body).is_ok());
+    let at = BODY.find("?Action=Unsubscribe").expect("a URL");
+    body[at + 1] = 0xff;
+    assert_eq!(verdict(&body), Err(Refusal::InvalidSignatureFormat));
+}
+
 fn changed(body: &str, name: &str, value: Value) -> String {
     let mut message: Value = serde_json::from_str(body).expect("JSON");
     message[name] = value;
