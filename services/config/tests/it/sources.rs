@@ -1,6 +1,6 @@
 //! Sources: made, changed, rotated and deleted by their org's admins; read by ingress.
 
-mod ingress;
+pub(crate) mod ingress;
 mod publishing;
 
 use http::Method;
