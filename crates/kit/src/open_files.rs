@@ -5,8 +5,8 @@
 #[cfg(target_os = "linux")]
 const WANTED: u64 = 65_536;
 
-/// Takes what the operator allows, up to 65,536, where less is set for now; says what holds then, if there
-/// is a limit.
+/// Raises the soft limit to the hard one, which is the operator's, up to 65,536; says what holds then, if
+/// there is a limit.
 ///
 /// A shell's 1024, kept for programs with `select`, is less than the connections that one listener takes,
 /// and would let a thousand slow peers keep everyone else out. Where the kernel refuses, or is not Linux, nothing

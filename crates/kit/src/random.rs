@@ -20,8 +20,8 @@ mod tests {
 
     #[test]
     fn ids_sort_by_time_and_differ_within_one_instant() {
-        let early = Timestamp::from_millisecond(1_700_000_000_000).unwrap();
-        let late = Timestamp::from_millisecond(1_700_000_000_001).unwrap();
+        let early = Timestamp::from_millisecond(1_700_000_000_000).expect("in range");
+        let late = Timestamp::from_millisecond(1_700_000_000_001).expect("in range");
         assert!(time_ordered_id(early) < time_ordered_id(late));
         assert_ne!(time_ordered_id(early), time_ordered_id(early));
         assert_eq!(time_ordered_id(Timestamp::MIN).get_version_num(), 7);

@@ -46,7 +46,7 @@ mod tests {
     }
 
     fn chain(texts: &[&'static str]) -> Link {
-        let (text, rest) = texts.split_first().unwrap();
+        let (text, rest) = texts.split_first().expect("at least one");
         let source = (!rest.is_empty()).then(|| Box::new(chain(rest)));
         Link { text, source }
     }
