@@ -1,5 +1,6 @@
 //! An envelope on its way: CloudEvents 1.0 in binary mode, sealed by its writer, opened by its reader.
 
+use std::borrow::Cow;
 use std::str::FromStr as _;
 
 use bytes::Bytes;
@@ -222,14 +223,18 @@ pub fn seal(
 ) -> Sealed {
     let payload = Bytes::from(envelope.encode_to_vec());
     let attributes = envelope.attributes();
-    let signature = key.sign(&attributes, &subject.consumed_on().to_string(), &payload);
+    let published_on = subject.to_string();
+    let signature = match subject.consumed_on() {
+        Cow::Borrowed(_same) => key.sign(&attributes, &published_on, &payload),
+        Cow::Owned(later) => key.sign(&attributes, &later.to_string(), &payload),
+    };
     let mut headers = header_list(attributes);
     headers.push((SIGNATURE_HEADER, signature));
     if let Some(trace) = trace {
         headers.push((TRACE_HEADER, trace.to_owned()));
     }
     Sealed {
-        subject: subject.to_string(),
+        subject: published_on,
         headers,
         payload,
     }

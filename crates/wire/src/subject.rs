@@ -1,5 +1,6 @@
 //! Subjects as a type: printing and parsing are inverses, and nothing else may write one.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::str::FromStr;
 
@@ -156,28 +157,28 @@ impl Subject {
 
     /// The subject on which the message will be consumed: what is signed. A message that waits in
     /// the backlog is signed for the work subject it will move to, one that is deferred for where it comes out.
-    pub fn consumed_on(&self) -> Self {
+    pub fn consumed_on(&self) -> Cow<'_, Self> {
         match self {
             Self::BacklogRun {
                 pool, org, team, ..
-            } => Self::WorkRun {
+            } => Cow::Owned(Self::WorkRun {
                 pool: pool.clone(),
                 org: org.clone(),
                 team: team.clone(),
-            },
+            }),
             Self::DeferredEvent {
                 provider,
                 source,
                 kind,
                 key,
                 ..
-            } => Self::DueEvent {
+            } => Cow::Owned(Self::DueEvent {
                 provider: provider.clone(),
                 source: source.clone(),
                 kind: kind.clone(),
                 key: key.clone(),
-            },
-            other => other.clone(),
+            }),
+            other => Cow::Borrowed(other),
         }
     }
 
