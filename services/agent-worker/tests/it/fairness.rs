@@ -71,55 +71,80 @@ async fn started(eye: &Bus, team: &str) -> Vec<u64> {
     stored.iter().map(|stored| stored.sequence).collect()
 }
 
+/// A flood of runs, and one of another team that comes when the flood is on its way.
+struct Flood<'a> {
+    runs: usize,
+    /// Where run `number` of the flood is put.
+    subject: &'a dyn Fn(usize) -> Subject,
+    calm: Subject,
+    /// Runs that may go on at once.
+    places: usize,
+}
+
+impl Flood<'_> {
+    /// How many of its runs started before the other team's; `watch` looks on until then.
+    async fn ahead_of_the_calm(&self, world: &World, watch: impl AsyncFn(&Bus)) -> usize {
+        let router = world.test.connect(Service::Router).await.expect("router");
+        let eye = world
+            .test
+            .connect(Service::Operator)
+            .await
+            .expect("operator");
+        // A run takes so long at least: what starts while we look is a run or two.
+        world.slack.set_latency(Duration::from_millis(100));
+        for number in 0..self.runs {
+            let outgoing = Outgoing::new((self.subject)(number), request("flood", number));
+            router.publish(outgoing).await.expect("published");
+        }
+        let context = Context::for_test("agent-worker").expect("context");
+        let stop = context.stop.clone();
+        context.start("agent-worker", |context| {
+            tocsin_agent_worker::run(settings_of(world), context)
+        });
+        eventually("the flood is on its way", LIMIT, || async {
+            started(&eye, "flood").await.len() > 2 * self.places
+        })
+        .await;
+        let before = started(&eye, "flood").await.len();
+        let outgoing = Outgoing::new(self.calm.clone(), request("calm", 0));
+        router.publish(outgoing).await.expect("published");
+        let calm = eventually("the other team's run", LIMIT, || async {
+            watch(&eye).await;
+            started(&eye, "calm").await.first().copied()
+        })
+        .await;
+        stop.trigger_soft();
+        let flood = started(&eye, "flood").await;
+        let first = flood.iter().filter(|sequence| **sequence < calm).count();
+        assert!(first < self.runs, "the flood is over; this proves nothing");
+        first - before
+    }
+}
+
 /// Counted in runs, not in time: whatever the machine is busy with, no more of the flood than one window may
 /// start before the other team's run does.
 #[tokio::test]
 async fn one_teams_flood_delays_another_team_by_one_slot_at_most() {
     let world = World::start().await;
-    let router = world.test.connect(Service::Router).await.expect("router");
-    let eye = world
-        .test
-        .connect(Service::Operator)
-        .await
-        .expect("operator");
-    // A run takes so long at least: what starts while we look is a run or two.
-    world.slack.set_latency(Duration::from_millis(100));
     let window = usize::try_from(limits::TEAM_WINDOW).expect("small");
-    for number in 0..FLOOD {
-        let subject = if number < window {
-            work_of("flood")
-        } else {
-            backlog_of("flood")
-        };
-        let outgoing = Outgoing::new(subject, request("flood", number));
-        router.publish(outgoing).await.expect("published");
-    }
-    let context = Context::for_test("agent-worker").expect("context");
-    let stop = context.stop.clone();
-    context.start("agent-worker", |context| {
-        tocsin_agent_worker::run(settings_of(&world), context)
-    });
-    eventually("the flood is on its way", LIMIT, || async {
-        started(&eye, "flood").await.len() > 2 * window
-    })
-    .await;
-    let before = started(&eye, "flood").await.len();
-    let outgoing = Outgoing::new(work_of("calm"), request("calm", 0));
-    router.publish(outgoing).await.expect("published");
-    let calm = eventually("the other team's run", LIMIT, || async {
-        started(&eye, "calm").await.first().copied()
-    })
-    .await;
-    let flood = started(&eye, "flood").await;
-    let first = flood.iter().filter(|sequence| **sequence < calm).count();
-    assert!(first < FLOOD, "the flood is over; this proves nothing");
+    let flood = Flood {
+        runs: FLOOD,
+        subject: &|number| {
+            if number < window {
+                work_of("flood")
+            } else {
+                backlog_of("flood")
+            }
+        },
+        calm: work_of("calm"),
+        places: window,
+    };
+    let ahead = flood.ahead_of_the_calm(&world, async |_eye| {}).await;
     // What had started but was not seen when we looked, and what the window held.
-    let ahead = first - before;
     assert!(
         ahead <= 2 * window,
         "{ahead} runs of the flood started first"
     );
-    stop.trigger_soft();
 }
 
 /// The team's config says how many runs its whole org may have.
@@ -150,45 +175,22 @@ async fn in_a_full_org_the_next_free_place_is_the_other_teams() {
     for name in ["calm", "flood"] {
         put_team(&world, name, PLACES).await;
     }
-    let router = world.test.connect(Service::Router).await.expect("router");
-    let eye = world
-        .test
-        .connect(Service::Operator)
-        .await
-        .expect("operator");
-    world.slack.set_latency(Duration::from_millis(100));
-    for number in 0..200 {
-        let outgoing = Outgoing::new(backlog_of("flood"), request("flood", number));
-        router.publish(outgoing).await.expect("waits");
-    }
-    let context = Context::for_test("agent-worker").expect("context");
-    let stop = context.stop.clone();
-    context.start("agent-worker", |context| {
-        tocsin_agent_worker::run(settings_of(&world), context)
-    });
-    eventually("the flood is on its way", LIMIT, || async {
-        started(&eye, "flood").await.len() > 2 * PLACES
-    })
-    .await;
-    let before = started(&eye, "flood").await.len();
-    let outgoing = Outgoing::new(backlog_of("calm"), request("calm", 0));
-    router.publish(outgoing).await.expect("waits");
+    let flood = Flood {
+        runs: 200,
+        subject: &|_number| backlog_of("flood"),
+        calm: backlog_of("calm"),
+        places: PLACES,
+    };
     let org = OrgId::new("acme").expect("token");
-    let calm = eventually("the other team's run", LIMIT, || async {
+    let watch = async |eye: &Bus| {
         let counted = eye.count_admitted(&Pool::shared(), &org).await;
         let running = counted.expect("counted").load.running();
         assert!(running <= PLACES as u64, "{running} runs are admitted");
-        started(&eye, "calm").await.first().copied()
-    })
-    .await;
-    let flood = started(&eye, "flood").await;
-    let first = flood.iter().filter(|sequence| **sequence < calm).count();
-    assert!(first < 200, "the flood is over; this proves nothing");
-    let ahead = first - before;
+    };
+    let ahead = flood.ahead_of_the_calm(&world, watch).await;
     // What started while we looked, and what the places held.
     assert!(
         ahead <= 2 * PLACES,
         "{ahead} runs of the flood started first"
     );
-    stop.trigger_soft();
 }
