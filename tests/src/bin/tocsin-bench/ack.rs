@@ -1,6 +1,5 @@
 //! Webhook to durable ack: ingress and nats-server alone, beside the raw publisher.
 
-use std::net::SocketAddr;
 use std::time::Duration;
 
 use tocsin_testkit::TestBus;
@@ -8,7 +7,7 @@ use tocsin_testkit::TestBus;
 use crate::deliveries::github_push;
 use crate::figures::{Rounds, say};
 use crate::load::{Load, Sent};
-use crate::process::{self, GITHUB_SECRET, Service, free_address};
+use crate::process::{self, GITHUB_SECRET, free_address};
 use crate::raw_nats::RawPublisher;
 
 /// Connections of the sender: more than are ever busy at these rates.
@@ -23,6 +22,7 @@ const STORED_BYTES: usize = 8 * 1024;
 const STREAM_SIZE_FACTOR: u32 = 10;
 
 struct Round {
+    memory: u64,
     raw: f64,
     fastest: Sent,
     fastest_cpu: f64,
@@ -31,15 +31,9 @@ struct Round {
     steady: Sent,
 }
 
-/// Prints the figures of `rounds` interleaved rounds.
+/// Prints the figures of `rounds` interleaved rounds. Each has servers and a store of its own: a stream that
+/// grows by gigabytes measures how fast the machine finds fresh memory for the files of the rounds before.
 pub(crate) async fn measure(rounds: usize, seconds: u64) -> anyhow::Result<()> {
-    let bus = TestBus::start_sized(STREAM_SIZE_FACTOR).await?;
-    let listen = free_address()?;
-    let environment = [
-        ("INGRESS_LISTEN", listen.to_string()),
-        ("GITHUB_WEBHOOK_SECRET", GITHUB_SECRET.to_owned()),
-    ];
-    let ingress = process::start(&bus, "ingress", &environment).await?;
     say(
         "webhook -> durable ack: signed GitHub push, 7 KB; ingress and nats-server alone; one replica, default sync",
     );
@@ -47,7 +41,7 @@ pub(crate) async fn measure(rounds: usize, seconds: u64) -> anyhow::Result<()> {
     let mut first = 0;
     for number in 1..=rounds {
         let duration = Duration::from_secs(seconds);
-        let round = round(&bus, &ingress, listen, duration, &mut first).await?;
+        let round = round(duration, &mut first).await?;
         say(&format!(
             "round {number}/{rounds}: raw {:.0}/s | full speed {:.0}/s, {:.1} us CPU | at {SUSTAINED_RATE}/s: {:.0}/s, {:.1} us CPU, {} | at {STEADY_RATE}/s: {}",
             round.raw,
@@ -60,18 +54,19 @@ pub(crate) async fn measure(rounds: usize, seconds: u64) -> anyhow::Result<()> {
         ));
         done.push(round);
     }
-    report(&done, &ingress);
+    report(&done);
     Ok(())
 }
 
-async fn round(
-    bus: &TestBus,
-    ingress: &Service,
-    target: SocketAddr,
-    duration: Duration,
-    first: &mut u64,
-) -> anyhow::Result<Round> {
-    let raw = raw(bus, duration).await?;
+async fn round(duration: Duration, first: &mut u64) -> anyhow::Result<Round> {
+    let raw = raw(duration).await?;
+    let bus = TestBus::start_sized(STREAM_SIZE_FACTOR).await?;
+    let target = free_address()?;
+    let environment = [
+        ("INGRESS_LISTEN", target.to_string()),
+        ("GITHUB_WEBHOOK_SECRET", GITHUB_SECRET.to_owned()),
+    ];
+    let ingress = process::start(&bus, "ingress", &environment).await?;
     let mut send = async |rate: Option<u64>| -> anyhow::Result<(Sent, f64)> {
         let before = ingress.process.cpu_time()?;
         let load = Load {
@@ -99,6 +94,7 @@ async fn round(
     let (sustained, sustained_cpu) = send(Some(SUSTAINED_RATE)).await?;
     let (steady, _) = send(Some(STEADY_RATE)).await?;
     Ok(Round {
+        memory: ingress.process.peak_rss_bytes()?,
         raw,
         fastest,
         fastest_cpu,
@@ -108,7 +104,8 @@ async fn round(
     })
 }
 
-async fn raw(bus: &TestBus, duration: Duration) -> anyhow::Result<f64> {
+async fn raw(duration: Duration) -> anyhow::Result<f64> {
+    let bus = TestBus::start_sized(STREAM_SIZE_FACTOR).await?;
     let address = bus.server.address().to_string();
     let seed = std::fs::read_to_string(bus.keys().user_seed(tocsin_wire::Service::Operator))?;
     tokio::task::spawn_blocking(move || {
@@ -118,7 +115,7 @@ async fn raw(bus: &TestBus, duration: Duration) -> anyhow::Result<f64> {
     .await?
 }
 
-fn report(rounds: &[Round], ingress: &Service) {
+fn report(rounds: &[Round]) {
     let over = |figure: &dyn Fn(&Round) -> f64| Rounds::new(rounds.iter().map(figure).collect());
     let milliseconds = |time: Duration| time.as_secs_f64() * 1_000.0;
     let raw = over(&|round| round.raw);
@@ -155,10 +152,9 @@ fn report(rounds: &[Round], ingress: &Service) {
         steady(0.99),
         steady(0.999)
     ));
-    if let Ok(bytes) = ingress.process.peak_rss_bytes() {
-        say(&format!(
-            "  ingress memory at its peak             {} MiB",
-            bytes / 1024 / 1024
-        ));
-    }
+    let memory = rounds.iter().map(|round| round.memory).max();
+    say(&format!(
+        "  ingress memory at its peak             {} MiB",
+        memory.unwrap_or_default() / 1024 / 1024
+    ));
 }
