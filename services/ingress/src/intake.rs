@@ -17,7 +17,7 @@ use tokio::time::Instant;
 
 use crate::error::Rejection;
 use crate::large::{name_objects, over};
-use crate::limits::{self, Part, RateLimits, Room, Window};
+use crate::limits::{self, Counted, RateLimits, Room, Window};
 use crate::metrics::Outcome;
 use crate::normalize::{Delivery, Normalized};
 use crate::provider::{Answer, Endpoint, Throttled};
@@ -76,12 +76,17 @@ enum Admission {
 }
 
 impl Intake {
-    pub(crate) fn new(clock: Clock, publisher: Arc<Publisher>, sns: Sns) -> Self {
+    pub(crate) fn new(
+        clock: Clock,
+        publisher: Arc<Publisher>,
+        sns: Sns,
+        limits: RateLimits,
+    ) -> Self {
         Self {
             clock,
             publisher,
             sns,
-            limits: RateLimits::default(),
+            limits,
         }
     }
 
@@ -230,7 +235,10 @@ impl Intake {
         let bus = self.publisher.bus()?;
         let windows = self.windows(source, sender).map_err(Rejection::Subject)?;
         let admitted = match limits::decide(&windows) {
-            Some(decided) => decided,
+            Some(decided) => {
+                self.limits.renew(bus, &windows);
+                decided
+            }
             // Boxed: a few times a second.
             None => Box::pin(within_limit(limits::ask(bus, &windows))).await?,
         };
@@ -255,7 +263,10 @@ impl Intake {
         let bus = self.publisher.bus()?;
         let window = self
             .limits
-            .window(rate::DEFERRALS, &source.figures_id, Part::Source)
+            .window(
+                rate::DEFERRALS,
+                Counted::Source(Arc::clone(&source.figures_id)),
+            )
             .map_err(Rejection::Subject)?;
         let room = within_limit(window.admits(bus)).await?;
         // Here a lease may end a moment early: a window of ten minutes bounds what we hold, no more.
@@ -264,20 +275,23 @@ impl Intake {
             Room::Full => Err(Rejection::Limited(throttled)),
         }
     }
+
     /// The windows that a delivery counts in, the narrowest first.
     fn windows(
         &self,
         source: &Source,
         sender: Option<IpAddr>,
     ) -> Result<Vec<Arc<Window>>, InvalidToken> {
-        let (tier, owner, limits) = (source.tier, &source.figures_id, &self.limits);
+        let limits = &self.limits;
         let mut windows = Vec::with_capacity(3);
-        windows.push(limits.window(tier, owner, Part::Source)?);
-        if let Some(sender) = sender {
-            windows.push(limits.window(tier, owner, Part::Address(sender))?);
-        }
+        let counted = Counted::Source(Arc::clone(&source.figures_id));
+        windows.push(limits.window(source.tier, counted)?);
         if !source.org.is_empty() {
-            windows.push(limits.window(rate::DEFAULT, &source.org, Part::Org)?);
+            let counted = Counted::Org(Arc::clone(&source.org));
+            windows.push(limits.window(rate::DEFAULT, counted)?);
+        }
+        if let Some(sender) = sender {
+            windows.push(limits.window(rate::DEFAULT, Counted::Address(sender))?);
         }
         Ok(windows)
     }

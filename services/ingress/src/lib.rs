@@ -54,6 +54,7 @@ use crate::http::Receiver;
 use health::{SourcesHealth, TestQuestion};
 use intake::Intake;
 use large::LargeBodies;
+use limits::RateLimits;
 use publish::Publisher;
 use secrets::SourceSecrets;
 use sns::Sns;
@@ -89,7 +90,8 @@ pub async fn run_on(
     let apps = SocketMode::of(&settings, &context)?;
     let publisher = Arc::new(Publisher::default());
     let sns = Sns::new(context.http.clone(), settings.sns_certificates_dir.clone());
-    let intake = Intake::new(context.clock.clone(), Arc::clone(&publisher), sns);
+    let limits = RateLimits::new(context.tasks.clone());
+    let intake = Intake::new(context.clock.clone(), Arc::clone(&publisher), sns, limits);
     let room = Room {
         shared: shared(&settings).map_err(Error::Scheme)?,
         sources: Arc::default(),

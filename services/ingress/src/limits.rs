@@ -1,51 +1,57 @@
 //! Rate limits: leases on the windows that the server counts ([`tocsin_wire::rate`]).
 //!
 //! A window is asked for at most once per lease and per refusal pause, whoever waits; what lies between is
-//! decided here, so a limit of thousands a second costs a few messages a second.
+//! decided here, so a limit of thousands a second costs a few messages a second. While a sender keeps
+//! sending, the next lease is asked for before the last has ended, so that few deliveries wait for an answer.
 
+mod lease;
+
+use std::convert::Infallible;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use dashmap::DashMap;
 use tocsin_bus::{Bus, PublishError};
+use tocsin_kit::Tasks;
 use tocsin_wire::rate::{LEASE, RateTier};
 use tocsin_wire::{InvalidToken, KeyToken, Subject, Token};
 use tokio::time::Instant;
+
+use self::lease::Lease;
+pub(crate) use self::lease::Room;
 
 /// How long a full window is not asked about: its messages leave one by one, and asking for every refused
 /// delivery would let a flood reach the bus.
 const FULL_PAUSE: Duration = Duration::from_millis(20);
 
-/// Windows remembered; with more, those that have no lease are forgotten. A sender has one, and one per
-/// address.
+/// Windows remembered; with more, those that have no lease are forgotten. A source has one, an org, and each
+/// address that something genuine comes from.
 const MAX_WINDOWS: usize = 20_000;
 
 /// All windows that this process admits by.
-#[derive(Default)]
 pub(crate) struct RateLimits {
     windows: DashMap<WindowKey, Arc<Window>>,
+    tasks: Tasks,
 }
 
 /// Which window, without the text that its subject has: it is looked up for every delivery.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(crate) struct WindowKey {
+struct WindowKey {
     /// Name of the tier.
-    pub(crate) tier: &'static str,
-    /// A source, or an org.
-    pub(crate) owner: Arc<str>,
-    pub(crate) part: Part,
+    tier: &'static str,
+    counted: Counted,
 }
 
-/// What of the owner is counted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) enum Part {
+/// What a window counts.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Counted {
     /// All that a source sends.
-    Source,
-    /// What comes from one address.
-    Address(IpAddr),
+    Source(Arc<str>),
     /// All that the sources of an org send.
-    Org,
+    Org(Arc<str>),
+    /// All that comes from one address, whoever it is for.
+    Address(IpAddr),
 }
 
 /// One window, as far as this process knows it.
@@ -54,64 +60,53 @@ pub(crate) struct Window {
     subject: Subject,
     lease: Mutex<Lease>,
     /// Held while the bus is asked, so that one asks for all.
-    asking: tokio::sync::Mutex<()>,
-}
-
-#[derive(Clone, Copy, Default)]
-struct Lease {
-    /// Deliveries that may still be admitted by it.
-    left: u32,
-    ends: Option<Instant>,
-    /// The window was full, and is not asked about until then.
-    full_until: Option<Instant>,
-}
-
-/// What a window says of one delivery.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Room {
-    /// It is counted, and must be admitted before then: later the window has forgotten it too early.
-    Until(Instant),
-    Full,
-}
-
-impl Lease {
-    /// `Some` when it can be told without asking.
-    fn room(&self, now: Instant) -> Option<Room> {
-        let ends = self.ends.filter(|ends| self.left > 0 && now < *ends);
-        let is_full = self.full_until.is_some_and(|until| now < until);
-        ends.map(Room::Until).or(is_full.then_some(Room::Full))
-    }
-
-    /// The same, and counts what it lets in.
-    fn decide(&mut self, now: Instant) -> Option<Room> {
-        let room = self.room(now);
-        if let Some(Room::Until(_)) = room {
-            self.left -= 1;
-        }
-        room
-    }
-
-    fn is_over(&self, now: Instant) -> bool {
-        let is_past = |at: Option<Instant>| at.is_none_or(|at| at <= now);
-        is_past(self.ends) && is_past(self.full_until)
-    }
+    asking: Arc<tokio::sync::Mutex<()>>,
 }
 
 impl RateLimits {
-    /// The window of `tier` over a part of what `owner` sends.
+    /// Knows none yet; leases are renewed on `tasks`.
+    pub(crate) fn new(tasks: Tasks) -> Self {
+        Self {
+            windows: DashMap::new(),
+            tasks,
+        }
+    }
+
+    /// Asks for the next lease of those windows that will soon need it, while their deliveries go on. At
+    /// most one question per window is under way. When it fails, the next delivery that must ask hears why.
+    pub(crate) fn renew(&self, bus: &Bus, windows: &[Arc<Window>]) {
+        let now = Instant::now();
+        for window in windows {
+            if !window.lock().is_short(window.tier.grain, now) {
+                continue;
+            }
+            if let Ok(one_asks) = Arc::clone(&window.asking).try_lock_owned() {
+                let (bus, window) = (bus.clone(), Arc::clone(window));
+                self.tasks.spawn_contained("lease", async move {
+                    let _one_asks = one_asks;
+                    // An answer that comes later is of no use.
+                    let answer = tokio::time::timeout(LEASE, window.refill(&bus)).await;
+                    if let Ok(Err(error)) = answer {
+                        tracing::debug!(%error, "a lease was not renewed early");
+                    }
+                    Ok::<_, Infallible>(())
+                });
+            }
+        }
+    }
+
+    /// The window of `tier` over what is `counted`.
     ///
     /// # Errors
-    /// When the owner cannot be part of a subject.
+    /// When that cannot be part of a subject.
     pub(crate) fn window(
         &self,
         tier: &'static RateTier,
-        owner: &Arc<str>,
-        part: Part,
+        counted: Counted,
     ) -> Result<Arc<Window>, InvalidToken> {
         let key = WindowKey {
             tier: tier.name,
-            owner: Arc::clone(owner),
-            part,
+            counted,
         };
         if let Some(window) = self.windows.get(&key) {
             return Ok(Arc::clone(&window));
@@ -122,22 +117,22 @@ impl RateLimits {
         }
         let window = Window {
             tier,
-            subject: part.subject(tier, owner)?,
+            subject: key.counted.subject(tier)?,
             lease: Mutex::default(),
-            asking: tokio::sync::Mutex::default(),
+            asking: Arc::default(),
         };
         let entry = self.windows.entry(key);
         Ok(Arc::clone(&entry.or_insert_with(|| Arc::new(window))))
     }
 }
 
-impl Part {
-    fn subject(self, tier: &RateTier, owner: &str) -> Result<Subject, InvalidToken> {
+impl Counted {
+    fn subject(&self, tier: &RateTier) -> Result<Subject, InvalidToken> {
+        // Ids of sources are none of these words.
         let (owner, key) = match self {
-            Self::Source => (owner, "source".to_owned()),
-            Self::Address(address) => (owner, address.to_string()),
-            // Ids of sources begin otherwise.
-            Self::Org => ("org", owner.to_owned()),
+            Self::Source(id) => (&**id, "source".to_owned()),
+            Self::Org(org) => ("org", org.to_string()),
+            Self::Address(address) => ("address", address.to_string()),
         };
         Ok(tier.subject(&Token::new(owner)?, &KeyToken::encode(&key)))
     }
@@ -231,15 +226,11 @@ impl Window {
     async fn refill(&self, bus: &Bus) -> Result<Instant, PublishError> {
         let asked = Instant::now();
         let taken = bus.take(&self.subject).await?;
-        let mut lease = self.lock();
+        let (mut lease, now) = (self.lock(), Instant::now());
         if taken {
-            *lease = Lease {
-                left: self.tier.grain,
-                ends: Some(asked + LEASE),
-                full_until: None,
-            };
+            lease.extend(self.tier.grain, asked + LEASE, now);
         } else {
-            lease.full_until = Some(Instant::now() + FULL_PAUSE);
+            lease.full_until = Some(now + FULL_PAUSE);
         }
         Ok(asked)
     }
@@ -251,56 +242,38 @@ impl Window {
 
 #[cfg(test)]
 mod tests {
+    use tocsin_kit::Stop;
     use tocsin_wire::rate;
 
     use super::*;
 
     #[tokio::test(start_paused = true)]
-    async fn a_lease_admits_its_grain_and_ends() {
-        let begin = Instant::now();
-        let mut lease = Lease {
-            left: 2,
-            ends: Some(begin + LEASE),
-            full_until: None,
-        };
-        let admitted = Some(Room::Until(begin + LEASE));
-        assert_eq!(lease.decide(begin), admitted);
-        assert_eq!(lease.decide(begin + LEASE), None, "over");
-        assert_eq!(lease.decide(begin), admitted);
-        assert_eq!(lease.decide(begin), None, "used up");
-        lease.full_until = Some(begin + FULL_PAUSE);
-        assert_eq!(lease.decide(begin), Some(Room::Full));
-        assert_eq!(lease.decide(begin + FULL_PAUSE), None);
-        assert!(!lease.is_over(begin));
-        assert!(lease.is_over(begin + LEASE));
-    }
-
-    #[tokio::test(start_paused = true)]
     async fn a_delivery_counts_in_all_windows_or_asks() {
-        let limits = RateLimits::default();
-        let owner: Arc<str> = "src_1".into();
-        let address = Part::Address([192, 0, 2, 1].into());
-        let parts = [Part::Source, address, Part::Org];
-        let windows = parts.map(|part| {
-            let window = limits.window(rate::SMALL, &owner, part);
-            window.expect("an owner")
+        let limits = RateLimits::new(Tasks::new(Stop::new()));
+        let counted = [
+            Counted::Source("src_1".into()),
+            Counted::Org("acme".into()),
+            Counted::Address([192, 0, 2, 1].into()),
+        ];
+        let windows = counted.map(|counted| {
+            let window = limits.window(rate::SMALL, counted);
+            window.expect("words of a subject")
         });
         let subjects = windows.each_ref().map(|window| window.subject.to_string());
         let address = KeyToken::encode("192.0.2.1");
         let expected = [
             "rate.small.src_1.source".to_owned(),
-            format!("rate.small.src_1.{address}"),
-            "rate.small.org.src_1".to_owned(),
+            "rate.small.org.acme".to_owned(),
+            format!("rate.small.address.{address}"),
         ];
         assert_eq!(subjects, expected);
         assert_eq!(decide(&windows), None, "nobody was asked");
-        let ends = Some(Instant::now() + LEASE);
+        let ends = Instant::now() + LEASE;
         for (left, window) in [2, 3, 4].into_iter().zip(&windows) {
-            let full_until = None;
             *window.lock() = Lease {
                 left,
-                ends,
-                full_until,
+                ends: Some(ends),
+                ..Lease::default()
             };
         }
         assert_eq!(decide(&windows), Some(Ok(())));
@@ -308,7 +281,7 @@ mod tests {
         assert_eq!(decide(&windows), None, "the narrowest is used up");
         let left = windows.each_ref().map(|window| window.lock().left);
         assert_eq!(left, [0, 1, 2]);
-        windows[0].lock().full_until = ends;
+        windows[0].lock().full_until = Some(ends);
         assert_eq!(decide(&windows), Some(Err(rate::SMALL)));
     }
 }
