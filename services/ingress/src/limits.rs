@@ -85,7 +85,8 @@ impl RateLimits {
                 self.tasks.spawn_contained("lease", async move {
                     let _one_asks = one_asks;
                     // An answer that comes later is of no use.
-                    let answer = tokio::time::timeout(LEASE, window.refill(&bus)).await;
+                    let answer =
+                        tokio::time::timeout(LEASE, window.refill(&bus, |_lease, _now| ())).await;
                     if let Ok(Err(error)) = answer {
                         tracing::debug!(%error, "a lease was not renewed early");
                     }
@@ -148,7 +149,10 @@ pub(crate) fn decide(windows: &[Arc<Window>]) -> Option<Result<(), &'static Rate
         }
     }
     for window in windows {
-        window.lock().decide(now)?;
+        // Another delivery may have been faster since the look above.
+        if window.lock().decide(now)? == Room::Full {
+            return Some(Err(window.tier));
+        }
     }
     Some(Ok(()))
 }
@@ -195,7 +199,7 @@ async fn prepare(bus: &Bus, windows: &[Arc<Window>]) -> Result<(), PublishError>
     let asking = unknown.into_iter().map(|window| async move {
         let _one_asks = window.asking.lock().await;
         if window.lock().room(Instant::now()).is_none() {
-            window.refill(bus).await?;
+            window.refill(bus, |_lease, _now| ()).await?;
         }
         Ok(())
     });
@@ -208,22 +212,28 @@ impl Window {
     /// # Errors
     /// When the bus does not say; whether the delivery counts is not known then.
     pub(crate) async fn admits(&self, bus: &Bus) -> Result<Room, PublishError> {
-        if let Some(decided) = self.lock().decide(Instant::now()) {
-            return Ok(decided);
+        loop {
+            if let Some(decided) = self.lock().decide(Instant::now()) {
+                return Ok(decided);
+            }
+            let _one_asks = self.asking.lock().await;
+            if let Some(decided) = self.lock().decide(Instant::now()) {
+                return Ok(decided);
+            }
+            // Whoever asked comes first. An answer that took longer than a lease admits nobody.
+            if let Some(decided) = self.refill(bus, Lease::decide).await? {
+                return Ok(decided);
+            }
         }
-        let _one_asks = self.asking.lock().await;
-        if let Some(decided) = self.lock().decide(Instant::now()) {
-            return Ok(decided);
-        }
-        let asked = self.refill(bus).await?;
-        let decided = self.lock().decide(Instant::now());
-        // An answer that took longer than a lease admits nobody, which whoever asked sees by its end.
-        Ok(decided.unwrap_or(Room::Until(asked + LEASE)))
     }
 
-    /// Asks for a lease; whoever calls it holds `asking`. Gives the time of the question, which is before
-    /// the server counts, so that no lease outlives what the stream holds.
-    async fn refill(&self, bus: &Bus) -> Result<Instant, PublishError> {
+    /// Asks for a lease; whoever calls it holds `asking`, and has it to itself in `then`. A lease begins with
+    /// the question, before the server counts, so that none outlives what the stream holds.
+    async fn refill<T>(
+        &self,
+        bus: &Bus,
+        then: impl FnOnce(&mut Lease, Instant) -> T,
+    ) -> Result<T, PublishError> {
         let asked = Instant::now();
         let taken = bus.take(&self.subject).await?;
         let (mut lease, now) = (self.lock(), Instant::now());
@@ -232,7 +242,7 @@ impl Window {
         } else {
             lease.full_until = Some(now + FULL_PAUSE);
         }
-        Ok(asked)
+        Ok(then(&mut lease, now))
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Lease> {

@@ -5,7 +5,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 /// The next lease is asked for when so much time, or this part of the deliveries, is left of the last.
-const RENEW_TIME: Duration = Duration::from_millis(125);
+const RENEW_TIME: Duration = Duration::from_millis(100);
 const RENEW_PART: u32 = 5;
 
 /// What this process holds of a window.
