@@ -61,6 +61,8 @@ pub(crate) enum Rejection {
     Crowded(Throttled),
     #[error("work on a large body did not end")]
     Aborted(#[source] tokio::task::JoinError),
+    #[error("the body came too slowly")]
+    BodyTooSlow,
     #[error("the body did not arrive completely")]
     BodyIncomplete(#[source] axum::Error),
     #[error("the source is disabled")]
@@ -98,6 +100,7 @@ impl Rejection {
             Self::BodyTooLarge { .. } | Self::Publish(PublishError::TooLarge { .. }) => {
                 "body_too_large"
             }
+            Self::BodyTooSlow => "body_too_slow",
             Self::BodyIncomplete(_) => "body_incomplete",
             Self::Disabled => "source_disabled",
             Self::AddressNotAllowed => "address_not_allowed",
@@ -134,6 +137,7 @@ impl Rejection {
             Self::BodyTooLarge { .. } | Self::Publish(PublishError::TooLarge { .. }) => {
                 StatusCode::PAYLOAD_TOO_LARGE
             }
+            Self::BodyTooSlow => StatusCode::REQUEST_TIMEOUT,
             Self::Malformed(Malformed::NoCloudEvent) => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Self::Malformed(Malformed::Batch { .. }) => StatusCode::PAYLOAD_TOO_LARGE,
             Self::BodyIncomplete(_) | Self::Malformed(_) => StatusCode::BAD_REQUEST,
@@ -164,6 +168,7 @@ impl Rejection {
                 format!("the body is over the limit of {limit} bytes").into()
             }
             Self::Crowded(_) => "too many large bodies at once; send it again".into(),
+            Self::BodyTooSlow => "the body came too slowly; send it again, all at once".into(),
             Self::BodyIncomplete(_) => "the body did not arrive completely; send it again".into(),
             Self::BodyEncoded => {
                 "signatures are verified over the bytes as they come; send the body without Content-Encoding".into()

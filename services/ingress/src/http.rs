@@ -3,11 +3,12 @@
 //!
 //! 2xx is said only after the event is stored, or when there is nothing to store. Else 401
 //! `signature_<reason>`, 403 `source_disabled` or `address_not_allowed`, 400 `invalid_json` or
-//! `invalid_form`, 413 `body_too_large`, 415 `content_encoding_unsupported`, 429 or 503 `rate_limited`, and
+//! `invalid_form`, 408 `body_too_slow`, 413 `body_too_large`, 415 `content_encoding_unsupported`, 429 or 503 `rate_limited`, and
 //! 503 with `Retry-After` when the trouble is ours, or more large bodies come at once than there is room for.
 
 mod answer;
 mod body;
+mod pace;
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -30,12 +31,15 @@ use crate::provider::{Answer, Endpoint};
 use crate::source::Source;
 use crate::sources::Sources;
 
+pub(crate) use self::pace::SlowBodies;
+
 /// What every request needs.
 pub(crate) struct Receiver {
     pub(crate) shared: Vec<Arc<Source>>,
     pub(crate) sources: Arc<Sources>,
     pub(crate) intake: Arc<Intake>,
     pub(crate) large: LargeBodies,
+    pub(crate) slow: SlowBodies,
     /// Who may say for whom it speaks.
     pub(crate) proxies: Vec<IpNet>,
 }
@@ -109,6 +113,7 @@ impl Receiver {
         let bounds = body::Bounds {
             limit: source.max_body,
             large: &self.large,
+            slow: &self.slow,
             throttled: source.provider.throttled,
         };
         let read = match source.admits(sender) {

@@ -50,7 +50,7 @@ use tokio::net::TcpListener;
 pub use error::Error;
 pub use settings::Settings;
 
-use crate::http::Receiver;
+use crate::http::{Receiver, SlowBodies};
 use health::{SourcesHealth, TestQuestion};
 use intake::Intake;
 use large::LargeBodies;
@@ -104,6 +104,7 @@ pub async fn run_on(
         sources: Arc::clone(&room.sources),
         intake: Arc::clone(&room.intake),
         large: LargeBodies::default(),
+        slow: SlowBodies::default(),
         proxies: settings.trusted_proxies.clone(),
     };
     let tls = settings.tls().map(Tls::load).transpose();

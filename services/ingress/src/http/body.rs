@@ -6,12 +6,15 @@ use axum::body::{Body, BodyDataStream};
 use bytes::{Bytes, BytesMut};
 use futures::StreamExt as _;
 use http::{HeaderMap, header};
+use tokio::time::Instant;
 
 use tocsin_wire::limits::MAX_INLINE_BODY_BYTES;
 
 use crate::error::Rejection;
 use crate::large::{LargeBodies, Room};
 use crate::provider::Throttled;
+
+use super::pace::{Pace, SlowBodies};
 
 /// Reserved for a body of unknown length; most webhooks are smaller.
 const FIRST_BYTES: usize = 8 * 1024;
@@ -26,6 +29,7 @@ pub(super) struct Bounds<'a> {
     /// Bytes of the largest.
     pub(super) limit: usize,
     pub(super) large: &'a LargeBodies,
+    pub(super) slow: &'a SlowBodies,
     /// What a sender hears when there is no room.
     pub(super) throttled: Throttled,
 }
@@ -38,7 +42,8 @@ pub(super) struct Whole {
 }
 
 /// The whole body, of at most `bounds.limit` bytes, as it was sent; what comes in one piece is not copied,
-/// and no body is moved to make room for its rest once it is large. One that says of itself that it is
+/// and no body is moved to make room for its rest once it is large. One that comes too slowly is not waited
+/// for. One that says of itself that it is
 /// compressed is refused: few bytes could become many, and no sender signs those.
 ///
 /// Of what is refused nothing is kept, but it is read for a while: a sender that still writes
@@ -86,28 +91,31 @@ async fn collect(
 ) -> Result<Whole, Rejection> {
     let Bounds { limit, large, .. } = bounds;
     let mut room = None;
-    if let Some(bytes) = declared.filter(|bytes| *bytes > MAX_INLINE_BODY_BYTES) {
-        room = Some(large.enter(bytes, bounds.throttled).await?);
-    }
+    let mut pace = Pace::new(bounds.slow);
     let mut first = Bytes::new();
     let mut whole = BytesMut::new();
-    while let Some(piece) = pieces.next().await {
+    while let Some(piece) = pace.keep(pieces.next()).await? {
         let piece = piece.map_err(Rejection::BodyIncomplete)?;
+        pace.arrived(piece.len());
         let read = first.len() + whole.len() + piece.len();
         if read > limit {
             return Err(Rejection::BodyTooLarge { limit });
         }
         if read > MAX_INLINE_BODY_BYTES && room.is_none() {
-            room = Some(large.enter(limit, bounds.throttled).await?);
+            // Not sooner: to say that one has much to send takes no effort.
+            let (most, waiting) = (declared.unwrap_or(limit), Instant::now());
+            room = Some(large.enter(most, bounds.throttled).await?);
+            pace.is_large_since(waiting);
             // All that may come: what is not written takes addresses, but no memory.
-            whole.reserve(limit.saturating_sub(whole.len()));
+            whole.reserve(most.saturating_sub(whole.len()));
         }
         if first.is_empty() && whole.is_empty() {
             first = piece;
             continue;
         }
         if whole.is_empty() {
-            whole.reserve(declared.unwrap_or(FIRST_BYTES));
+            let expected = declared.unwrap_or(FIRST_BYTES);
+            whole.reserve(expected.min(MAX_INLINE_BODY_BYTES));
             whole.extend_from_slice(&first);
             first = Bytes::new();
         }
@@ -154,7 +162,7 @@ mod tests {
 
     #[tokio::test]
     async fn bodies_in_pieces_are_joined_up_to_the_limit() {
-        let large = LargeBodies::default();
+        let (large, slow) = (LargeBodies::default(), SlowBodies::default());
         for (pieces, expected) in [
             (vec![], Some("")),
             (vec!["0123456789"], Some("0123456789")),
@@ -168,7 +176,7 @@ mod tests {
                 .into_iter()
                 .map(|piece| Ok::<_, Infallible>(Bytes::from(piece)));
             let body = Body::from_stream(futures::stream::iter(stream));
-            let read = read(&HeaderMap::new(), body, bounds(10, &large)).await;
+            let read = read(&HeaderMap::new(), body, bounds(10, &large, &slow)).await;
             match (read, expected) {
                 (Ok(read), Some(expected)) => assert_eq!(read.bytes, expected),
                 (Err(Rejection::BodyTooLarge { limit: 10 }), None) => {}
@@ -177,7 +185,7 @@ mod tests {
         }
         let headers =
             HeaderMap::from_iter([(header::CONTENT_LENGTH, "11".parse().expect("value"))]);
-        let refused = read(&headers, Body::empty(), bounds(10, &large)).await;
+        let refused = read(&headers, Body::empty(), bounds(10, &large, &slow)).await;
         assert!(matches!(refused, Err(Rejection::BodyTooLarge { .. })));
     }
 
@@ -197,8 +205,8 @@ mod tests {
                 let value = http::HeaderValue::from_bytes(coding.as_bytes());
                 headers.append(header::CONTENT_ENCODING, value.expect("a value"));
             }
-            let large = LargeBodies::default();
-            match read(&headers, Body::from("{}"), bounds(10, &large)).await {
+            let (large, slow) = (LargeBodies::default(), SlowBodies::default());
+            match read(&headers, Body::from("{}"), bounds(10, &large, &slow)).await {
                 Ok(body) if is_taken => assert_eq!(body.bytes, "{}"),
                 Err(Rejection::BodyEncoded) if !is_taken => {}
                 other => panic!("{codings:?}: {other:?}"),
@@ -206,10 +214,11 @@ mod tests {
         }
     }
 
-    fn bounds(limit: usize, large: &LargeBodies) -> Bounds<'_> {
+    fn bounds<'a>(limit: usize, large: &'a LargeBodies, slow: &'a SlowBodies) -> Bounds<'a> {
         Bounds {
             limit,
             large,
+            slow,
             throttled: Throttled::Unavailable,
         }
     }
@@ -221,9 +230,9 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_large_body_waits_for_room_and_a_small_one_does_not() {
-        let large = LargeBodies::default();
+        let (large, slow) = (LargeBodies::default(), SlowBodies::default());
         let limit = ROOM_BYTES / 4;
-        let bounds = bounds(limit, &large);
+        let bounds = bounds(limit, &large, &slow);
         let none = HeaderMap::new();
         let mut held = Vec::new();
         for _ in 0..4 {
