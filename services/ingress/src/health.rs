@@ -123,6 +123,8 @@ pub(crate) async fn write_figures<S: AsRef<Source>>(
     stop: &Stop,
 ) {
     let bucket = bus.bucket(SOURCE_HEALTH);
+    // A process that starts again under its old name begins to count anew, and its last life is told as well.
+    let life = format!("{} {}", bus.instance(), bus.now().as_millisecond());
     let mut written: BTreeMap<String, SourceFigures> = BTreeMap::new();
     loop {
         let is_last = stop
@@ -137,7 +139,8 @@ pub(crate) async fn write_figures<S: AsRef<Source>>(
             if !is_new {
                 continue;
             }
-            let put = Box::pin(put(bus, &bucket, &source.figures_id, figures.clone()));
+            let place = (&*source.figures_id, life.as_str());
+            let put = Box::pin(put(bus, &bucket, place, figures.clone()));
             match stop.until_hard(put).await {
                 Some(Ok(())) => {
                     written.insert(source.figures_id.to_string(), figures);
@@ -161,13 +164,13 @@ pub(crate) async fn write_figures<S: AsRef<Source>>(
 async fn put(
     bus: &Bus,
     bucket: &Bucket,
-    source: &str,
+    (source, life): (&str, &str),
     mut figures: SourceFigures,
 ) -> Result<(), String> {
     let now = bus.now();
     figures.at = now.as_second();
     let text = |error: &(dyn std::error::Error + 'static)| ErrorChain(error).to_string();
-    let key = format!("{source}.{}", KeyToken::encode(bus.instance()));
+    let key = format!("{source}.{}", KeyToken::encode(life));
     let body = SourceHealth {
         source: source.to_owned(),
         instance: bus.instance().to_owned(),

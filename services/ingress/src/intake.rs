@@ -172,6 +172,9 @@ impl Intake {
             }
             Normalized::Challenge(challenge) => (Answer::Challenge(challenge), Vec::new()),
         };
+        let admission = self
+            .admit_rest(source, incoming.sender, (admission, events.len()), now)
+            .await?;
         let is_retry = events.iter().any(|event| event.attempt > 0);
         let outcome = self.store(source, events, proof, &admission, now).await?;
         let took = started.elapsed();
@@ -246,6 +249,24 @@ impl Intake {
             Ok(()) => Ok(Admission::Now),
             Err(tier) => Box::pin(self.over_limit(source, tier, now)).await,
         }
+    }
+
+    /// A batch counts as many as it holds, of which one was admitted before it was read. It is taken or refused
+    /// as a whole.
+    async fn admit_rest(
+        &self,
+        source: &Source,
+        sender: Option<IpAddr>,
+        (mut admission, events): (Admission, usize),
+        now: Timestamp,
+    ) -> Result<Admission, Rejection> {
+        for _ in 1..events {
+            if let Admission::Deferred(_) = admission {
+                break;
+            }
+            admission = Box::pin(self.admit(source, sender, now)).await?;
+        }
+        Ok(admission)
     }
 
     /// What its provider hears. A sender that never tries again is not turned away, unless there is no

@@ -323,6 +323,9 @@ fn build(record: &SourceRecord, texts: &Texts) -> Result<Source, RecordError> {
     source.secrets = secrets.iter().map(owned).collect();
     source.secret_ids = held.iter().map(|(secret, _)| secret.id.clone()).collect();
     source.kept_headers.extend(source.verifier.kept_headers());
+    // A token may stand in a header in which others sign.
+    let secret = source.verifier.secret_header();
+    source.kept_headers.retain(|name| Some(name) != secret);
     source.id.clone_from(&record.id);
     source.figures_id = record.id.as_str().into();
     source.org = OrgId::new(record.org.as_str())?.as_str().into();

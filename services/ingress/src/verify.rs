@@ -15,7 +15,7 @@ mod token;
 
 use std::time::Duration;
 
-use ::http::{HeaderMap, HeaderName, HeaderValue};
+use ::http::{HeaderMap, HeaderName, HeaderValue, header};
 use jiff::Timestamp;
 use tocsin_wire::scheme::Scheme;
 
@@ -178,6 +178,16 @@ impl Verifier {
             Kind::Stripe(header, _) => vec![header.clone()],
             // A token is no header's to keep, and what SNS signs is all in the body.
             Kind::Token(..) | Kind::Sns(_) => Vec::new(),
+        }
+    }
+
+    /// The header that holds the secret itself, which no event may keep, whoever else would.
+    #[must_use]
+    pub fn secret_header(&self) -> Option<&HeaderName> {
+        match &self.kind {
+            Kind::Token(Place::Header(name), _) => Some(name),
+            Kind::Token(Place::Bearer | Place::Basic, _) => Some(&header::AUTHORIZATION),
+            Kind::Hmac(_) | Kind::StandardWebhooks(_) | Kind::Stripe(..) | Kind::Sns(_) => None,
         }
     }
 }
