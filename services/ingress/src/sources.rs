@@ -152,14 +152,25 @@ impl Sources {
             }
             Change::Put { key, entry } => {
                 if let Err(error) = self.put(&key, entry.envelope.body) {
-                    // Nothing is verified by a record that was replaced.
-                    self.known.remove(&key);
                     let error = ErrorChain(&error);
                     tracing::error!(source = key, %error, "a source cannot be used; its deliveries are refused");
+                    self.unusable(key);
                 }
             }
         };
         bucket.watch(stop.soft(), observe).await;
+    }
+
+    /// Nothing is verified by a record that was replaced; its senders hear that it is our trouble, which a
+    /// newer version may end.
+    fn unusable(&self, key: String) {
+        self.waiting().remove(&key);
+        let known = Known {
+            source: None,
+            texts: Arc::default(),
+        };
+        self.known.insert(key, known);
+        self.changed.send_replace(());
     }
 
     fn put(&self, key: &str, body: Option<Body>) -> Result<(), RecordError> {
@@ -169,6 +180,8 @@ impl Sources {
         if record.id != key {
             return Err(RecordError::WrongKey { about: record.id });
         }
+        // Held to the end: an older record whose secrets are just open must not take this one's place.
+        let mut waiting = self.waiting();
         let before = self.known.get(key).map(|known| known.clone());
         let mut texts = before.as_ref().map(|before| (*before.texts).clone());
         let texts = texts.get_or_insert_default();
@@ -180,9 +193,9 @@ impl Sources {
             .all(|secret| texts.contains_key(&secret.name));
         self.place(&record, texts)?;
         if is_whole {
-            self.waiting().remove(key);
+            waiting.remove(key);
         } else {
-            self.waiting().insert(key.to_owned(), record);
+            waiting.insert(key.to_owned(), record);
             self.wake.notify_one();
         }
         Ok(())

@@ -220,7 +220,7 @@ async fn a_source_says_what_it_takes_and_from_whom() {
     stage
         .publish(record("src_c", &json!({"rate_tier": "none"})))
         .await;
-    stage.until_status("src_c", NEW, 404).await;
+    stage.until_status("src_c", NEW, 503).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
