@@ -46,7 +46,7 @@ impl Handler {
         };
         // The same message may come again while its run is still going on here, after a reconnect.
         let _alone = self.live.enter(run).await;
-        let config = match self.config(org, team, &request.agent).await {
+        let config = match self.config_of(&request, (org, team)).await {
             Ok(config) => config,
             Err(error) => {
                 tracing::warn!(%run, error = %ErrorChain(&error), "cannot read the team's config; trying again");
@@ -91,6 +91,22 @@ impl Handler {
                 tracing::warn!(%run, error = %ErrorChain(&error), "the run is put back");
                 Outcome::Retry(BUS_RETRY)
             }
+        }
+    }
+
+    /// What the run goes by: the settings of its owner, or of the team that a notice is for.
+    async fn config_of(
+        &self,
+        request: &RunRequest,
+        (org, team): (&OrgId, &TeamId),
+    ) -> Result<AgentConfig, KeyValueError> {
+        let named = request.notice.as_ref().and_then(|notice| {
+            let org = OrgId::new(notice.org.as_str()).ok()?;
+            Some((org, TeamId::new(notice.team.as_str()).ok()?))
+        });
+        match named {
+            Some((org, team)) => self.config(&org, &team, &request.agent).await,
+            None => self.config(org, team, &request.agent).await,
         }
     }
 

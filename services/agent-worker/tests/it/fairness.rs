@@ -41,6 +41,7 @@ fn request(team_name: &str, number: usize) -> Envelope {
         notice: Some(Notice {
             code: "test".to_owned(),
             text: about,
+            ..Notice::default()
         }),
         ..RunRequest::default()
     });

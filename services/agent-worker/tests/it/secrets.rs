@@ -5,7 +5,7 @@ use tocsin_kit::Context;
 use tocsin_testkit::eventually;
 use tocsin_wire::ids::{EventId, MessageId, RunId};
 use tocsin_wire::proto::envelope::Body;
-use tocsin_wire::proto::{Envelope, SecretRecord, TeamRecord};
+use tocsin_wire::proto::{Envelope, Notice, RunRequest, SecretRecord, TeamRecord};
 use tocsin_wire::sealed::{Audience, Place, SealingRing, seal};
 use tocsin_wire::{OrgId, Pool, SecretName, Service, Subject, TeamId};
 
@@ -82,6 +82,15 @@ impl Config {
 
 /// Runs one investigation of a team; the text of its result.
 async fn run(world: &World, router: &Bus, team: &str, name: &str) -> String {
+    run_with(world, router, (team, name), |_request| ()).await
+}
+
+async fn run_with(
+    world: &World,
+    router: &Bus,
+    (team, name): (&str, &str),
+    change: impl FnOnce(&mut RunRequest),
+) -> String {
     let (org, team) = (
         OrgId::new("acme").expect("org"),
         TeamId::new(team).expect("team"),
@@ -89,6 +98,7 @@ async fn run(world: &World, router: &Bus, team: &str, name: &str) -> String {
     let mut work = work(name);
     let run = RunId::derive(name, org.as_str(), team.as_str());
     work.request.run_id = run.to_string();
+    change(&mut work.request);
     let mut envelope = envelope(&work).owned_by(&org, &team);
     envelope.id = MessageId::run_request(run).to_string();
     let subject = Subject::WorkRun {
@@ -200,6 +210,38 @@ async fn a_run_uses_its_own_teams_secrets_and_nobody_elses() {
         );
         assert_eq!(channel(name), channel(name).to_uppercase());
     }
+    context.stop.trigger_soft();
+    context.tasks.wait(LIMIT).await.expect("stops");
+}
+
+/// The run that tells a team of its full queue is nobody's, and is posted in the team's own workspace.
+#[tokio::test]
+async fn a_notice_is_posted_with_the_token_of_the_team_that_it_is_for() {
+    let world = World::start().await;
+    let config = Config::of(&world).await;
+    let default = Audience::default();
+    config
+        .secret("pay", "slack", 1, "xoxb-of-pay", &default)
+        .await;
+    config.team("pay", &world.prometheus.url()).await;
+    let router = world.test.connect(Service::Router).await.expect("router");
+    let context = start(&world);
+    let notice = |request: &mut RunRequest| {
+        request.notice = Some(Notice {
+            code: "queue_full".to_owned(),
+            text: "The queue is full.".to_owned(),
+            org: "acme".to_owned(),
+            team: "pay".to_owned(),
+        });
+    };
+    run_with(&world, &router, ("nobody", "full"), notice).await;
+    let calls = world.slack.calls();
+    let tokens: Vec<_> = calls.iter().map(|call| call.token.as_str()).collect();
+    assert!(!tokens.is_empty());
+    assert!(
+        tokens.iter().all(|token| *token == "xoxb-of-pay"),
+        "{tokens:?}"
+    );
     context.stop.trigger_soft();
     context.tasks.wait(LIMIT).await.expect("stops");
 }

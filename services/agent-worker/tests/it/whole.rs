@@ -111,6 +111,7 @@ async fn runs_flow_from_work_and_backlog_to_slack_and_follow_the_data() {
     notice.request.notice = Some(Notice {
         code: "queue_full".to_owned(),
         text: "The queue is full, <!here>.".to_owned(),
+        ..Notice::default()
     });
     let published = router
         .publish(Outgoing::new(subject(false), envelope(&notice)))

@@ -11,6 +11,7 @@ fn notice(code: &str, text: String) -> Notice {
     Notice {
         code: code.to_owned(),
         text,
+        ..Notice::default()
     }
 }
 
@@ -51,7 +52,12 @@ pub(crate) fn queue_full(owner: &Owner, waiting: &str) -> Notice {
          most once in ten minutes.",
         owner.team
     );
-    notice(ReasonCode::QueueFull.as_str(), text)
+    // The run is nobody's, because the team has no room; the channel may be in a workspace of its own.
+    Notice {
+        org: owner.org.to_string(),
+        team: owner.team.to_string(),
+        ..notice(ReasonCode::QueueFull.as_str(), text)
+    }
 }
 
 /// What would have to be claimed for the place where the bot was called: the channel, or for a direct
