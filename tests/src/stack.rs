@@ -3,6 +3,7 @@
 mod command;
 mod component;
 mod environment;
+mod options;
 mod seed;
 mod servers;
 mod supervised;
@@ -15,8 +16,8 @@ use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
 use jiff::Timestamp;
-use tocsin_bus::{Bus, BusSettings};
-use tocsin_testkit::standins::slack::{self, RateLimits};
+use tocsin_bus::{Bus, BusSettings, KeyDirectory};
+use tocsin_testkit::standins::slack;
 use tocsin_testkit::standins::{Model, Prometheus, Slack, http_client, model};
 use tocsin_testkit::{Postgres, Process, TestBus};
 use tocsin_wire::Service;
@@ -29,48 +30,13 @@ use supervised::Supervised;
 pub use command::Printed;
 pub use component::{Component, UnknownComponent};
 pub use environment::Secrets;
+pub use options::Options;
 pub use seed::Team;
 
 /// A debug build on a loaded machine needs seconds; a healthy one is ready in a fraction of one.
 const START_LIMIT: Duration = Duration::from_secs(40);
 /// Between two looks at `/ready`.
 const READY_PAUSE: Duration = Duration::from_millis(25);
-
-/// How a stack starts.
-#[derive(Debug, Clone)]
-pub struct Options {
-    /// Names the folder of the logs.
-    pub name: String,
-    /// Worker processes.
-    pub workers: usize,
-    /// Runs at a time in each worker.
-    pub worker_slots: u16,
-    /// What the stand-in Slack enforces.
-    pub slack_limits: RateLimits,
-    /// Pause of the workers between two posts in a channel and two updates of a message.
-    pub slack_pace: (Duration, Duration),
-    /// How long the model thinks before each answer.
-    pub model_delay: Duration,
-    /// Between the death of a process and its next start, as a supervisor pauses.
-    pub restart_pause: Duration,
-    /// Further environment of every service.
-    pub environment: Vec<(String, String)>,
-}
-
-impl Default for Options {
-    fn default() -> Self {
-        Self {
-            name: "stack".to_owned(),
-            workers: 2,
-            worker_slots: 10,
-            slack_limits: RateLimits::off(),
-            slack_pace: (Duration::ZERO, Duration::from_millis(200)),
-            model_delay: Duration::ZERO,
-            restart_pause: Duration::from_millis(300),
-            environment: Vec::new(),
-        }
-    }
-}
 
 /// A running Tocsin. Dropping it kills everything.
 pub struct Stack {
@@ -88,6 +54,8 @@ pub struct Stack {
     servers: Servers,
     addresses: Addresses,
     bus: BusSettings,
+    /// Where the sealing keys are, for a stack that has them.
+    sealing: Option<KeyDirectory>,
     nats_address: SocketAddr,
     binary: PathBuf,
     logs: PathBuf,
@@ -117,6 +85,7 @@ impl Stack {
             secrets: Secrets::default(),
             addresses: Addresses::choose(options.workers)?,
             bus: bus.settings(),
+            sealing: options.sealing.then(|| bus.keys().clone()),
             nats_address: bus.server.address(),
             servers: Servers::new(bus, postgres, options.restart_pause),
             services: Vec::new(),

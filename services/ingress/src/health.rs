@@ -237,7 +237,9 @@ impl TestQuestion {
             // Else it is found again below, and said as a finding.
             certificate => certificate.ok().flatten(),
         };
-        let findings = source.diagnose(&headers, &body, now, certificate.as_deref());
+        let mut findings = source.diagnose(&headers, &body, now, certificate.as_deref());
+        // Last: it is what the sender hears, whatever else is wrong.
+        findings.extend(source.outright_refusal(body.len()));
         let verdict = findings
             .last()
             .map_or("ok", |finding| finding.code.as_str());

@@ -163,6 +163,25 @@ impl Source {
         self.verifier.certificate_url(body, now, self.tolerance)
     }
 
+    /// Why nothing of that size is taken now, however it is signed; the address of its sender aside.
+    pub(crate) fn outright_refusal(&self, body_bytes: usize) -> Option<Finding> {
+        let (code, text) = if self.disabled {
+            let text = "The source is disabled: all that it sends is refused until it is enabled.";
+            (Rejection::Disabled.code(), text.to_owned())
+        } else if body_bytes > self.max_body {
+            let limit = self.max_body;
+            let text = format!(
+                "The body has {body_bytes} bytes, and this source takes {limit}: raise max_body_bytes, or have \
+                 the sender send less."
+            );
+            (Rejection::BodyTooLarge { limit }.code(), text)
+        } else {
+            return None;
+        };
+        let code = code.to_owned();
+        Some(Finding { code, text })
+    }
+
     /// Position of the secret that a delivery was signed with.
     pub(crate) fn verify(
         &self,
@@ -281,7 +300,11 @@ impl Source {
             }
             *figures.refused.entry(reason.to_owned()).or_default() += 1;
             figures.last_refused = Some(now.as_second());
-            figures.last_refusal = Some(reason.to_owned());
+            if figures.last_refusal.as_deref() != Some(reason) {
+                // What was found out about another refusal says nothing about this one.
+                figures.last_findings.clear();
+                figures.last_refusal = Some(reason.to_owned());
+            }
         });
         let Some(suppressed) = self.refusals.permit() else {
             return false;

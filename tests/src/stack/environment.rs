@@ -3,10 +3,15 @@
 use std::net::SocketAddr;
 
 use anyhow::Context as _;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use tocsin_bus::BusSettings;
 use tocsin_testkit::Program;
+use tocsin_wire::sealed::Audience;
 
 use super::{Component, Options, Stack, free_address};
+
+const MASTER_KEY: [u8; 32] = *b"master-key-of-the-tests-32-bytes";
 
 /// Secrets of one stack; nothing outside it knows them.
 #[derive(Debug, Clone)]
@@ -19,6 +24,8 @@ pub struct Secrets {
     pub github: String,
     /// The global admin of config.
     pub admin: String,
+    /// Under which config stores secrets: `id:base64 of 32 bytes`.
+    pub master_key: String,
 }
 
 impl Default for Secrets {
@@ -29,6 +36,7 @@ impl Default for Secrets {
             pagerduty: secret("pagerduty"),
             github: secret("github"),
             admin: secret("admin"),
+            master_key: format!("tests:{}", STANDARD.encode(MASTER_KEY)),
         }
     }
 }
@@ -122,12 +130,20 @@ pub(super) fn program(
 
 fn ingress(stack: &Stack) -> Vec<(&'static str, String)> {
     let secrets = &stack.secrets;
-    vec![
+    let mut environment = vec![
         ("INGRESS_LISTEN", stack.addresses.ingress.to_string()),
         ("SLACK_SIGNING_SECRET", secrets.slack.clone()),
         ("PAGERDUTY_WEBHOOK_SECRET", secrets.pagerduty.clone()),
         ("GITHUB_WEBHOOK_SECRET", secrets.github.clone()),
-    ]
+    ];
+    environment.extend(sealing_key(stack, &Audience::Ingress));
+    environment
+}
+
+/// What opens the secrets of an audience, in a stack that has secrets.
+fn sealing_key(stack: &Stack, audience: &Audience) -> Option<(&'static str, String)> {
+    let file = stack.sealing.as_ref()?.sealing_key_file(audience);
+    Some(("SEALING_KEY_FILE", file.display().to_string()))
 }
 
 pub(super) fn config(stack: &Stack) -> Vec<(&'static str, String)> {
@@ -142,6 +158,9 @@ pub(super) fn config(stack: &Stack) -> Vec<(&'static str, String)> {
             "internal-secret-of-the-tests".to_owned(),
         ),
     ]);
+    if stack.sealing.is_some() {
+        environment.push(("MASTER_KEYS", stack.secrets.master_key.clone()));
+    }
     environment
 }
 
@@ -155,7 +174,7 @@ fn database(stack: &Stack) -> Vec<(&'static str, String)> {
 fn worker(stack: &Stack, options: &Options, component: Component) -> Vec<(&'static str, String)> {
     let millis = |pace: std::time::Duration| format!("{}ms", pace.as_millis());
     let (post, update) = options.slack_pace;
-    vec![
+    let mut environment = vec![
         ("WORKER_NAME", component.to_string()),
         ("WORKER_SLOTS", options.worker_slots.to_string()),
         ("OPENAI_API_KEY", "key-of-the-stand-in".to_owned()),
@@ -165,5 +184,7 @@ fn worker(stack: &Stack, options: &Options, component: Component) -> Vec<(&'stat
         ("SLACK_POST_INTERVAL", millis(post)),
         ("SLACK_UPDATE_INTERVAL", millis(update)),
         ("PROMETHEUS_URL", stack.prometheus.url()),
-    ]
+    ];
+    environment.extend(sealing_key(stack, &Audience::default()));
+    environment
 }

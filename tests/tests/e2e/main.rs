@@ -9,6 +9,7 @@ mod happy_path;
 mod kills;
 mod nats_py;
 mod once;
+mod sealed_sources;
 mod shutdown;
 mod sources;
 mod support;

@@ -5,11 +5,8 @@ use tocsin_tests::{Options, Stack};
 
 use crate::support::stack_with;
 
-/// `id:base64 of 32 bytes`, for this test alone.
-const MASTER_KEY: &str = "first:AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=";
-
 /// What it printed; it must succeed.
-async fn run(stack: &Stack, arguments: &[&str], stdin: &str) -> String {
+pub(crate) async fn run(stack: &Stack, arguments: &[&str], stdin: &str) -> String {
     let mut whole = vec!["sources"];
     whole.extend_from_slice(arguments);
     whole.extend(["--org", "acme"]);
@@ -34,7 +31,7 @@ async fn secrets(stack: &Stack, source: &str) -> Vec<(String, String)> {
 async fn a_source_is_kept_from_the_command_line() {
     let options = Options {
         name: "sources".to_owned(),
-        environment: vec![("MASTER_KEYS".to_owned(), MASTER_KEY.to_owned())],
+        sealing: true,
         ..Options::default()
     };
     let (stack, teams) = stack_with(options, 1).await;

@@ -11,6 +11,7 @@ mod secrets;
 mod sns;
 mod socket_mode;
 mod sockets;
+mod source_owners;
 mod sources;
 mod stage;
 mod tls;

@@ -1,7 +1,6 @@
 //! Sources of their own: secrets, limits, filters, and what their owner is told.
 
 use std::collections::BTreeSet;
-use std::time::Duration;
 
 use serde_json::{Value, json};
 use tocsin_bus::Bus;
@@ -21,7 +20,7 @@ pub(crate) const OLD: &str = "the old secret";
 
 pub(crate) struct Stage {
     bus: TestBus,
-    config: Bus,
+    pub(crate) config: Bus,
     ring: SealingRing,
     pub(crate) stored: Stored,
     pub(crate) ingress: Ingress,
@@ -307,6 +306,65 @@ async fn a_sender_that_tries_again_hears_so() {
     assert_eq!(problem["code"], "rate_limited");
 }
 
+/// Four batches of thirty are more than a hundred deliveries.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_batch_counts_as_many_as_it_holds() {
+    let stage = Stage::start().await;
+    stage.seal("new", NEW).await;
+    let settings = json!({"rate_tier": "small", "scheme": {"type": "bearer"}});
+    let batches = SourceRecord {
+        provider: "cloudevents".to_owned(),
+        ..record("src_g", &settings)
+    };
+    stage.publish(batches).await;
+    let deliver = async |first: usize, count: usize| {
+        let event = |number| json!({"specversion": "1.0", "id": format!("e-{number}"), "source": "/ci", "type": "com.example.built"});
+        let batch: Vec<Value> = (first..first + count).map(event).collect();
+        let request = stage
+            .ingress
+            .post("/webhooks/cloudevents/src_g")
+            .header("content-type", "application/cloudevents-batch+json")
+            .bearer_auth(NEW);
+        let answer = request.body(json!(batch).to_string()).send().await;
+        answer.expect("an answer").status().as_u16()
+    };
+    eventually("it is loaded", LIMIT, || async {
+        let status = deliver(0, 1).await;
+        if status == 200 { Ok(()) } else { Err(status) }
+    })
+    .await;
+    let mut statuses = Vec::new();
+    for number in 1..=4 {
+        statuses.push(deliver(number * 100, 30).await);
+    }
+    assert_eq!(statuses, [200, 200, 200, 429]);
+}
+
+/// A token may stand in a header that is kept where others sign in it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_event_never_keeps_the_header_that_holds_the_secret() {
+    let stage = Stage::start().await;
+    stage.seal("new", NEW).await;
+    let token = json!({"scheme": {"type": "token", "header": "X-Hub-Signature-256"}});
+    stage.publish(record("src_h", &token)).await;
+    let deliver = || async {
+        let request = stage
+            .ingress
+            .post("/webhooks/github/src_h")
+            .header("x-github-event", "issue_comment")
+            .header("x-github-delivery", "d-1")
+            .header("x-hub-signature-256", NEW);
+        let body = r#"{"action":"created","repository":{"full_name":"acme/r"}}"#;
+        request.body(body).send().await.expect("an answer").status()
+    };
+    eventually("it is loaded", LIMIT, || async { deliver().await == 200 }).await;
+    let stored = stage.stored.wait_for(1).await;
+    let kept = &event(&stored[0].1).headers;
+    assert!(kept.iter().any(|header| header.name == "x-github-delivery"));
+    assert!(kept.iter().all(|header| header.value != NEW), "{kept:?}");
+}
+||||||| fa50f3e
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn its_owner_is_told_what_the_sender_got_wrong() {
     let stage = Stage::start().await;
@@ -364,62 +422,4 @@ async fn its_owner_is_told_what_the_sender_got_wrong() {
     assert_eq!(health["src_f"]["refused"]["bad_signature"], 1);
     assert_eq!(health["src_f"]["secret_last_used"]["2"], NOW);
     assert_eq!(health.as_object().map(serde_json::Map::len), Some(1));
-}
-
-/// Four batches of thirty are more than a hundred deliveries.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_batch_counts_as_many_as_it_holds() {
-    let stage = Stage::start().await;
-    stage.seal("new", NEW).await;
-    let settings = json!({"rate_tier": "small", "scheme": {"type": "bearer"}});
-    let batches = SourceRecord {
-        provider: "cloudevents".to_owned(),
-        ..record("src_g", &settings)
-    };
-    stage.publish(batches).await;
-    let deliver = async |first: usize, count: usize| {
-        let event = |number| json!({"specversion": "1.0", "id": format!("e-{number}"), "source": "/ci", "type": "com.example.built"});
-        let batch: Vec<Value> = (first..first + count).map(event).collect();
-        let request = stage
-            .ingress
-            .post("/webhooks/cloudevents/src_g")
-            .header("content-type", "application/cloudevents-batch+json")
-            .bearer_auth(NEW);
-        let answer = request.body(json!(batch).to_string()).send().await;
-        answer.expect("an answer").status().as_u16()
-    };
-    eventually("it is loaded", LIMIT, || async {
-        let status = deliver(0, 1).await;
-        if status == 200 { Ok(()) } else { Err(status) }
-    })
-    .await;
-    let mut statuses = Vec::new();
-    for number in 1..=4 {
-        statuses.push(deliver(number * 100, 30).await);
-    }
-    assert_eq!(statuses, [200, 200, 200, 429]);
-}
-
-/// A token may stand in a header that is kept where others sign in it.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_event_never_keeps_the_header_that_holds_the_secret() {
-    let stage = Stage::start().await;
-    stage.seal("new", NEW).await;
-    let token = json!({"scheme": {"type": "token", "header": "X-Hub-Signature-256"}});
-    stage.publish(record("src_h", &token)).await;
-    let deliver = || async {
-        let request = stage
-            .ingress
-            .post("/webhooks/github/src_h")
-            .header("x-github-event", "issue_comment")
-            .header("x-github-delivery", "d-1")
-            .header("x-hub-signature-256", NEW);
-        let body = r#"{"action":"created","repository":{"full_name":"acme/r"}}"#;
-        request.body(body).send().await.expect("an answer").status()
-    };
-    eventually("it is loaded", LIMIT, || async { deliver().await == 200 }).await;
-    let stored = stage.stored.wait_for(1).await;
-    let kept = &event(&stored[0].1).headers;
-    assert!(kept.iter().any(|header| header.name == "x-github-delivery"));
-    assert!(kept.iter().all(|header| header.value != NEW), "{kept:?}");
 }

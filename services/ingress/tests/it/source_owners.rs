@@ -1,0 +1,120 @@
+//! What the owner of a source is told about what its sender got wrong.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use tocsin_testkit::eventually;
+use tocsin_testkit::standins::signature;
+use tocsin_wire::Service;
+use tocsin_wire::proto::SourceRecord;
+
+use crate::sources::{NEW, Stage, record};
+use crate::stage::NOW;
+
+/// Ingress writes every five seconds what it saw.
+const TOLD: Duration = Duration::from_secs(30);
+
+impl Stage {
+    /// The findings that come with the verdict.
+    async fn until_verdict(&self, question: &Value, verdict: &str) -> Value {
+        eventually("the verdict", TOLD, || async {
+            let asking = self.config.ask(Service::Ingress, "source_test", question);
+            let mut answer = asking.await.map_err(|error| error.to_string())?;
+            if answer["verdict"] == verdict {
+                Ok(answer["findings"].take())
+            } else {
+                Err(answer.to_string())
+            }
+        })
+        .await
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn its_owner_is_told_what_the_sender_got_wrong() {
+    let stage = Stage::start().await;
+    stage.seal("new", NEW).await;
+    stage.publish(record("src_f", &json!({}))).await;
+    stage.until_status("src_f", NEW, 200).await;
+    let (status, problem) = stage
+        .deliver(&stage.ingress, "src_f", &format!("{NEW}\n"), 1)
+        .await;
+    assert_eq!(
+        (status, &problem["code"]),
+        (401, &json!("signature_bad_signature"))
+    );
+    assert!(
+        !problem.to_string().contains("line feed"),
+        "the sender is told no more"
+    );
+
+    let question = json!({"source": "src_f"});
+    let findings = stage.until_verdict(&question, "bad_signature").await;
+    assert_eq!(
+        findings[0]["code"], "sender_secret_has_line_feed",
+        "{findings}"
+    );
+    let question = json!({
+        "source": "src_f",
+        "headers": {"x-slack-signature": "v0=1"},
+        "body_base64": "e30=",
+    });
+    let answer = stage
+        .config
+        .ask(Service::Ingress, "source_test", &question)
+        .await;
+    let answer = answer.expect("an answer");
+    assert_eq!(answer["verdict"], "missing_signature");
+    assert_eq!(answer["findings"][0]["code"], "other_headers");
+    let question = json!({"sources": ["src_f", "src_other"]});
+    let health = stage
+        .config
+        .ask(Service::Ingress, "source_health", &question)
+        .await;
+    let health = health.expect("an answer");
+    assert_eq!(health["src_f"]["refused"]["bad_signature"], 1);
+    assert_eq!(health["src_f"]["secret_last_used"]["2"], NOW);
+    assert_eq!(health.as_object().map(serde_json::Map::len), Some(1));
+}
+
+/// The owner learns why nothing is taken, and reads no findings about what was refused before.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn its_owner_is_told_that_the_source_takes_nothing() {
+    let stage = Stage::start().await;
+    stage.seal("new", NEW).await;
+    stage.publish(record("src_g", &json!({}))).await;
+    stage.until_status("src_g", NEW, 200).await;
+    assert_eq!(stage.status("src_g", "wrong", 1).await, 401);
+    stage
+        .until_verdict(&sample("src_g", "wrong"), "bad_signature")
+        .await;
+    stage.until_verdict(&sample("src_g", NEW), "ok").await;
+
+    let small = json!({"max_body_bytes": 1});
+    stage.publish(record("src_g", &small)).await;
+    stage
+        .until_verdict(&sample("src_g", NEW), "body_too_large")
+        .await;
+    let disabled = SourceRecord {
+        disabled: true,
+        ..record("src_g", &json!({}))
+    };
+    stage.publish(disabled).await;
+    stage
+        .until_verdict(&sample("src_g", NEW), "source_disabled")
+        .await;
+    let both = sample("src_g", "wrong");
+    let both = stage.until_verdict(&both, "source_disabled").await;
+    assert_eq!(both[0]["code"], "wrong_secret", "{both}");
+
+    stage.until_status("src_g", NEW, 403).await;
+    let last = json!({"source": "src_g"});
+    let findings = stage.until_verdict(&last, "source_disabled").await;
+    assert_eq!(findings, json!([]));
+}
+
+/// A question about a delivery that is signed with `secret`.
+fn sample(id: &str, secret: &str) -> Value {
+    let signed = signature::github(secret, b"{}").expect("signed");
+    json!({"source": id, "headers": {"x-hub-signature-256": signed}, "body_base64": "e30="})
+}
