@@ -21,7 +21,7 @@ pub(crate) const OLD: &str = "the old secret";
 
 pub(crate) struct Stage {
     bus: TestBus,
-    config: Bus,
+    pub(crate) config: Bus,
     ring: SealingRing,
     pub(crate) stored: Stored,
     pub(crate) ingress: Ingress,
