@@ -79,6 +79,7 @@ fn read(
         received_at: now(),
         secret_index: 0,
         kept_headers: &provider.kept_headers(),
+        picks: None,
     };
     (endpoint.read)(delivery).map_err(|malformed| malformed.code())
 }

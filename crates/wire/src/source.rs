@@ -1,5 +1,6 @@
 //! Sources: one sender of an org, with a URL, secrets and limits of its own; and what ingress saw of it.
 
+mod pick;
 mod provider;
 
 use std::collections::BTreeMap;
@@ -8,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::scheme::Scheme;
 
+pub use pick::{MAX_PICK_BYTES, MAX_PICKED_BODY_BYTES, PICK_NAMES, PickField, SourcePick};
 pub use provider::{PROVIDERS, SecretForm, SourceProvider, USUAL_BODY_BYTES};
 
 /// Bucket of sources.
@@ -49,6 +51,10 @@ pub struct SourceSettings {
     /// Owner of what no identifier routes: a team of the source's org.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub default_team: Option<String>,
+    /// What is taken out of a body of any JSON; only where [`SourceProvider::takes_pick`]. Boxed: few have
+    /// it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pick: Option<Box<SourcePick>>,
 }
 
 /// What one ingress saw of one source since it started. Times are seconds since 1970.
@@ -59,6 +65,8 @@ pub struct SourceFigures {
     pub duplicates: u64,
     /// Said by the sender to be another try.
     pub retries: u64,
+    /// Deliveries on which an expression of the source failed ([`SourcePick`]).
+    pub not_picked: u64,
     /// By code: `bad_signature`, `body_too_large`, `rate_limited` …
     pub refused: BTreeMap<String, u64>,
     /// 503: our trouble, not the sender's.
@@ -99,6 +107,7 @@ impl SourceFigures {
         self.accepted = accepted;
         self.duplicates = self.duplicates.saturating_add(other.duplicates);
         self.retries = self.retries.saturating_add(other.retries);
+        self.not_picked = self.not_picked.saturating_add(other.not_picked);
         self.unavailable = self.unavailable.saturating_add(other.unavailable);
         for (code, count) in &other.refused {
             let sum = self.refused.entry(code.clone()).or_default();
@@ -144,6 +153,7 @@ mod tests {
         };
         let other = SourceFigures {
             accepted: 3,
+            not_picked: 2,
             mean_ack_micros: 500,
             refused: BTreeMap::from([("bad_signature".to_owned(), 2)]),
             last_refused: Some(9),
@@ -154,6 +164,7 @@ mod tests {
         };
         one.add(&other);
         assert_eq!((one.accepted, one.mean_ack_micros), (4, 400));
+        assert_eq!(one.not_picked, 2);
         assert_eq!(one.last_accepted, Some(5));
         assert_eq!(one.last_refusal.as_deref(), Some("bad_signature"));
         assert_eq!(one.refused["bad_signature"], 2);

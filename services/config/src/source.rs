@@ -4,6 +4,7 @@
 //! module makes ([`SourceId::secret_name`]): sealed and moved under new master keys as all others, and
 //! changed only together with their source.
 
+mod pick;
 mod refusal;
 mod secret;
 mod settings;

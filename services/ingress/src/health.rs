@@ -4,15 +4,16 @@
 //!
 //! Questions: `{"sources": ["src_…"]}` (all without it), answered by `{"src_…": {figures}}`; and
 //! `{"source": "src_…", "headers": {"name": "value"}, "body_base64": "…"}`, answered by
-//! `{"verdict": "ok" | code, "findings": [{"code", "text"}]}`. Without a body the findings of the last
-//! refusal are told.
+//! `{"verdict": "ok" | code, "findings": [{"code", "text"}]}`, with `picked` and `not_picked` where the source
+//! picks from bodies. Without a body the findings of the last refusal are told.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue};
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -25,7 +26,7 @@ use tocsin_wire::source::{SOURCE_HEALTH, SourceFigures};
 use tocsin_wire::{KeyToken, Service};
 
 use crate::error::Rejection;
-use crate::intake::Intake;
+use crate::intake::{Incoming, Intake};
 use crate::source::Source;
 
 /// How often figures that changed are written; a person who looks waits no longer.
@@ -199,7 +200,7 @@ impl TestQuestion {
     /// What a captured delivery got wrong, or what the last refused one did.
     pub(crate) async fn answer(
         self,
-        source: &Source,
+        source: &Arc<Source>,
         health: &SourcesHealth,
         intake: &Intake,
     ) -> Result<Value, Answer> {
@@ -218,15 +219,8 @@ impl TestQuestion {
         };
         let body = STANDARD.decode(body);
         let body = body.map_err(|error| bad(format!("body_base64 is not base64: {error}")))?;
-        let mut headers = HeaderMap::new();
-        for (name, value) in &self.headers {
-            let header = HeaderName::from_bytes(name.as_bytes());
-            let header = header.map_err(|_| bad(format!("{name:?} is no name of a header")))?;
-            let value = HeaderValue::from_str(value);
-            let value =
-                value.map_err(|_| bad(format!("the value of {name} cannot be a header's")))?;
-            headers.append(header, value);
-        }
+        let body = Bytes::from(body);
+        let headers = captured_headers(&self.headers).map_err(bad)?;
         let now = intake.now();
         let certificate = match intake.certificate(source, &body, now).await {
             Err(rejection @ Rejection::Sns(_)) => {
@@ -243,6 +237,32 @@ impl TestQuestion {
         let verdict = findings
             .last()
             .map_or("ok", |finding| finding.code.as_str());
-        Ok(json!({"verdict": verdict, "findings": findings}))
+        let mut told = json!({"verdict": verdict, "findings": findings});
+        let incoming = Incoming {
+            headers: &headers,
+            body: &body,
+            sender: None,
+        };
+        let picked = intake.picked(source, incoming).await;
+        let picked = picked.map_err(|rejection| Answer {
+            code: 503,
+            detail: ErrorChain(&rejection).to_string(),
+        })?;
+        if let (Some(told), Value::Object(picked)) = (told.as_object_mut(), json!(picked)) {
+            told.extend(picked);
+        }
+        Ok(told)
     }
+}
+
+fn captured_headers(given: &BTreeMap<String, String>) -> Result<HeaderMap, String> {
+    let mut headers = HeaderMap::new();
+    for (name, value) in given {
+        let header = HeaderName::from_bytes(name.as_bytes());
+        let header = header.map_err(|_| format!("{name:?} is no name of a header"))?;
+        let value = HeaderValue::from_str(value);
+        let value = value.map_err(|_| format!("the value of {name} cannot be a header's"))?;
+        headers.append(header, value);
+    }
+    Ok(headers)
 }

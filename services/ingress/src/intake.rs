@@ -16,9 +16,10 @@ use tocsin_wire::source::SourceFigures;
 use tokio::time::Instant;
 
 use crate::error::Rejection;
-use crate::large::{name_objects, over};
+use crate::large::{LongPicks, name_objects, over};
 use crate::limits::{self, Counted, RateLimits, Room, Window};
 use crate::metrics::Outcome;
+use crate::normalize::pick::{NOT_PICKED, Picked};
 use crate::normalize::{Delivery, Normalized};
 use crate::provider::{Answer, Endpoint, Throttled};
 use crate::publish::{PUBLISH_TIMEOUT, Publisher};
@@ -66,6 +67,7 @@ pub(crate) struct Intake {
     publisher: Arc<Publisher>,
     sns: Sns,
     limits: RateLimits,
+    long_picks: LongPicks,
 }
 
 /// Whether a delivery is within the limits.
@@ -87,6 +89,7 @@ impl Intake {
             publisher,
             sns,
             limits,
+            long_picks: LongPicks::default(),
         }
     }
 
@@ -115,6 +118,20 @@ impl Intake {
             }
             None => Ok(None),
         }
+    }
+
+    /// What a source picks from a body, as those who set it up are shown it; `None` where it picks nothing.
+    pub(crate) async fn picked(
+        &self,
+        source: &Arc<Source>,
+        incoming: Incoming<'_>,
+    ) -> Result<Option<Picked>, Rejection> {
+        let _turn = self.long_picks.enter(source, incoming.body).await?;
+        let picking = over(source, incoming, |source, _headers, body| {
+            let picks = source.picks.as_ref();
+            picks.map(|picks| picks.pick(body))
+        });
+        picking.await
     }
 
     /// Verifies a delivery, and takes it.
@@ -148,6 +165,7 @@ impl Intake {
         let now = self.clock.now();
         let headers = incoming.headers;
         let admission = self.admit(source, incoming.sender, now).await?;
+        let _turn = self.long_picks.enter(source, incoming.body).await?;
         let read = over(source, incoming, move |source, headers, body| {
             let delivery = Delivery {
                 source: &source.id,
@@ -156,6 +174,7 @@ impl Intake {
                 received_at: now,
                 secret_index: proof.secret_index(),
                 kept_headers: &source.kept_headers,
+                picks: source.picks.as_ref(),
             };
             (endpoint.read)(delivery).map(name_objects)
         });
@@ -175,13 +194,18 @@ impl Intake {
         let admission = self
             .admit_rest(source, incoming.sender, (admission, events.len()), now)
             .await?;
+        let not_picked = source.picks.is_some() && events.iter().any(is_not_picked);
         let is_retry = events.iter().any(|event| event.attempt > 0);
         let outcome = self.store(source, events, proof, &admission, now).await?;
         let took = started.elapsed();
         source.metrics.record(outcome, took);
+        if not_picked {
+            source.metrics.not_picked();
+        }
         let taken = Taken {
             outcome,
             is_retry,
+            not_picked,
             took,
             claimed: source.verifier.claimed_time(headers),
             proof: proof.id(source),
@@ -318,6 +342,11 @@ impl Intake {
     }
 }
 
+/// Whether an event says that an expression of its source failed.
+fn is_not_picked(event: &Event) -> bool {
+    event.attributes.contains_key(NOT_PICKED)
+}
+
 /// What the bus says about a window. Whoever waits for it hears of its trouble as soon as for an event.
 async fn within_limit<T>(
     asking: impl Future<Output = Result<T, PublishError>>,
@@ -333,6 +362,8 @@ async fn within_limit<T>(
 struct Taken<'a> {
     outcome: Outcome,
     is_retry: bool,
+    /// Whether an expression of the source failed.
+    not_picked: bool,
     took: Duration,
     /// When its sender says that it signed it, in seconds.
     claimed: Option<i64>,
@@ -346,6 +377,7 @@ impl Taken<'_> {
             _ => figures.accepted += 1,
         }
         figures.retries += u64::from(self.is_retry);
+        figures.not_picked += u64::from(self.not_picked);
         let took = u64::try_from(self.took.as_micros()).unwrap_or(u64::MAX);
         // A moving mean: what happens now weighs a sixteenth.
         figures.mean_ack_micros = match figures.mean_ack_micros {

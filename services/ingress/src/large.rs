@@ -1,4 +1,5 @@
-//! Bodies over 512 KiB: a few at a time, and worked on where they hold up nobody.
+//! Bodies over 512 KiB, and those over 64 KiB that expressions are evaluated over: a few at a time, and worked
+//! on where they hold up nobody.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -7,6 +8,7 @@ use bytes::Bytes;
 use http::HeaderMap;
 use tocsin_wire::limits::MAX_INLINE_BODY_BYTES;
 use tocsin_wire::proto::StoredBody;
+use tocsin_wire::source::MAX_PICKED_BODY_BYTES;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::error::Rejection;
@@ -27,10 +29,19 @@ const UNIT_BYTES: usize = 1024;
 /// GitHub and GitLab give up after 10 s.
 const ROOM_WAIT: Duration = Duration::from_secs(3);
 
+/// Bodies that are evaluated over on the threads of the runtime: to make values of more takes milliseconds.
+const MAX_QUICK_PICK_BYTES: usize = 64 * 1024;
+
+/// Longer ones that are evaluated over at a time: the values of one may take 10 MiB.
+const LONG_PICKS: usize = 4;
+
 /// Room for [`ROOM_BYTES`] of large bodies.
 pub(crate) struct LargeBodies(Arc<Semaphore>);
 
-/// Held as long as a large body is in memory.
+/// Turns at evaluating expressions over bodies for which that takes long.
+pub(crate) struct LongPicks(Arc<Semaphore>);
+
+/// Held as long as a large body is in memory, or as its values are.
 #[derive(Debug)]
 pub(crate) struct Room {
     _permit: OwnedSemaphorePermit,
@@ -52,24 +63,60 @@ impl LargeBodies {
         // A larger one takes all the room there is, and still has its own limit.
         let units = bytes.min(ROOM_BYTES).div_ceil(UNIT_BYTES);
         let units = u32::try_from(units).unwrap_or(u32::MAX);
-        let entering = Arc::clone(&self.0).acquire_many_owned(units);
-        // The semaphore is never closed.
-        match tokio::time::timeout(ROOM_WAIT, entering).await {
-            Ok(Ok(permit)) => Ok(Room { _permit: permit }),
-            _ => Err(Rejection::Crowded(throttled)),
+        enter(&self.0, units, throttled).await
+    }
+}
+
+impl Default for LongPicks {
+    fn default() -> Self {
+        Self(Arc::new(Semaphore::new(LONG_PICKS)))
+    }
+}
+
+impl LongPicks {
+    /// Waits for a turn, and not for long, where the source evaluates over this body and that takes long.
+    pub(crate) async fn enter(
+        &self,
+        source: &Source,
+        body: &Bytes,
+    ) -> Result<Option<Room>, Rejection> {
+        let takes_long = MAX_QUICK_PICK_BYTES + 1..=MAX_PICKED_BODY_BYTES;
+        if source.picks.is_none() || !takes_long.contains(&body.len()) {
+            return Ok(None);
         }
+        // Boxed: rare, and every delivery's future would hold it.
+        let entering = Box::pin(enter(&self.0, 1, source.provider.throttled));
+        entering.await.map(Some)
+    }
+}
+
+async fn enter(
+    semaphore: &Arc<Semaphore>,
+    units: u32,
+    throttled: Throttled,
+) -> Result<Room, Rejection> {
+    let entering = Arc::clone(semaphore).acquire_many_owned(units);
+    // The semaphore is never closed.
+    match tokio::time::timeout(ROOM_WAIT, entering).await {
+        Ok(Ok(permit)) => Ok(Room { _permit: permit }),
+        _ => Err(Rejection::Crowded(throttled)),
     }
 }
 
 /// Does `work` over a delivery: a large one on a thread of its own, because 25 MiB take tens of
-/// milliseconds to hash or to parse, in which a thread of the runtime would serve nobody.
+/// milliseconds to hash or to parse, in which a thread of the runtime would serve nobody. Where the source
+/// evaluates expressions over it, a body of 64 KiB is large.
 pub(crate) async fn over<T: Send + 'static>(
     source: &Arc<Source>,
     incoming: Incoming<'_>,
     work: impl FnOnce(&Source, &HeaderMap, &Bytes) -> T + Send + 'static,
 ) -> Result<T, Rejection> {
     let Incoming { headers, body, .. } = incoming;
-    if body.len() <= MAX_INLINE_BODY_BYTES {
+    let quick = match source.picks {
+        Some(_) => MAX_QUICK_PICK_BYTES,
+        None => MAX_INLINE_BODY_BYTES,
+    };
+    if body.len() <= quick {
         return Ok(work(source, headers, body));
     }
     let (source, headers, body) = (Arc::clone(source), headers.clone(), body.clone());
@@ -94,9 +141,50 @@ pub(crate) fn name_objects(mut normalized: Normalized) -> Normalized {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
     use tocsin_wire::proto::Event;
+    use tocsin_wire::scheme::Scheme;
 
     use super::*;
+    use crate::normalize::generic;
+    use crate::normalize::pick::Picks;
+
+    fn source(pick: &serde_json::Value) -> Source {
+        let (provider, tolerance) = (&generic::PROVIDER, Duration::from_secs(1));
+        let mut source = Source::new(provider, &Scheme::Bearer, &[], tolerance).expect("a source");
+        let pick = serde_json::from_value(pick.clone()).expect("a pick");
+        source.picks = Picks::compile(&pick).expect("it compiles");
+        source
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn long_bodies_are_evaluated_over_a_few_at_a_time() {
+        let turns = LongPicks::default();
+        let picking = source(&json!({"title": "body.a"}));
+        let body = |bytes: usize| Bytes::from(vec![b' '; bytes]);
+        let mut held = Vec::new();
+        for _ in 0..LONG_PICKS {
+            let turn = turns.enter(&picking, &body(64 * 1024 + 1)).await;
+            held.push(turn.expect("a turn").expect("it takes one"));
+        }
+        let refused = turns.enter(&picking, &body(512 * 1024)).await;
+        assert_eq!(
+            refused.expect_err("no turn").code(),
+            "too_many_large_bodies"
+        );
+        // What is short, what is not evaluated over, and who evaluates nothing: none of them waits.
+        for (source, bytes) in [
+            (&picking, 64 * 1024),
+            (&picking, 512 * 1024 + 1),
+            (&source(&json!({})), 512 * 1024),
+        ] {
+            let turn = turns.enter(source, &body(bytes)).await;
+            assert!(turn.expect("no refusal").is_none(), "{bytes}");
+        }
+        held.pop();
+        let turn = turns.enter(&picking, &body(512 * 1024)).await;
+        assert!(turn.expect("a turn").is_some());
+    }
 
     #[test]
     fn only_what_is_too_large_gets_an_object() {

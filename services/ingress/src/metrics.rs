@@ -75,6 +75,12 @@ impl ProviderMetrics {
         }
     }
 
+    /// `tocsin_ingress_not_picked_total`: deliveries that an expression of their source failed on.
+    pub(crate) fn not_picked(&self) {
+        metrics::counter!("tocsin_ingress_not_picked_total", "provider" => self.provider)
+            .increment(1);
+    }
+
     /// `tocsin_ingress_refused_total` by reason; there are few, and none comes from the request.
     pub(crate) fn refused(&self, rejection: &Rejection) {
         metrics::counter!(

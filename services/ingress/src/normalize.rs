@@ -21,6 +21,7 @@ pub mod jira;
 pub mod newrelic;
 pub mod opsgenie;
 pub mod pagerduty;
+pub mod pick;
 pub mod sentry;
 mod severity;
 pub mod slack;
@@ -37,6 +38,7 @@ use serde::de::{Deserialize, IgnoredAny};
 use tocsin_wire::proto::Event;
 
 use crate::json::Text;
+use pick::Picks;
 
 /// Kind of what we have no name for; kept and audited, never routed.
 pub const OTHER: &str = "other";
@@ -54,6 +56,8 @@ pub struct Delivery<'a> {
     pub secret_index: usize,
     /// Headers that the event keeps: enough to verify it again and to find it at the sender.
     pub kept_headers: &'a [HeaderName],
+    /// What its source picks from bodies, where it is one that does.
+    pub picks: Option<&'a Picks>,
 }
 
 /// What to do with a delivery.

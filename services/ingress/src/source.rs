@@ -22,6 +22,7 @@ use crate::arrival::WaitingRoom;
 use crate::diagnose::{Case, diagnose};
 use crate::error::Rejection;
 use crate::metrics::{Outcome, ProviderMetrics};
+use crate::normalize::pick::Picks;
 use crate::provider::{Endpoint, Provider};
 use crate::verify::sns::Certificate;
 use crate::verify::{InvalidScheme, LiveSecret, Refusal, Validity, Verifier, single};
@@ -52,6 +53,8 @@ pub(crate) struct Source {
     /// By position of the secret; empty for the shared ones.
     pub(crate) secret_ids: Vec<String>,
     pub(crate) kept_headers: Vec<HeaderName>,
+    /// What it picks from bodies, where it says so.
+    pub(crate) picks: Option<Picks>,
     pub(crate) metrics: ProviderMetrics,
     pub(crate) verifier: Verifier,
     pub(crate) tolerance: Duration,
@@ -90,6 +93,7 @@ impl Source {
             allowed: Vec::new(),
             secret_ids: Vec::new(),
             kept_headers: provider.kept_headers(),
+            picks: None,
             metrics: ProviderMetrics::new(provider.name),
             is_on: secrets.len() > verifier.unusable(),
             verifier,

@@ -14,12 +14,13 @@ use tocsin_wire::proto::SourceRecord;
 use tocsin_wire::proto::envelope::Body;
 use tocsin_wire::rate::{self, RateTier};
 use tocsin_wire::sealed::Zeroizing;
-use tocsin_wire::source::{MAX_BODY_BYTES, SourceSettings};
+use tocsin_wire::source::{MAX_BODY_BYTES, SourcePick, SourceProvider, SourceSettings};
 use tocsin_wire::{InvalidToken, OrgId, SecretName, TeamId, time};
 use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 
 use crate::error::Rejection;
+use crate::normalize::pick::{InvalidPick, Picks};
 use crate::provider::Provider;
 use crate::secrets::SourceSecrets;
 use crate::source::Source;
@@ -75,6 +76,10 @@ enum RecordError {
     },
     #[error("there is no rate tier {name:?}")]
     Tier { name: String },
+    #[error("bodies of provider {provider} have a known form, and nothing is picked from them")]
+    PickNotTaken { provider: &'static str },
+    #[error("what it picks from bodies cannot be evaluated")]
+    Pick(#[from] InvalidPick),
     #[error("an id breaks the rule for ids")]
     Id(#[from] InvalidToken),
 }
@@ -346,6 +351,7 @@ fn build(record: &SourceRecord, texts: &Texts) -> Result<Source, RecordError> {
     source.default_team = settings.default_team.unwrap_or_default();
     source.only_kinds = settings.only_kinds;
     source.tier = tier(settings.rate_tier)?;
+    source.picks = picks(provider, settings.pick.as_deref())?;
     if let Some(bytes) = settings.max_body_bytes {
         let bytes = bytes.min(MAX_BODY_BYTES);
         source.max_body = usize::try_from(bytes).unwrap_or(source.max_body);
@@ -367,4 +373,18 @@ fn tier(name: Option<String>) -> Result<&'static RateTier, RecordError> {
         return Ok(rate::DEFAULT);
     };
     RateTier::named(&name).ok_or(RecordError::Tier { name })
+}
+
+fn picks(
+    provider: &'static Provider,
+    pick: Option<&SourcePick>,
+) -> Result<Option<Picks>, RecordError> {
+    let Some(pick) = pick else {
+        return Ok(None);
+    };
+    if !SourceProvider::named(provider.name).is_some_and(SourceProvider::takes_pick) {
+        let provider = provider.name;
+        return Err(RecordError::PickNotTaken { provider });
+    }
+    Ok(Picks::compile(pick)?)
 }

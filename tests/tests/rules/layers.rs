@@ -53,7 +53,12 @@ const RESERVED: [(&str, &[&str]); 6] = [
     // One language for all who let tenants write expressions; flow joins them with its room.
     (
         "tocsin-expr",
-        &["tocsin-config", "tocsin-router", "tocsin-agent-worker"],
+        &[
+            "tocsin-ingress",
+            "tocsin-config",
+            "tocsin-router",
+            "tocsin-agent-worker",
+        ],
     ),
 ];
 

@@ -86,6 +86,12 @@ impl SourceProvider {
         }
     }
 
+    /// Whether its sources may say what is picked from a body: the others have bodies of a known form.
+    #[must_use]
+    pub fn takes_pick(&self) -> bool {
+        self.name == "generic"
+    }
+
     /// The one with this name.
     #[must_use]
     pub fn named(name: &str) -> Option<&'static Self> {
@@ -106,5 +112,7 @@ mod tests {
             assert_eq!(first, Some(index), "{} twice", provider.name);
             assert!(provider.max_body_bytes <= MAX_BODY_BYTES);
         }
+        let takes_pick = PROVIDERS.iter().filter(|provider| provider.takes_pick());
+        assert_eq!(takes_pick.count(), 1);
     }
 }

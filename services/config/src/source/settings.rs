@@ -10,6 +10,7 @@ use tocsin_wire::source::{
 use tocsin_wire::{TeamId, Token};
 
 use super::Fault;
+use super::pick::check_pick;
 use crate::identity::Networks;
 
 /// Longest name of a header, and longest text before or after what is signed: none that is in use has a
@@ -17,7 +18,7 @@ use crate::identity::Networks;
 const MAX_PIECE_BYTES: usize = 64;
 
 /// Each setting with its shape, as a refusal tells it.
-const SHAPES: [(&str, &str); 7] = [
+const SHAPES: [(&str, &str); 8] = [
     (
         "scheme",
         "must be an object such as {\"type\": \"hmac\", \"header\": \"X-Signature\", \"prefix\": \"sha256=\"}, \
@@ -36,6 +37,12 @@ const SHAPES: [(&str, &str); 7] = [
     ("only_kinds", "must be a list of kinds"),
     ("rate_tier", "must be the name of a tier"),
     ("default_team", "must be the id of a team"),
+    (
+        "pick",
+        "must be an object of expressions such as {\"title\": \"body.check.name\", \"identifiers\": {\"service\": \
+         \"body.service\"}}; it may hold identifiers, title, text, severity, status, url, type, dedupe_key, \
+         occurred_at and delivery_id",
+    ),
 ];
 
 /// Reads settings one by one, so that a fault names its place and repeats nothing of what was sent: it may
@@ -92,6 +99,9 @@ pub(crate) fn check_settings(
         let rule = format!("must be one of {}", names.join(", "));
         return Err(Fault::new("unknown_rate_tier", at("rate_tier"), rule));
     }
+    if let Some(pick) = &settings.pick {
+        check_pick(provider, pick)?;
+    }
     match &settings.default_team {
         Some(team) if TeamId::new(team.as_str()).is_err() => Err(unknown_team()),
         _ => Ok(()),
@@ -104,7 +114,7 @@ pub(crate) fn unknown_team() -> Fault {
     Fault::new("unknown_default_team", at("default_team"), rule)
 }
 
-fn at(setting: &str) -> String {
+pub(super) fn at(setting: &str) -> String {
     format!("settings.{setting}")
 }
 

@@ -308,6 +308,53 @@ fn each_setting_that_breaks_a_rule_has_its_code_and_its_path() {
             Some(("unknown_rate_tier", "settings.rate_tier")),
         ),
         ("github", json!({"default_team": "sre"}), None),
+        ("generic", json!({"pick": {}}), None),
+        (
+            "generic",
+            json!({"pick": {"title": "body.a ~ body['b'][0]", "severity": "'high' if body.c else 'low'",
+                "identifiers": {"service": "body.service"}}}),
+            None,
+        ),
+        (
+            "grafana",
+            json!({"pick": {"title": "body.a"}}),
+            Some(("pick_not_supported", "settings.pick")),
+        ),
+        (
+            "generic",
+            json!({"pick": "hunter2"}),
+            Some(("invalid_setting", "settings.pick")),
+        ),
+        (
+            "generic",
+            json!({"pick": {"hunter2": "body.a"}}),
+            Some(("invalid_setting", "settings.pick")),
+        ),
+        (
+            "generic",
+            json!({"pick": {"title": ["hunter2"]}}),
+            Some(("invalid_setting", "settings.pick")),
+        ),
+        (
+            "generic",
+            json!({"pick": {"identifiers": {"org_id": "body.org"}}}),
+            Some(("unknown_identifier", "settings.pick.identifiers.org_id")),
+        ),
+        (
+            "generic",
+            json!({"pick": {"title": "body.a", "text": "body."}}),
+            Some(("invalid_expression", "settings.pick.text")),
+        ),
+        (
+            "generic",
+            json!({"pick": {"identifiers": {"service": "labels.service"}}}),
+            Some(("invalid_expression", "settings.pick.identifiers.service")),
+        ),
+        (
+            "generic",
+            json!({"pick": {"title": format!("'{}'", "x".repeat(2_000)), "text": format!("'{}'", "x".repeat(2_100))}}),
+            Some(("pick_too_long", "settings.pick")),
+        ),
         (
             "github",
             json!({"default_team": "S R E"}),
@@ -362,6 +409,25 @@ fn each_setting_that_breaks_a_rule_has_its_code_and_its_path() {
             .as_ref()
             .map(|fault| (fault.code, fault.path.as_str()));
         assert_eq!(found, expected, "{provider} {settings}");
+    }
+}
+
+#[test]
+fn a_fault_of_an_expression_says_where_it_is_and_what_was_meant() {
+    for (pick, expected) in [
+        (
+            json!({"title": "body.a and bdoy.b"}),
+            "settings.pick.title: must be an expression over body: column 12: there is no value bdoy; did you mean body?",
+        ),
+        (
+            json!({"identifiers": {"sevice": "body.a"}}),
+            "settings.pick.identifiers.sevice: is no type of identifier that routes; did you mean service?",
+        ),
+    ] {
+        let given = json!({ "pick": pick });
+        let settings = read_settings(given.as_object().expect("object")).expect("reads");
+        let fault = check_settings(known("generic"), &settings).expect_err("refused");
+        assert_eq!(fault.to_string(), expected);
     }
 }
 

@@ -116,6 +116,25 @@ async fn a_source_is_created_listed_changed_and_deleted() {
 }
 
 #[tokio::test]
+async fn what_a_source_picks_is_kept_and_shown() {
+    let servers = Servers::start().await;
+    let service = Service::ready(servers.settings()).await;
+    service.seed().await;
+    let settings =
+        json!({"pick": {"title": "body.name", "identifiers": {"service": "body.tags[0]"}}});
+    let wanted = json!({"provider": "generic", "name": "probes", "settings": settings});
+    let (id, _) = create(&service, wanted).await;
+    let path = format!("{SOURCES}/{id}");
+    let shown = call(&service, Method::GET, &path, None).await;
+    assert_eq!(shown.body["settings"], settings);
+    let other = json!({"pick": {"severity": "body.level"}});
+    let change = json!({ "settings": other });
+    let changed = call(&service, Method::PATCH, &path, Some(change)).await;
+    assert_eq!(changed.body["settings"], other, "{changed:?}");
+    service.stop().await;
+}
+
+#[tokio::test]
 async fn secrets_of_a_source_are_rotated_and_one_always_counts() {
     let servers = Servers::start().await;
     let service = Service::ready(servers.settings()).await;
@@ -310,6 +329,20 @@ async fn bad_requests_name_the_place_and_never_repeat_a_secret() {
             with(json!({"default_team": "acme"})),
             (422, "unknown_default_team"),
             "settings.default_team",
+        ),
+        (
+            SOURCES,
+            Method::POST,
+            with(json!({"pick": {"title": "body.a"}})),
+            (422, "pick_not_supported"),
+            "settings.pick",
+        ),
+        (
+            SOURCES,
+            Method::POST,
+            json!({"provider": "generic", "name": "x", "settings": {"pick": {"title": "bdoy.a"}}}),
+            (422, "invalid_expression"),
+            "settings.pick.title",
         ),
         (
             SOURCES,

@@ -18,7 +18,7 @@ const MAX_TEXT_BYTES: usize = 256 * 1024;
 /// Attributes are facts, not texts.
 const MAX_ATTRIBUTE_CHARS: usize = 512;
 /// Longest id taken for one; those that providers send have at most 100 characters.
-const MAX_ID_BYTES: usize = 200;
+pub(super) const MAX_ID_BYTES: usize = 200;
 /// People mentioned in one text.
 pub(super) const MAX_MENTIONS: usize = 50;
 
@@ -208,7 +208,8 @@ pub(super) fn is_id(value: &str) -> bool {
     (1..=MAX_ID_BYTES).contains(&value.len())
 }
 
-fn cut(text: &str, max_chars: usize) -> &str {
+/// The first characters of a text.
+pub(super) fn cut(text: &str, max_chars: usize) -> &str {
     match text.char_indices().nth(max_chars) {
         Some((end, _)) => text.get(..end).unwrap_or_default(),
         None => text,

@@ -100,6 +100,7 @@ pub(super) fn deliver(
         received_at: received_at(),
         secret_index: 0,
         kept_headers: &kept_headers,
+        picks: None,
     };
     let endpoint = provider.endpoint(endpoint.unwrap_or_default());
     (endpoint.unwrap_or(&provider.endpoints[0]).read)(delivery)

@@ -6,6 +6,7 @@ mod bus_trouble;
 mod fixtures;
 mod hardening;
 mod large_bodies;
+mod picks;
 mod rotation;
 mod secrets;
 mod sns;

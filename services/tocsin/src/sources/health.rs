@@ -123,6 +123,12 @@ fn counts(figures: &SourceFigures) -> String {
             figures.mean_ack_micros % 1_000 / 100
         ),
     ];
+    if figures.not_picked > 0 {
+        parts.push(format!(
+            "{} not picked as the settings say",
+            figures.not_picked
+        ));
+    }
     let skew = figures.clock_skew_seconds.unwrap_or_default();
     if skew.unsigned_abs() > SKEW_SECONDS {
         let side = if skew < 0 { "behind" } else { "ahead of" };
@@ -157,7 +163,31 @@ pub(super) fn verdict_page(answer: &Value, is_captured: bool, now: Timestamp) ->
             one_line(text(finding, "/text"), COLUMNS)
         );
     }
+    page.push_str(&picked(answer));
     page
+}
+
+/// What the source's expressions take out of the body, field by field, and what they failed to.
+fn picked(answer: &Value) -> String {
+    let mut lines = String::new();
+    let fields = answer.get("picked").and_then(Value::as_object);
+    let mut line = |field: &str, value: &Value| {
+        let value = one_line(value.as_str().unwrap_or_default(), COLUMNS);
+        let _infallible = writeln!(lines, "  picked {field}: {value}");
+    };
+    for (field, value) in fields.into_iter().flatten() {
+        match value.as_object() {
+            Some(identifiers) => identifiers
+                .iter()
+                .for_each(|(name, value)| line(&format!("{field}.{name}"), value)),
+            None => line(field, value),
+        }
+    }
+    for why in items(answer, "not_picked") {
+        let why = one_line(why.as_str().unwrap_or_default(), COLUMNS);
+        let _infallible = writeln!(lines, "  not picked {why}");
+    }
+    lines
 }
 
 #[cfg(test)]
@@ -234,5 +264,13 @@ mod tests {
         assert!(verdict_page(&answer, true, now()).starts_with("this delivery would be refused"));
         let fine = verdict_page(&json!({"verdict": "ok", "findings": []}), true, now());
         assert_eq!(fine, "this delivery would be taken\n");
+        let answer = json!({"verdict": "ok", "findings": [],
+            "picked": {"identifiers": {"service": "db"}, "title": "Disk\nfull"},
+            "not_picked": ["severity: body.level has no value"]});
+        assert_eq!(
+            verdict_page(&answer, true, now()),
+            "this delivery would be taken\n  picked identifiers.service: db\n  picked title: Disk full\n  \
+             not picked severity: body.level has no value\n"
+        );
     }
 }

@@ -31,6 +31,11 @@ pub(super) struct SettingsGiven {
     /// Owner of what no identifier routes: a team of the org.
     #[arg(long, value_name = "TEAM")]
     default_team: Option<TeamId>,
+    /// What is taken out of a body of any JSON, as FIELD=EXPRESSION over body: title=body.check.name,
+    /// identifiers.service=body.service; may be repeated, and all are replaced together. Fields: title, text,
+    /// severity, status, url, type, dedupe_key, occurred_at, delivery_id, identifiers.<type>. Only of generic.
+    #[arg(long = "pick", value_name = "FIELD=EXPRESSION", value_parser = picked)]
+    pick: Vec<(String, String)>,
 }
 
 /// A setting that goes back to what the provider has.
@@ -50,6 +55,8 @@ pub(super) enum Unset {
     RateTier,
     /// Owner of what no identifier routes.
     DefaultTeam,
+    /// What is taken out of bodies.
+    Pick,
 }
 
 impl Unset {
@@ -63,6 +70,7 @@ impl Unset {
             Self::OnlyKind => "only_kinds",
             Self::RateTier => "rate_tier",
             Self::DefaultTeam => "default_team",
+            Self::Pick => "pick",
         }
     }
 }
@@ -91,10 +99,26 @@ impl SettingsGiven {
                 Unset::DefaultTeam,
                 self.default_team.as_ref().map(|team| json!(team.as_str())),
             ),
+            (Unset::Pick, self.pick()),
         ];
         let said = fields.into_iter();
         said.filter_map(|(setting, value)| Some((setting.name().to_owned(), value?)))
             .collect()
+    }
+
+    fn pick(&self) -> Option<Value> {
+        let (mut pick, mut identifiers) = (Map::new(), Map::new());
+        for (field, expression) in &self.pick {
+            let (into, name) = match field.strip_prefix("identifiers.") {
+                Some(name) => (&mut identifiers, name),
+                None => (&mut pick, field.as_str()),
+            };
+            into.insert(name.to_owned(), expression.as_str().into());
+        }
+        if !identifiers.is_empty() {
+            pick.insert("identifiers".to_owned(), Value::Object(identifiers));
+        }
+        (!pick.is_empty()).then_some(Value::Object(pick))
     }
 
     /// The settings that there are, with what was said in its place.
@@ -108,6 +132,14 @@ impl SettingsGiven {
         settings.extend(self.given());
         settings
     }
+}
+
+/// The first `=` ends the field: an expression may hold others.
+fn picked(text: &str) -> Result<(String, String), String> {
+    let (field, expression) = text
+        .split_once('=')
+        .ok_or("write it as FIELD=EXPRESSION, such as title=body.check.name")?;
+    Ok((field.trim().to_owned(), expression.trim().to_owned()))
 }
 
 /// A word for a scheme without parts, or JSON.
@@ -140,6 +172,13 @@ mod tests {
             only_kinds: vec!["push".to_owned()],
             rate_tier: Some("small".to_owned()),
             default_team: Some(TeamId::new("sre").expect("a team")),
+            pick: [
+                "title = body.name",
+                "identifiers.service=body.service",
+                "status='ok' if body.code == 0 else 'down'",
+            ]
+            .map(|text| picked(text).expect("a pick"))
+            .into(),
         };
         let given = whole.given();
         assert_eq!(
@@ -147,7 +186,9 @@ mod tests {
             object(
                 json!({"scheme": {"type": "bearer"}, "allowed_addresses": ["192.0.2.0/24"],
                 "tolerance_seconds": 600, "max_body_bytes": 65_536, "only_kinds": ["push"],
-                "rate_tier": "small", "default_team": "sre"})
+                "rate_tier": "small", "default_team": "sre",
+                "pick": {"title": "body.name", "identifiers": {"service": "body.service"},
+                    "status": "'ok' if body.code == 0 else 'down'"}})
             )
         );
         serde_json::from_value::<SourceSettings>(Value::Object(given.clone())).expect("settings");
@@ -168,6 +209,11 @@ mod tests {
             change.applied(&present, &[Unset::MaxBody]),
             object(json!({"rate_tier": "large", "default_team": "sre"}))
         );
+    }
+
+    #[test]
+    fn a_pick_without_a_field_is_refused() {
+        assert!(picked("body.title").is_err());
     }
 
     #[test]

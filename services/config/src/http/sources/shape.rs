@@ -32,6 +32,45 @@ pub(super) struct Settings {
     /// Owner of what no identifier routes: a team of the source's org.
     #[schema(example = "payments")]
     default_team: Option<String>,
+    /// What is taken out of a body of any JSON; only of provider `generic`.
+    #[schema(inline)]
+    pick: Option<PickShape>,
+}
+
+/// Expressions over `body`, such as `body.check.name`, by what they pick; at most 4 KiB together. What is
+/// not picked is read as without them.
+#[derive(Serialize, ToSchema)]
+struct PickShape {
+    /// By type of identifier, one of those that route.
+    #[schema(example = json!({"service": "body.labels.service"}))]
+    identifiers: Option<BTreeMap<String, String>>,
+    /// One line for people.
+    #[schema(example = "body.check.name ~ ' on ' ~ body.host")]
+    title: Option<String>,
+    /// What is to be said beyond it.
+    #[schema(example = "body.check.output")]
+    text: Option<String>,
+    /// The sender's word: `critical`, `P2`, `warning` …
+    #[schema(example = "body.check.level")]
+    severity: Option<String>,
+    /// The sender's word: `firing`, `resolved`, `ok` … It decides the kind.
+    #[schema(example = "'resolved' if body.ok else 'firing'")]
+    status: Option<String>,
+    /// Where to read more.
+    #[schema(example = "body.links[0]")]
+    url: Option<String>,
+    /// The sender's name for what happened: `alert.firing`, `deploy.finished`.
+    #[schema(example = "body.event")]
+    r#type: Option<String>,
+    /// What an alert's begin, its repeats and its end have in common.
+    #[schema(example = "body.check.id")]
+    dedupe_key: Option<String>,
+    /// A date and time, or a number since 1970.
+    #[schema(example = "body.at")]
+    occurred_at: Option<String>,
+    /// The same when the sender tries again, and another for every other delivery.
+    #[schema(example = "body.id")]
+    delivery_id: Option<String>,
 }
 
 /// How deliveries prove themselves.
@@ -89,6 +128,8 @@ pub(super) struct Figures {
     duplicates: u64,
     /// Said by the sender to be another try.
     retries: u64,
+    /// Deliveries on which an expression of the source failed.
+    not_picked: u64,
     /// By code: `bad_signature`, `body_too_large`, `rate_limited` …
     refused: BTreeMap<String, u64>,
     /// 503: our trouble, not the sender's.
@@ -122,7 +163,7 @@ mod tests {
     use std::collections::BTreeSet;
 
     use serde_json::Value;
-    use tocsin_wire::source::{Finding, SourceFigures, SourceSettings};
+    use tocsin_wire::source::{Finding, SourceFigures, SourcePick, SourceSettings};
     use utoipa::PartialSchema as _;
 
     use super::*;
@@ -158,6 +199,16 @@ mod tests {
                 "{name}"
             );
         }
+        let names = described::<PickShape>();
+        let pick: serde_json::Map<_, _> = names
+            .iter()
+            .map(|name| match name.as_str() {
+                "identifiers" => (name.clone(), serde_json::json!({"service": "a"})),
+                _ => (name.clone(), "a".into()),
+            })
+            .collect();
+        let read: SourcePick = serde_json::from_value(Value::Object(pick)).expect("a pick");
+        assert_eq!(read.expressions().count(), names.len());
         let whole = Settings::schema();
         assert_ne!(serde_json::to_value(whole).expect("JSON"), Value::Null);
     }
