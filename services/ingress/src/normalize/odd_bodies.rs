@@ -129,8 +129,8 @@ const ODD_BODIES: &[(&str, &str, &str, &str)] = &[
     (
         "pagerduty",
         JSON,
-        r#"{"event":{"data":{"title":"\ud800"}}}"#,
-        "other",
+        r#"{"event":{"event_type":"incident.resolved","data":{"title":"\ud800"}}}"#,
+        "incident_resolved",
     ),
     (
         "pagerduty",
@@ -376,6 +376,26 @@ fn odd_bodies_are_kept_and_only_broken_ones_refused() {
     let not_utf8 = Bytes::from_static(b"{\"title\":\"\xff\"}");
     let refused = deliver("pagerduty", None, &HeaderMap::new(), &not_utf8);
     assert_eq!(refused.expect_err("not UTF-8").code(), "invalid_json");
+}
+
+/// A title that was cut within an emoji, and a number that is too large, cost no more than themselves.
+#[test]
+fn what_rust_cannot_hold_is_lost_alone() {
+    let body = r#"{"title":"Disk full \ud83d","message":"now \ude00!","severity":"critical","status":1e999,
+        "identifiers":{"service":"pay"},"metadata":{"size":"\ud83d\ude00"}}"#;
+    let event = match deliver("generic", None, &HeaderMap::new(), &Bytes::from(body)) {
+        Ok(Normalized::Event(event)) => event,
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(event.kind, "alert_firing");
+    assert_eq!(
+        (&*event.title, &*event.text),
+        ("Disk full \u{fffd}", "now \u{fffd}!")
+    );
+    assert_eq!(event.identifiers[0].value, "pay");
+    assert_eq!(event.attributes["state"], "1e999");
+    assert_eq!(event.attributes["metadata.size"], "😀");
+    assert_eq!(event.raw_body, body);
 }
 
 /// Only what config can route by is an identifier, and only as a string; nothing else picks a tenant.
