@@ -140,3 +140,5 @@ fn utf8(body: &[u8]) -> Result<&str, Malformed> {
 mod fixtures;
 #[cfg(test)]
 mod odd_bodies;
+#[cfg(test)]
+mod repeats;

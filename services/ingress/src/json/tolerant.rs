@@ -7,9 +7,7 @@
 
 use std::fmt;
 
-use serde::de::{
-    Deserialize, DeserializeSeed, Deserializer, Error as _, MapAccess, SeqAccess, Visitor,
-};
+use serde::de::{Deserialize, DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_json::{Error, value::RawValue};
 
 /// A high surrogate comes before a low one.
@@ -163,7 +161,7 @@ fn unit(literal: &str, at: usize) -> Option<u16> {
 mod tests {
     use proptest::prelude::*;
 
-    use super::super::{Flag, List, Members, Present, Reference, Strings, Text, object};
+    use super::super::{Flag, List, Members, Present, Reference, Strings, Text};
     use super::*;
 
     object! {
