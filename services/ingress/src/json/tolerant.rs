@@ -237,6 +237,20 @@ mod tests {
         }
     }
 
+    #[test]
+    fn depth_costs_no_stack() {
+        let lists = format!("{}{}", "[".repeat(100_000), "]".repeat(100_000));
+        let objects = format!("{}1{}", "{\"list\":".repeat(100_000), "}".repeat(100_000));
+        for deep in [lists, objects] {
+            for field in ["new", "title", "flag", "link", "user", "inner", "labels"] {
+                let json = format!(r#"{{"{field}":{deep},"names":{{"a":"\ud800"}}}}"#);
+                let raw: &RawValue = serde_json::from_str(&json).expect("sound JSON");
+                let outer: Outer<'_> = read(raw).expect("read");
+                assert_eq!(outer.names.get("a"), Some("\u{fffd}"), "{field}");
+            }
+        }
+    }
+
     proptest! {
         #[test]
         fn halves_are_mended_as_utf_16_has_it(units in prop::collection::vec(
