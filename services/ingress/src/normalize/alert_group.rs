@@ -5,8 +5,9 @@
 //! a hundred instances that are down at once are one thing to investigate, and both senders tell the
 //! same group again with more alerts, fewer, or other values. The event counts them and lists their
 //! fingerprints. It correlates by the fingerprint of the alert that began first, so that its firing and its
-//! resolution meet whatever group they come in, and however the group has grown in between. Where not every
-//! alert is told, or none has a fingerprint, it correlates by the group.
+//! resolution meet whatever group they come in, and however the group has grown in between; once that alert
+//! has ended and left the group, the next one speaks for the rest. Where not every alert is told, or none has
+//! a fingerprint, it correlates by the group.
 //!
 //! What all alerts share is said of the group; what they do not share, the first one says for them.
 
