@@ -165,6 +165,7 @@ macro_rules! absent {
 
 // Below the macro that it uses.
 mod strings;
+pub(crate) mod tolerant;
 
 /// Skips the rest of a list, and counts it.
 fn skip_list<'de, A: SeqAccess<'de>>(mut list: A) -> Result<usize, A::Error> {

@@ -34,10 +34,11 @@ mod words;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, header};
 use jiff::Timestamp;
-use serde::de::{Deserialize, IgnoredAny};
+use serde::de::Deserialize;
+use serde_json::value::RawValue;
 use tocsin_wire::proto::Event;
 
-use crate::json::Text;
+use crate::json::{Text, tolerant};
 use pick::Picks;
 
 /// Kind of what we have no name for; kept and audited, never routed.
@@ -121,11 +122,11 @@ impl Delivery<'_> {
     }
 }
 
-/// Reads `T` from JSON; the default of `T` when the JSON is sound but holds text that Rust cannot
-/// hold (a lone surrogate).
-fn read_json<'a, T: Deserialize<'a> + Default>(json: &'a str) -> Result<T, Malformed> {
-    serde_json::from_str(json).or_else(|error| match serde_json::from_str::<IgnoredAny>(json) {
-        Ok(_) => Ok(T::default()),
+/// Reads `T` from JSON. What is sound but more than Rust can hold (half a surrogate pair, a number beyond a
+/// float) costs that character or that number, not the event.
+fn read_json<'a, T: Deserialize<'a>>(json: &'a str) -> Result<T, Malformed> {
+    serde_json::from_str(json).or_else(|error| match serde_json::from_str::<&RawValue>(json) {
+        Ok(sound) => tolerant::read(sound).map_err(Malformed::Json),
         Err(_) => Err(Malformed::Json(error)),
     })
 }
@@ -143,3 +144,5 @@ fn utf8(body: &[u8]) -> Result<&str, Malformed> {
 mod fixtures;
 #[cfg(test)]
 mod odd_bodies;
+#[cfg(test)]
+mod repeats;

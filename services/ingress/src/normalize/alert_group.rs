@@ -4,11 +4,14 @@
 //! A notification is one event, not one per alert: grouping is how its owner says what belongs together,
 //! a hundred instances that are down at once are one thing to investigate, and both senders tell the
 //! same group again with more alerts, fewer, or other values. The event counts them and lists their
-//! fingerprints. It correlates by the fingerprint when there is one alert, so that its firing and its
-//! resolution meet whatever group they come in; by the group when there are several.
+//! fingerprints. It correlates by the fingerprint of the alert that began first, so that its firing and its
+//! resolution meet whatever group they come in, and however the group has grown in between; once that alert
+//! has ended and left the group, the next one speaks for the rest. Where not every alert is told, or none has
+//! a fingerprint, it correlates by the group.
 //!
 //! What all alerts share is said of the group; what they do not share, the first one says for them.
 
+use jiff::Timestamp;
 use tocsin_wire::proto::{Event, EventStatus, Severity, TextFormat};
 
 use super::draft::Draft;
@@ -197,10 +200,19 @@ fn severity<'a>(group: &'a Group<'_>) -> (Severity, &'a str) {
     (severity::worded(native), native)
 }
 
+/// What has no time began last.
+fn began(alert: &Alert<'_>) -> Timestamp {
+    times::number_or_date(alert.starts_at.text()).unwrap_or(Timestamp::MAX)
+}
+
 fn correlation(draft: &mut Draft<'_>, group: &Group<'_>) {
-    let alone = group.alerts.first().filter(|_| group.count() == 1);
-    let fingerprint = alone.and_then(|alert| alert.fingerprint.get());
-    let thing = fingerprint.unwrap_or(group.group_key.text());
+    let alerts = group.alerts.iter();
+    // Which one began first is only known when all are told.
+    let alerts = alerts.filter(|_| group.count() == group.alerts.len());
+    let first = alerts
+        .filter_map(|alert| Some((began(alert), alert.fingerprint.get()?)))
+        .min();
+    let thing = first.map_or(group.group_key.text(), |(_, fingerprint)| fingerprint);
     match group.external_url.get() {
         Some(installation) => draft.correlation(&[installation, thing]),
         None => draft.correlation(&[thing]),

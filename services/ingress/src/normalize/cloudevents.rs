@@ -5,6 +5,8 @@
 
 use std::borrow::Cow;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 use serde_json::value::RawValue;
@@ -72,7 +74,9 @@ object! {
         "subject" => subject: Text<'a>,
         "time" => time: Text<'a>,
         "dataschema" => schema: Text<'a>,
+        "datacontenttype" => content_type: Text<'a>,
         "data" => data: Option<&'a RawValue>,
+        "data_base64" => encoded: Text<'a>,
     }
 }
 
@@ -91,6 +95,13 @@ object! {
     }
 }
 
+/// The data of an event, as far as it is UTF-8.
+struct Payload<'a> {
+    text: Cow<'a, str>,
+    /// Whether it is text as it stands; all else is read as JSON.
+    is_plain: bool,
+}
+
 /// An event without its data.
 struct Attributes<'a> {
     id: Cow<'a, str>,
@@ -106,9 +117,7 @@ struct Attributes<'a> {
 /// # Errors
 /// When it is of no format of CloudEvents that we know, or not JSON, or a batch of more than a thousand.
 pub fn normalize(delivery: Delivery<'_>) -> Result<Normalized, Malformed> {
-    let content_type = delivery.header(header::CONTENT_TYPE);
-    let media_type = content_type.split(';').next().unwrap_or_default().trim();
-    let media_type = media_type.to_ascii_lowercase();
+    let media_type = media_type(delivery.header(header::CONTENT_TYPE));
     if matches!(media_type.as_str(), STRUCTURED | BATCH) {
         let json = utf8(delivery.body)?;
         return if json.trim_ascii_start().starts_with('[') {
@@ -121,10 +130,21 @@ pub fn normalize(delivery: Delivery<'_>) -> Result<Normalized, Malformed> {
         .iter()
         .any(|name| delivery.headers.contains_key(*name));
     if is_binary && !media_type.starts_with(FORMAT) {
-        Ok(Normalized::Event(Box::new(binary(delivery))))
+        Ok(Normalized::Event(Box::new(binary(delivery, &media_type))))
     } else {
         Err(Malformed::NoCloudEvent)
     }
+}
+
+/// In lower case, without its parameters.
+fn media_type(content_type: &str) -> String {
+    let media_type = content_type.split(';').next().unwrap_or_default();
+    media_type.trim().to_ascii_lowercase()
+}
+
+/// Whether data of this type is text for people; the other types of text that occur are JSON by their names.
+fn is_plain(media_type: &str) -> bool {
+    media_type.starts_with("text/") && !media_type.ends_with("json")
 }
 
 /// Each event keeps its own part of the body, and has its own keys.
@@ -156,11 +176,27 @@ fn structured(delivery: Delivery<'_>, json: &str) -> Result<Event, Malformed> {
         time: body.time.text().into(),
         schema: body.schema.text().into(),
     };
-    let data = body.data.map_or("", RawValue::get);
-    Ok(event(delivery, &attributes, data))
+    let data = match body.data {
+        // Whatever its type: in JSON a text is a string.
+        Some(data) => Payload {
+            text: data.get().into(),
+            is_plain: false,
+        },
+        None => Payload {
+            text: decoded_data(body.encoded.text()).into(),
+            is_plain: is_plain(&media_type(body.content_type.text())),
+        },
+    };
+    Ok(event(delivery, &attributes, &data))
 }
 
-fn binary(delivery: Delivery<'_>) -> Event {
+/// Nothing when it is no base64, or no text.
+fn decoded_data(encoded: &str) -> String {
+    let bytes = STANDARD.decode(encoded).unwrap_or_default();
+    String::from_utf8(bytes).unwrap_or_default()
+}
+
+fn binary(delivery: Delivery<'_>, media_type: &str) -> Event {
     let attribute = |name: &str| decoded(delivery.headers.get(name));
     let attributes = Attributes {
         id: attribute("ce-id"),
@@ -171,8 +207,13 @@ fn binary(delivery: Delivery<'_>) -> Event {
         schema: attribute("ce-dataschema"),
     };
     // Data of any kind: only JSON and text say something here.
-    let data = std::str::from_utf8(delivery.body).unwrap_or_default();
-    event(delivery, &attributes, data)
+    let data = Payload {
+        text: std::str::from_utf8(delivery.body)
+            .unwrap_or_default()
+            .into(),
+        is_plain: is_plain(media_type),
+    };
+    event(delivery, &attributes, &data)
 }
 
 /// A header's value, whose characters beyond ASCII, blanks, quotes and percent signs are percent-encoded.
@@ -199,9 +240,10 @@ fn decoded(value: Option<&HeaderValue>) -> Cow<'_, str> {
     String::from_utf8(plain).unwrap_or_default().into()
 }
 
-fn event(delivery: Delivery<'_>, attributes: &Attributes<'_>, data: &str) -> Event {
+fn event(delivery: Delivery<'_>, attributes: &Attributes<'_>, data: &Payload<'_>) -> Event {
     let mut draft = Draft::new(NAME, delivery);
-    let said: Data<'_> = read_json(data).unwrap_or_default();
+    // Also of plain text: not every sender names its JSON.
+    let said: Data<'_> = read_json(&data.text).unwrap_or_default();
     let native_type = &*attributes.native_type;
     let title = first(&[&said.title, &said.name, &said.summary]);
     let state = first(&[&said.status, &said.state]);
@@ -229,9 +271,7 @@ fn event(delivery: Delivery<'_>, attributes: &Attributes<'_>, data: &str) -> Eve
         subject
     };
     draft.title(if title.is_empty() { name } else { title });
-    let plain: Text<'_> = read_json(data).unwrap_or_default();
-    let text = first(&[&said.message, &said.description, &said.summary, &plain]);
-    draft.text(text, TextFormat::Plain);
+    draft.text(&text(&said, data), TextFormat::Plain);
     said.url.text().clone_into(&mut draft.event.url);
     draft.occurred(times::date(&attributes.time));
     draft.state(state, status);
@@ -253,6 +293,19 @@ fn event(delivery: Delivery<'_>, attributes: &Attributes<'_>, data: &str) -> Eve
     };
     let semantic = Some(key.as_str()).filter(|key| !key.is_empty());
     draft.finish(&key, semantic)
+}
+
+/// What the data says in words, else all of it where it is words.
+fn text<'a>(said: &'a Data<'_>, data: &'a Payload<'_>) -> Cow<'a, str> {
+    let words = first(&[&said.message, &said.description, &said.summary]);
+    if !words.is_empty() {
+        return words.into();
+    }
+    if data.is_plain {
+        return (*data.text).into();
+    }
+    let string: Text<'_> = read_json(&data.text).unwrap_or_default();
+    string.owned().into()
 }
 
 /// What `OPTIONS` hears: whoever asks may send, at any rate, since only a token lets anything in. The URL
@@ -280,7 +333,64 @@ fn grant(request: &HeaderMap) -> HeaderMap {
 
 #[cfg(test)]
 mod tests {
+    use super::super::fixtures::{deliver, headers};
     use super::*;
+
+    fn read(content_type: &str, body: &str) -> Event {
+        let headers = headers([
+            ("content-type", content_type),
+            ("ce-type", "t"),
+            ("ce-id", "1"),
+        ]);
+        match deliver(NAME, None, &headers, &Bytes::from(body.to_owned())) {
+            Ok(Normalized::Event(event)) => *event,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn data_is_read_as_json_or_as_text_however_it_is_carried() {
+        let alert = r#"{"title":"Disk","message":"Full €","severity":"critical"}"#;
+        let words = "\"Disk\" is full €";
+        for (data_type, data, expected) in [
+            ("application/json", alert, ("Disk", "Full €")),
+            ("", alert, ("Disk", "Full €")),
+            ("application/vnd.acme+json", alert, ("Disk", "Full €")),
+            ("text/json", alert, ("Disk", "Full €")),
+            ("text/plain", alert, ("Disk", "Full €")),
+            ("Text/Plain; charset=utf-8", words, ("t", words)),
+            ("text/plain", "42", ("t", "42")),
+            ("text/plain", "\"quoted\"", ("t", "\"quoted\"")),
+            ("application/json", "\"quoted\"", ("t", "quoted")),
+            ("application/json", words, ("t", "")),
+            ("application/octet-stream", words, ("t", "")),
+        ] {
+            let encoded = STANDARD.encode(data);
+            let structured = format!(
+                r#"{{"type":"t","datacontenttype":"{data_type}","data_base64":"{encoded}"}}"#
+            );
+            for event in [read(data_type, data), read(STRUCTURED, &structured)] {
+                let got = (event.title.as_str(), event.text.as_str());
+                assert_eq!(got, expected, "{data_type} {data}");
+                let is_alert = event.kind == words::ALERT_FIRING;
+                assert_eq!(is_alert, data == alert, "{data_type} {data}");
+            }
+        }
+        for (parts, expected) in [
+            (r#""data":"a","data_base64":"Yg==""#, "a"),
+            (r#""data":"a","datacontenttype":"text/plain""#, "a"),
+            (
+                r#""datacontenttype":"text/plain","data_base64":"Yg==""#,
+                "b",
+            ),
+            (r#""datacontenttype":"text/plain","data_base64":"?""#, ""),
+            (r#""datacontenttype":"text/plain","data_base64":"/w==""#, ""),
+            (r#""datacontenttype":"text/plain","data_base64":7"#, ""),
+        ] {
+            let event = read(STRUCTURED, &format!(r#"{{"type":"t",{parts}}}"#));
+            assert_eq!(event.text, expected, "{parts}");
+        }
+    }
 
     #[test]
     fn header_values_are_percent_decoded() {

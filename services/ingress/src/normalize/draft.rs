@@ -19,12 +19,21 @@ const MAX_TEXT_BYTES: usize = 256 * 1024;
 const MAX_ATTRIBUTE_CHARS: usize = 512;
 /// Longest id taken for one; those that providers send have at most 100 characters.
 pub(super) const MAX_ID_BYTES: usize = 200;
+/// Seconds in which the same bytes are the same thing, where nothing in them or beside them tells when they
+/// were sent: longer than most senders try again, short enough for tomorrow's to be news.
+const SAME_SECONDS: i64 = 3600;
+/// Seconds before the full hour at which one such time ends and the next begins. What runs by the clock runs
+/// at the full hour or at a multiple of five minutes, and tries again in the minutes after: so the edge lies
+/// where least begins, and two minutes before anything may, for clocks that differ.
+const EDGE_BEFORE_HOUR_SECONDS: i64 = 7 * 60;
 /// People mentioned in one text.
 pub(super) const MAX_MENTIONS: usize = 50;
 
 pub(super) struct Draft<'a> {
     pub(super) event: Event,
     delivery: Delivery<'a>,
+    /// Whether the body says when it happened.
+    has_time: bool,
 }
 
 impl<'a> Draft<'a> {
@@ -42,7 +51,11 @@ impl<'a> Draft<'a> {
             secret_index: u32::try_from(delivery.secret_index).unwrap_or(u32::MAX),
             ..Event::default()
         };
-        Self { event, delivery }
+        Self {
+            event,
+            delivery,
+            has_time: false,
+        }
     }
 
     /// Something that may route the event. Empty values and those too long for an id are left out.
@@ -115,6 +128,7 @@ impl<'a> Draft<'a> {
     pub(super) fn occurred(&mut self, at: Option<Timestamp>) {
         if let Some(at) = at {
             self.event.occurred_at = Some(time::to_proto(at));
+            self.has_time = true;
         }
     }
 
@@ -157,14 +171,31 @@ impl<'a> Draft<'a> {
         hash(self.delivery.body)
     }
 
+    /// Whether the body says when it happened, in a form that is known.
+    pub(super) fn has_time(&self) -> bool {
+        self.has_time
+    }
+
+    /// Which time of [`SAME_SECONDS`] it came in: tells what says the same every night apart, where it names
+    /// no time. A retry on the other side of an edge is told twice, since an alert that is lost does more
+    /// harm; nothing is remembered here that could tell it from news.
+    pub(super) fn period(&self) -> String {
+        let received = self.delivery.received_at.as_second();
+        let period = received
+            .saturating_add(EDGE_BEFORE_HOUR_SECONDS)
+            .div_euclid(SAME_SECONDS);
+        period.to_string()
+    }
+
     /// Sets both keys. An id that is empty, or too long to be one, is replaced by the body's hash; so
-    /// is a semantic part that is not given.
+    /// is a semantic part that is not given. Where the delivery has neither an id nor a time, the hash
+    /// counts for the [`period`](Self::period) alone.
     pub(super) fn finish(mut self, delivery_id: &str, semantic: Option<&str>) -> Event {
         let has_id = is_id(delivery_id);
-        let hash = if has_id && semantic.is_some() {
-            String::new()
-        } else {
-            self.body_hash()
+        let hash = match (has_id, semantic) {
+            (true, Some(_)) => String::new(),
+            (false, _) if !self.has_time => format!("{}:{}", self.body_hash(), self.period()),
+            _ => self.body_hash(),
         };
         self.event.delivery_key = self.key(if has_id { delivery_id } else { &hash });
         self.event.semantic_key = self.key(semantic.unwrap_or(&hash));

@@ -91,13 +91,23 @@ pub(super) fn deliver(
     headers: &HeaderMap,
     body: &Bytes,
 ) -> Result<Normalized, Malformed> {
+    deliver_at(received_at(), provider, endpoint, headers, body)
+}
+
+pub(super) fn deliver_at(
+    received_at: Timestamp,
+    provider: &str,
+    endpoint: Option<&str>,
+    headers: &HeaderMap,
+    body: &Bytes,
+) -> Result<Normalized, Malformed> {
     let provider = Provider::named(provider).expect("a provider of the table");
     let kept_headers = provider.kept_headers();
     let delivery = Delivery {
         source: "shared",
         headers,
         body,
-        received_at: received_at(),
+        received_at,
         secret_index: 0,
         kept_headers: &kept_headers,
         picks: None,

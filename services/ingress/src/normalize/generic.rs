@@ -143,12 +143,19 @@ fn event(delivery: Delivery<'_>, body: &Body<'_>) -> Event {
     let dedupe_key = dedupe_key.or_else(|| body.dedupe_key.get());
     let dedupe_key = dedupe_key.map(|key| draft::hash(key.as_bytes()));
     draft.correlation(&[dedupe_key.as_deref().unwrap_or_default()]);
-    let semantic = match (&dedupe_key, timestamp) {
-        // The end of an alert is not its begin told twice.
-        (Some(key), _) => Some(format!("{kind}:{key}")),
-        (None, "") => Some(id.clone()).filter(|id| !id.is_empty()),
+    let semantic = match (&dedupe_key, draft.has_time()) {
         // A body that names its time can be told from another: its hash.
-        (None, _) => None,
+        (None, true) => None,
+        (None, false) => Some(id.clone()).filter(|id| !id.is_empty()),
+        // The end of an alert is not its begin told twice, nor is tomorrow's begin.
+        (Some(key), has_time) => {
+            let occasion = match (has_time, id.as_str()) {
+                (true, _) => draft::hash(timestamp.as_bytes()),
+                (false, "") => draft.period(),
+                (false, id) => draft::hash(id.as_bytes()),
+            };
+            Some(format!("{kind}:{key}:{occasion}"))
+        }
     };
     draft.finish(&id, semantic.as_deref())
 }

@@ -13,6 +13,9 @@ pub(super) const ALERT_RESOLVED: &str = "alert_resolved";
 /// Kind of what is no alert.
 pub(super) const EVENT: &str = "event";
 
+/// Parts of types that are of alerts.
+const ALERTS: [&str; 5] = ["alert", "alerts", "alarm", "incident", "problem"];
+
 /// Severity of a word; unspecified when it is none of the usual ones.
 pub(super) fn severity(word: &str) -> Severity {
     match word.trim().to_ascii_lowercase().as_str() {
@@ -52,16 +55,31 @@ pub(super) struct Said<'a> {
     pub(super) severity: Severity,
 }
 
+/// What those words mean that only alerts are: a subscription is `active` too, a pull request `open`.
+fn status_of_alert(word: &str) -> Option<EventStatus> {
+    let word = word.trim().to_ascii_lowercase();
+    let is_of_alert = matches!(
+        word.as_str(),
+        "firing" | "triggered" | "alerting" | "alarm" | "resolved" | "recovered" | "acknowledged"
+    );
+    status(&word).filter(|_| is_of_alert)
+}
+
+/// Whether a type is of an alert in any of its parts: `incident`, `com.acme.alert.opened`, `alert_opened`.
+fn is_of_alert(native_type: &str) -> bool {
+    let mut parts = native_type.split(|character: char| !character.is_ascii_alphanumeric());
+    parts.any(|part| ALERTS.iter().any(|alert| part.eq_ignore_ascii_case(alert)))
+}
+
 /// Kind and status of an event. Its state decides, else the last part of its type where that is of an
-/// alert; else it is an alert that fires when it has a severity, or a title and no type.
+/// alert; else it is an alert that fires when it has a severity, or a title and no type. Where the type is
+/// of something else and nobody called it serious, a state decides only when it is one that alerts alone have.
 pub(super) fn judge(said: Said<'_>) -> (&'static str, EventStatus) {
     let (scope, word) = said
         .native_type
         .rsplit_once('.')
         .unwrap_or(("", said.native_type));
-    let is_alert = scope
-        .split('.')
-        .any(|part| matches!(part, "alert" | "alerts" | "alarm" | "incident" | "problem"));
+    let is_alert = scope.split('.').any(|part| ALERTS.contains(&part));
     let by_type = is_alert.then(|| match word {
         "created" => Some(EventStatus::Firing),
         word => status(word),
@@ -69,7 +87,13 @@ pub(super) fn judge(said: Said<'_>) -> (&'static str, EventStatus) {
     let is_serious = !matches!(said.severity, Severity::Unspecified | Severity::Info);
     let is_bare = said.native_type.is_empty() && !said.title.is_empty();
     let fires = is_serious || is_bare;
-    let status = status(said.state)
+    let is_other = !said.native_type.is_empty() && !is_of_alert(said.native_type) && !is_serious;
+    let by_state = if is_other {
+        status_of_alert(said.state)
+    } else {
+        status(said.state)
+    };
+    let status = by_state
         .or(by_type.flatten())
         .or(fires.then_some(EventStatus::Firing));
     match status {
@@ -103,6 +127,22 @@ mod tests {
             ("door.opened", "Front", "", "", EVENT),
             ("deploy.finished", "", "", "info", EVENT),
             ("backup.failed", "", "", "error", ALERT_FIRING),
+            // What is of business has states too.
+            ("subscription.updated", "", "active", "", EVENT),
+            ("subscription.updated", "", "closed", "info", EVENT),
+            ("com.github.pull_request.opened", "Fix", "open", "", EVENT),
+            ("payment", "", "failed", "", EVENT),
+            ("payment", "", "failed", "high", ALERT_FIRING),
+            ("payment", "", "closed", "high", ALERT_RESOLVED),
+            ("probe.changed", "", " Firing", "", ALERT_FIRING),
+            ("probe.changed", "", "alarm", "info", ALERT_FIRING),
+            ("probe.changed", "", "acknowledged", "", ALERT_ACKNOWLEDGED),
+            ("probe.changed", "", "recovered", "", ALERT_RESOLVED),
+            ("com.acme.alert.changed", "", "open", "", ALERT_FIRING),
+            ("incident", "", "active", "", ALERT_FIRING),
+            ("Alert_Changed", "", "closed", "", ALERT_RESOLVED),
+            ("alerting.rule", "", "open", "", EVENT),
+            ("", "", "active", "", ALERT_FIRING),
         ] {
             let severity = severity(native_severity);
             let said = Said {

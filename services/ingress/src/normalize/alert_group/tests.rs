@@ -27,32 +27,63 @@ fn group(status: &str, alerts: &[Value]) -> Value {
     })
 }
 
+fn since(mut alert: Value, starts_at: &str) -> Value {
+    alert["startsAt"] = json!(starts_at);
+    alert
+}
+
 #[test]
-fn a_lone_alert_correlates_by_its_fingerprint_and_several_by_their_group() {
+fn a_group_correlates_by_its_first_alert_as_it_grows_and_ends() {
     let key = |group: &Value| event(group).correlation_key;
-    let firing = group("firing", &[alert("f1", "firing", "page")]);
-    let resolved = group("resolved", &[alert("f1", "resolved", "page")]);
-    assert_eq!(key(&firing), "alertmanager:shared:http://am:f1");
-    assert_eq!(key(&firing), key(&resolved));
+    let first = |status: &str| alert("f9", status, "page");
+    let later = |status: &str| since(alert("f1", status, "page"), "2026-01-01T00:05:00+00:00");
+    let by_first = "alertmanager:shared:http://am:f9";
+    for (status, alerts) in [
+        ("firing", vec![first("firing")]),
+        ("firing", vec![first("firing"), later("firing")]),
+        ("firing", vec![later("firing"), first("firing")]),
+        ("firing", vec![first("resolved"), later("firing")]),
+        ("resolved", vec![later("resolved"), first("resolved")]),
+        ("resolved", vec![first("resolved")]),
+        // Times are compared, not their texts; what has none began last.
+        (
+            "firing",
+            vec![
+                first("firing"),
+                since(later("firing"), "2026-01-01T00:30:00-01:00"),
+            ],
+        ),
+        ("firing", vec![since(later("firing"), "?"), first("firing")]),
+        ("firing", vec![json!({}), first("firing")]),
+    ] {
+        let group = group(status, &alerts);
+        assert_eq!(key(&group), by_first, "{group}");
+    }
+    let same_time = [alert("f9", "firing", ""), alert("f1", "firing", "")];
+    let tie = group("firing", &same_time);
+    assert_eq!(key(&tie), "alertmanager:shared:http://am:f1");
     let other = group("firing", &[alert("f2", "firing", "page")]);
-    assert_ne!(key(&firing), key(&other));
-    let both = |status: &str| [alert("f1", status, "page"), alert("f2", "firing", "page")];
-    let (two, one_left) = (both("firing"), both("resolved"));
-    assert_eq!(
-        key(&group("firing", &two)),
-        "alertmanager:shared:http://am:{}:{}"
-    );
-    assert_eq!(
-        key(&group("firing", &two)),
-        key(&group("firing", &one_left))
-    );
-    let mut left_out = firing;
+    assert_ne!(key(&other), by_first);
+}
+
+#[test]
+fn a_group_that_is_not_told_whole_correlates_by_its_key() {
+    let key = |group: &Value| event(group).correlation_key;
+    let mut left_out = group("firing", &[alert("f1", "firing", "page")]);
     left_out["truncatedAlerts"] = json!(3);
     assert_eq!(key(&left_out), "alertmanager:shared:http://am:{}:{}");
     assert_eq!(event(&left_out).attributes["alert_count"], "4");
-    let mut long = group("firing", &two);
-    long["groupKey"] = json!("x".repeat(5000));
-    assert!(key(&long).starts_with("alertmanager:shared:sha256:"));
+    let many: Vec<_> = (0..150)
+        .map(|number| alert(&number.to_string(), "firing", ""))
+        .collect();
+    assert_eq!(
+        key(&group("firing", &many)),
+        "alertmanager:shared:http://am:{}:{}"
+    );
+    let mut nameless = group("firing", &[json!({}), json!({})]);
+    assert_eq!(key(&nameless), "alertmanager:shared:http://am:{}:{}");
+    nameless["groupKey"] = json!("x".repeat(5000));
+    assert!(key(&nameless).starts_with("alertmanager:shared:sha256:"));
 }
 
 #[test]
