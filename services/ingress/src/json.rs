@@ -9,6 +9,7 @@ use std::{borrow::Cow, fmt, marker::PhantomData, ops::Deref};
 
 use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
+pub(crate) use prose::Prose;
 pub(crate) use strings::Strings;
 
 /// Elements read of one list: more teams, commits or repositories than this say nothing new.
@@ -163,7 +164,8 @@ macro_rules! absent {
     };
 }
 
-// Below the macro that it uses.
+// Below the macros that they use.
+mod prose;
 mod strings;
 pub(crate) mod tolerant;
 

@@ -137,7 +137,8 @@ fn event(delivery: Delivery<'_>, notification: &Notification<'_>) -> Event {
     draft.text(given(&notification.body), TextFormat::Markdown);
     given(&notification.link).clone_into(&mut draft.event.url);
     let dates = [&notification.date, &notification.last_updated];
-    let at = dates.into_iter().find_map(filled).unwrap_or_default();
+    let dates: Vec<_> = dates.into_iter().filter_map(filled).collect();
+    let at = dates.first().copied().unwrap_or_default();
     draft.occurred(times::number_or_date(at));
     let (severity, native) = severity(notification);
     draft.severity(severity, native);
@@ -146,7 +147,12 @@ fn event(delivery: Delivery<'_>, notification: &Notification<'_>) -> Event {
     attributes(&mut draft, notification);
     match filled(&notification.id) {
         Some(id) if super::draft::is_id(id) => draft.finish(id, Some(id)),
-        _ => draft.finish_derived(&[given(&notification.aggregation_key), state, at]),
+        // An event that was updated keeps its date: both times tell what happened.
+        _ => draft.finish_derived(&[
+            given(&notification.aggregation_key),
+            state,
+            &dates.join("/"),
+        ]),
     }
 }
 
@@ -183,11 +189,12 @@ fn transition_of_title(title: &str) -> Option<&str> {
     None
 }
 
-/// The monitor's priority, else the type of the alert.
+/// The monitor's priority, else the type of the alert. `priority` is the monitor's in the body that we
+/// recommend, and the event's (normal or low) where a template also has `alert_priority`.
 fn severity<'a>(notification: &'a Notification<'_>) -> (Severity, &'a str) {
     let given = [
-        &notification.priority,
         &notification.alert_priority,
+        &notification.priority,
         &notification.alert_type,
     ];
     let natives = given.into_iter().filter_map(filled);
@@ -290,5 +297,50 @@ mod tests {
         );
         assert!(event.delivery_key.starts_with("datadog:shared:derived:"));
         assert_eq!(event.correlation_key, "datadog:shared:k");
+    }
+
+    #[test]
+    fn the_monitors_priority_outranks_the_events() {
+        for (body, expected) in [
+            (
+                r#"{"alert_priority":"P1","priority":"low","alert_type":"error"}"#,
+                (Severity::Critical, "P1"),
+            ),
+            (
+                r#"{"alert_priority":"$ALERT_PRIORITY","priority":"P2"}"#,
+                (Severity::High, "P2"),
+            ),
+            (
+                r#"{"priority":"normal","alert_type":"warning"}"#,
+                (Severity::Medium, "warning"),
+            ),
+            (
+                r#"{"priority":"normal"}"#,
+                (Severity::Unspecified, "normal"),
+            ),
+        ] {
+            let event = read("application/json", body);
+            let got = (event.severity(), event.severity_native.as_str());
+            assert_eq!(got, expected, "{body}");
+        }
+    }
+
+    #[test]
+    fn without_an_id_both_times_tell_deliveries_apart() {
+        let key = |times: &str| {
+            let body = format!(r#"{{"aggreg_key":"k","alert_transition":"Triggered"{times}}}"#);
+            read("application/json", &body).delivery_key
+        };
+        let first = key(r#","date":"1760000000000","last_updated":"1760000000000""#);
+        let updated = key(r#","date":"1760000000000","last_updated":"1760000600000""#);
+        let again = key(r#","last_updated":"1760000600000","date":"1760000000000""#);
+        let only_date = key(r#","date":"1760000000000""#);
+        assert_ne!(first, updated);
+        assert_eq!(updated, again);
+        assert_ne!(only_date, first);
+        for key in [first, only_date] {
+            assert!(key.starts_with("datadog:shared:derived:"), "{key}");
+        }
+        assert!(key("").starts_with("datadog:shared:sha256:"));
     }
 }

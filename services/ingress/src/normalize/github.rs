@@ -1,5 +1,6 @@
 //! GitHub: the event's name is in a header, its fields are spread over the payload by type.
 
+mod checks;
 mod describe;
 mod kinds;
 mod mentions;
@@ -122,5 +123,23 @@ fn severity(native: &str) -> Severity {
         "medium" | "moderate" | "warning" => Severity::Medium,
         "low" | "note" => Severity::Low,
         _ => Severity::Unspecified,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+
+    use super::super::fixtures::{deliver, headers};
+    use super::*;
+
+    /// The event of a type that happened in `Acme/Web`, with further fields of its payload.
+    pub(super) fn read(native: &str, fields: &str) -> Event {
+        let body = format!(r#"{{"repository":{{"full_name":"Acme/Web"}},{fields}}}"#);
+        let headers = headers([(EVENT, native)]);
+        match deliver(NAME, None, &headers, &Bytes::from(body)) {
+            Ok(Normalized::Event(event)) => *event,
+            other => panic!("{other:?}"),
+        }
     }
 }

@@ -3,6 +3,8 @@
 //! Status changes and shifts wrap what they are about one level deeper. Of private incidents, alerts and
 //! escalations only the id is told.
 
+mod payload;
+
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
@@ -10,10 +12,11 @@ use serde_json::value::RawValue;
 use tocsin_wire::proto::{ActorKind, Event, EventStatus, Severity, TextFormat};
 use tocsin_wire::scheme::{HmacScheme, Scheme};
 
-use super::{Delivery, Malformed, Normalized, draft::Draft, read_json, times, utf8};
-use crate::json::{List, Reference, Text, object};
+use super::{Delivery, Malformed, Normalized, draft::Draft, read_json, times, utf8, words};
+use crate::json::Text;
 use crate::provider::{Endpoint, MAX_BODY, Provider, SecretSetting, Throttled};
 use crate::verify::standard_webhooks;
+use payload::{Envelope, NewStatus, Object};
 
 /// As events and subjects name it.
 const NAME: &str = "incidentio";
@@ -59,100 +62,6 @@ const KNOWN: &[&str] = &[
     "shift_change",
     "updated",
 ];
-
-object! {
-    Envelope { "event_type" => event_type: Text<'a> }
-}
-
-object! {
-    Named { "id" => id: Text<'a>, "name" => name: Text<'a> }
-}
-
-object! {
-    Status { "name" => name: Text<'a>, "category" => category: Text<'a> }
-}
-
-object! {
-    Creator {
-        "user" => user: Named<'a>,
-        "api_key" => api_key: Named<'a>,
-        "workflow" => workflow: Named<'a>,
-        "alert" => alert: Titled<'a>,
-    }
-}
-
-object! {
-    Titled { "id" => id: Text<'a>, "title" => title: Text<'a> }
-}
-
-object! {
-    AttributeValue { "literal" => literal: Text<'a>, "catalog_entry" => entry: Named<'a> }
-}
-
-object! {
-    Attribute {
-        "attribute" => attribute: Named<'a>,
-        "value" => value: AttributeValue<'a>,
-        "array_value" => values: List<AttributeValue<'a>>,
-    }
-}
-
-object! {
-    Alert { "alert_source_id" => source: Text<'a> }
-}
-
-object! {
-    /// Whatever stands under the type: the kinds of objects share most of their fields.
-    Object {
-        "id" => id: Text<'a>,
-        "incident_id" => incident_id: Text<'a>,
-        "reference" => reference: Text<'a>,
-        "name" => name: Text<'a>,
-        "title" => title: Text<'a>,
-        "summary" => summary: Text<'a>,
-        "description" => description: Text<'a>,
-        "message" => message: Text<'a>,
-        "status" => status: Text<'a>,
-        "new_status" => new_status: Text<'a>,
-        "permalink" => permalink: Text<'a>,
-        "source_url" => source_url: Text<'a>,
-        "document_url" => document_url: Text<'a>,
-        "created_at" => created_at: Text<'a>,
-        "updated_at" => updated_at: Text<'a>,
-        "alert_source_id" => alert_source_id: Text<'a>,
-        "deduplication_key" => deduplication_key: Text<'a>,
-        "escalation_path_id" => escalation_path_id: Text<'a>,
-        "slack_channel_id" => slack_channel_id: Text<'a>,
-        "mode" => mode: Text<'a>,
-        "severity" => severity: Named<'a>,
-        "priority" => priority: Named<'a>,
-        "incident_status" => incident_status: Status<'a>,
-        "incident_type" => incident_type: Reference<'a>,
-        "actor" => actor: Creator<'a>,
-        "creator" => creator: Creator<'a>,
-        "attributes" => attributes: List<Attribute<'a>>,
-        "related_alerts" => related_alerts: List<Alert<'a>>,
-        "team_ids" => team_ids: List<Text<'a>>,
-        "incident" => incident: Option<&'a RawValue>,
-        "escalation" => escalation: Option<&'a RawValue>,
-        "schedule" => schedule: Option<&'a RawValue>,
-        "postmortem_document" => postmortem: Option<&'a RawValue>,
-    }
-}
-
-impl<'a> Object<'a> {
-    /// What it is about, where that is one level deeper. Read apart: an object type that holds itself
-    /// would take a frame of the stack for each level that somebody sends.
-    fn wrapped(&self) -> Option<&'a RawValue> {
-        let wrapped = [
-            self.incident,
-            self.escalation,
-            self.schedule,
-            self.postmortem,
-        ];
-        wrapped.into_iter().flatten().next()
-    }
-}
 
 /// What an event is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -221,7 +130,8 @@ fn event(delivery: Delivery<'_>, native: &str, outer: &Object<'_>, inner: &Objec
         draft.title(&name.replace('_', " "));
     }
     actor(&mut draft, outer, inner);
-    let (state, status) = status(about, action, outer, inner);
+    let new_status = NewStatus::read(outer);
+    let (state, status) = status(about, action, &new_status, inner);
     draft.state(state, status);
     let native_severity = inner
         .severity
@@ -266,15 +176,8 @@ fn identifiers(draft: &mut Draft<'_>, about: About, inner: &Object<'_>) {
             _ => continue,
         };
         for value in std::iter::once(&attribute.value).chain(attribute.values.iter()) {
-            // A value is an entry of the catalogue or a literal. With both, nobody can say what it means,
-            // and what it means decides whose alert this is.
-            match (value.entry.id.get(), value.literal.get()) {
-                (Some(id), None) => {
-                    draft.identifier(kind, id);
-                    draft.identifier(kind, value.entry.name.text());
-                }
-                (None, Some(literal)) => draft.identifier(kind, literal),
-                _ => {}
+            for name in value.names() {
+                draft.identifier(kind, name);
             }
         }
     }
@@ -337,26 +240,22 @@ fn actor(draft: &mut Draft<'_>, outer: &Object<'_>, inner: &Object<'_>) {
 fn status<'a>(
     about: About,
     action: &str,
-    outer: &'a Object<'_>,
+    new_status: &'a NewStatus<'_>,
     inner: &'a Object<'_>,
 ) -> (&'a str, EventStatus) {
-    let native = [
-        &outer.new_status,
-        &inner.status,
-        &inner.incident_status.name,
-    ];
-    let native = native.into_iter().find_map(|text| text.get());
-    let native = native.unwrap_or_default();
+    let native = new_status
+        .name()
+        .or(inner.status.get())
+        .unwrap_or(inner.incident_status.name.text());
     let status = match (about, action) {
         (About::Alert, "resolved") => EventStatus::Resolved,
-        (About::Alert, _) => named_status(native),
-        (About::Incident, _) => match inner.incident_status.category.text() {
+        (About::Alert | About::Escalation, _) => named_status(native),
+        (About::Incident, _) => match new_status.category(&inner.incident_status) {
             "triage" | "live" => EventStatus::Firing,
             "paused" => EventStatus::Acknowledged,
             "learning" | "closed" | "declined" | "merged" | "canceled" => EventStatus::Resolved,
             _ => EventStatus::Info,
         },
-        (About::Escalation, _) => named_status(native),
         (About::Schedule | About::Part, _) => EventStatus::Info,
     };
     (native, status)
@@ -371,16 +270,9 @@ fn named_status(native: &str) -> EventStatus {
     }
 }
 
-/// The names that new accounts have; an account may name its severities as it likes.
+/// An account may name its severities as it likes; the usual words are known, also `SEV-1` and `Sev 1`.
 fn severity(native: &str) -> Severity {
-    match native.to_ascii_lowercase().as_str() {
-        "critical" | "p1" => Severity::Critical,
-        "major" | "urgent" | "high" | "p2" => Severity::High,
-        "medium" | "p3" => Severity::Medium,
-        "minor" | "low" | "p4" => Severity::Low,
-        "p5" => Severity::Info,
-        _ => Severity::Unspecified,
-    }
+    words::severity(&native.replace([' ', '-'], ""))
 }
 
 /// An incident with its parts is one thread; so is an alert from its first to its last word.
@@ -393,6 +285,10 @@ fn correlation<'a>(about: About, inner: &'a Object<'_>) -> &'a str {
 
 #[cfg(test)]
 mod tests {
+    use bytes::Bytes;
+    use http::HeaderMap;
+
+    use super::super::fixtures::deliver;
     use super::*;
 
     #[test]
@@ -412,6 +308,100 @@ mod tests {
             ("", ("", "")),
         ] {
             assert_eq!(parts(native), expected, "{native}");
+        }
+    }
+
+    fn read(native: &str, object: &str) -> Event {
+        let body = format!(r#"{{"event_type":"{native}","{native}":{object}}}"#);
+        match deliver(NAME, None, &HeaderMap::new(), &Bytes::from(body)) {
+            Ok(Normalized::Event(event)) => *event,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn the_new_status_counts_more_than_the_incident_that_comes_with_it() {
+        let live = r#"{"name":"Investigating","category":"live"}"#;
+        for (new, now, expected) in [
+            (
+                r#"{"name":"Closed","category":"closed"}"#,
+                live,
+                ("Closed", EventStatus::Resolved),
+            ),
+            (
+                r#"{"name":"Paused","category":"paused"}"#,
+                live,
+                ("Paused", EventStatus::Acknowledged),
+            ),
+            // Its category is not told, and that of another status says nothing of it.
+            (r#"{"name":"Closed"}"#, live, ("Closed", EventStatus::Info)),
+            (r#""Closed""#, live, ("Closed", EventStatus::Info)),
+            (
+                r#""Investigating""#,
+                live,
+                ("Investigating", EventStatus::Firing),
+            ),
+            ("null", live, ("Investigating", EventStatus::Firing)),
+            ("[7]", live, ("Investigating", EventStatus::Firing)),
+        ] {
+            let object = format!(
+                r#"{{"incident":{{"id":"I","incident_status":{now}}},"new_status":{new}}}"#
+            );
+            let event = read("public_incident.incident_status_updated_v2", &object);
+            let got = (event.attributes["state"].as_str(), event.status());
+            assert_eq!(got, expected, "{new}");
+        }
+        let escalation = read(
+            "public_escalation.escalation_status_updated_v1",
+            r#"{"escalation":{"id":"E","status":"pending"},"new_status":"acked"}"#,
+        );
+        assert_eq!(escalation.status(), EventStatus::Acknowledged);
+    }
+
+    #[test]
+    fn severities_have_the_usual_names_or_numbers() {
+        for (native, expected) in [
+            ("SEV1", Severity::Critical),
+            ("sev-2", Severity::High),
+            ("Sev 3", Severity::Medium),
+            ("SEV4", Severity::Low),
+            ("SEV5", Severity::Info),
+            ("Critical", Severity::Critical),
+            ("Major", Severity::High),
+            ("Minor", Severity::Low),
+            ("P2", Severity::High),
+            ("Sev", Severity::Unspecified),
+            ("Catastrophe", Severity::Unspecified),
+        ] {
+            assert_eq!(severity(native), expected, "{native}");
+        }
+    }
+
+    #[test]
+    fn an_attribute_is_an_entry_or_a_literal() {
+        let entry = r#""catalog_entry":{"id":"01TEAM","name":"Payments"}"#;
+        for (value, expected) in [
+            (format!("{{{entry}}}"), vec!["01TEAM", "Payments"]),
+            (
+                format!(r#"{{{entry},"literal":"01TEAM"}}"#),
+                vec!["01TEAM", "Payments"],
+            ),
+            (format!(r#"{{{entry},"literal":"Payments"}}"#), vec![]),
+            (format!(r#"{{{entry},"literal":"other"}}"#), vec![]),
+            (r#"{"literal":"pay"}"#.to_owned(), vec!["pay"]),
+            ("{}".to_owned(), vec![]),
+        ] {
+            let object = format!(
+                r#"{{"id":"A","attributes":[{{"attribute":{{"name":"Team"}},"value":{value}}}]}}"#
+            );
+            let event = read("public_alert.alert_created_v1", &object);
+            let teams: Vec<_> = event
+                .identifiers
+                .iter()
+                .filter(|one| one.r#type == "incidentio_team_id")
+                .map(|one| one.value.as_str())
+                .collect();
+            assert_eq!(teams, expected, "{value}");
         }
     }
 }

@@ -5,7 +5,7 @@ use tocsin_wire::proto::{ActorKind, Event, EventStatus, Severity, TextFormat};
 use tocsin_wire::scheme::{HmacScheme, Scheme};
 
 use super::{Delivery, Malformed, Normalized, draft::Draft, first, read_json, times, utf8};
-use crate::json::{List, Text, object};
+use crate::json::{List, Prose, Text, object};
 use crate::provider::{Endpoint, MAX_BODY, Provider, SecretSetting, Throttled};
 
 /// As events and subjects name it.
@@ -83,7 +83,7 @@ object! {
         "timestamp" => timestamp: Text<'a>,
         "user" => user: Person<'a>,
         "issue" => issue: Issue<'a>,
-        "comment" => comment: Comment<'a>,
+        "comment" => comment: Option<Comment<'a>>,
         "changelog" => changelog: Changelog<'a>,
         "project" => project: Project<'a>,
         "sprint" => sprint: Named<'a>,
@@ -114,7 +114,7 @@ object! {
 object! {
     Fields {
         "summary" => summary: Text<'a>,
-        "description" => description: Text<'a>,
+        "description" => description: Prose<'a>,
         "status" => status: Status<'a>,
         "priority" => priority: Named<'a>,
         "project" => project: Project<'a>,
@@ -154,8 +154,8 @@ object! {
     Comment {
         "id" => id: Text<'a>,
         "self" => link: Text<'a>,
-        // A text, or the new editor's document, of which only the raw body has the words.
-        "body" => body: Text<'a>,
+        // A text, or the document of the new editor.
+        "body" => body: Prose<'a>,
         "author" => author: Person<'a>,
         "updateAuthor" => update_author: Person<'a>,
     }
@@ -205,7 +205,7 @@ fn event(delivery: Delivery<'_>, body: &Body<'_>) -> Event {
     draft.identifier("jira_site", site);
 
     actor(&mut draft, body);
-    texts(&mut draft, body, site);
+    texts(&mut draft, body);
     draft.occurred(times::number_or_date(body.timestamp.text()));
     let (state, status) = status(name, &fields.status);
     draft.state(state, status);
@@ -218,16 +218,21 @@ fn event(delivery: Delivery<'_>, body: &Body<'_>) -> Event {
     draft.finish(delivery.header(DELIVERY), semantic.as_deref())
 }
 
-/// Host of the site that the objects are at, whatever links their texts hold.
-fn site<'a>(body: &'a Body<'_>) -> Option<&'a str> {
+/// Where the objects are, whatever links their texts hold.
+fn links<'a>(body: &'a Body<'_>) -> impl Iterator<Item = &'a str> {
     let links = [
-        &body.issue.link,
-        &body.comment.link,
-        &body.project.link,
-        &body.version.link,
-        &body.worklog.link,
+        Some(&body.issue.link),
+        body.comment.as_ref().map(|comment| &comment.link),
+        Some(&body.project.link),
+        Some(&body.version.link),
+        Some(&body.worklog.link),
     ];
-    links.into_iter().filter_map(Text::get).find_map(host)
+    links.into_iter().flatten().filter_map(Text::get)
+}
+
+/// Host of the site.
+fn site<'a>(body: &'a Body<'_>) -> Option<&'a str> {
+    links(body).find_map(host)
 }
 
 /// `acme.atlassian.net` of `https://acme.atlassian.net/rest/api/2/issue/1`.
@@ -239,14 +244,25 @@ fn host(url: &str) -> Option<&str> {
     (!host.is_empty() && host.bytes().all(is_part)).then_some(host)
 }
 
+/// `https://corp.example/jira` of `https://corp.example/jira/rest/api/2/issue/1`: servers may stand below
+/// a path, and pages are beside the API.
+fn home(url: &str) -> Option<&str> {
+    let host = host(url)?;
+    let origin = url.find("://")? + "://".len() + host.len();
+    let path = url.get(origin..)?.split(['?', '#']).next()?;
+    let context = path.split_once("/rest/").map_or("", |(context, _)| context);
+    url.get(..origin + context.len())
+}
+
 fn actor(draft: &mut Draft<'_>, body: &Body<'_>) {
     // Events of comments have no user.
+    let comment = body.comment.as_ref();
     let people = [
-        &body.user,
-        &body.comment.update_author,
-        &body.comment.author,
+        Some(&body.user),
+        comment.map(|comment| &comment.update_author),
+        comment.map(|comment| &comment.author),
     ];
-    for person in people {
+    for person in people.into_iter().flatten() {
         let id = first(&[&person.account, &person.key, &person.name]);
         let name = first(&[&person.display_name, &person.name]);
         if id.is_empty() && name.is_empty() {
@@ -261,7 +277,7 @@ fn actor(draft: &mut Draft<'_>, body: &Body<'_>) {
     }
 }
 
-fn texts(draft: &mut Draft<'_>, body: &Body<'_>, site: &str) {
+fn texts(draft: &mut Draft<'_>, body: &Body<'_>) {
     let fields = &body.issue.fields;
     draft.title(first(&[
         &fields.summary,
@@ -270,13 +286,20 @@ fn texts(draft: &mut Draft<'_>, body: &Body<'_>, site: &str) {
         &body.project.name,
         &body.issue.key,
     ]));
-    let text = first(&[&body.comment.body, &fields.description]);
-    draft.text(text, TextFormat::Plain);
-    let key = body.issue.key.text();
-    let scheme = body.issue.link.text().split("://").next();
-    if let (Some(scheme), false, false) = (scheme, site.is_empty(), key.is_empty()) {
-        draft.event.url = format!("{scheme}://{site}/browse/{key}");
+    // Nobody said the issue's description again in a comment that has no words.
+    let text = match &body.comment {
+        Some(comment) => &comment.body,
+        None => &fields.description,
+    };
+    draft.text(text.text(), TextFormat::Plain);
+    if let (Some(home), Some(key)) = (links(body).find_map(home), body.issue.key.get()) {
+        draft.event.url = format!("{home}/browse/{key}");
     }
+}
+
+fn comment_id<'a>(body: &'a Body<'_>) -> &'a str {
+    let comment = body.comment.as_ref();
+    comment.map_or("", |comment| comment.id.text())
 }
 
 /// The name of the status, which every site chooses, and what its category says.
@@ -309,7 +332,7 @@ fn semantic(body: &Body<'_>, site: &str, issue: &str) -> Option<String> {
     if site.is_empty() || issue.is_empty() {
         return None;
     }
-    let (comment, change) = (body.comment.id.text(), body.changelog.id.text());
+    let (comment, change) = (comment_id(body), body.changelog.id.text());
     let worklog = body.worklog.id.text();
     Some(format!(
         "{site}:{event}:{issue}:{at}:{comment}:{change}:{worklog}"
@@ -327,7 +350,7 @@ fn attributes(draft: &mut Draft<'_>, body: &Body<'_>) {
         first(&[&fields.assignee.display_name, &fields.assignee.name]),
     );
     draft.attribute("project_name", fields.project.name.text());
-    draft.attribute("comment_id", body.comment.id.text());
+    draft.attribute("comment_id", comment_id(body));
     draft.attribute_list("labels", fields.labels.iter().map(Text::text));
     let components = fields.components.iter();
     draft.attribute_list("components", components.map(|part| part.name.text()));
@@ -341,6 +364,10 @@ fn attributes(draft: &mut Draft<'_>, body: &Body<'_>) {
 
 #[cfg(test)]
 mod tests {
+    use bytes::Bytes;
+    use http::HeaderMap;
+
+    use super::super::fixtures::deliver;
     use super::*;
 
     #[test]
@@ -359,5 +386,67 @@ mod tests {
         ] {
             assert_eq!(host(url), expected, "{url}");
         }
+    }
+
+    fn read(body: &str) -> Event {
+        let body = Bytes::from(body.to_owned());
+        match deliver(NAME, None, &HeaderMap::new(), &body) {
+            Ok(Normalized::Event(event)) => *event,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn pages_are_beside_the_api() {
+        for (url, expected) in [
+            (
+                "https://acme.atlassian.net/rest/api/2/issue/1",
+                Some("https://acme.atlassian.net"),
+            ),
+            (
+                "https://corp.example/jira/rest/api/2/issue/1",
+                Some("https://corp.example/jira"),
+            ),
+            ("http://rest/rest/api", Some("http://rest")),
+            ("http://rest:8080", Some("http://rest:8080")),
+            ("https://a.example/x?y=/rest/", Some("https://a.example")),
+            ("/rest/api/2/issue/1", None),
+            ("", None),
+        ] {
+            assert_eq!(home(url), expected, "{url}");
+        }
+        let below =
+            read(r#"{"issue":{"key":"OPS-1","self":"https://corp/jira/rest/api/2/issue/1"}}"#);
+        assert_eq!(below.url, "https://corp/jira/browse/OPS-1");
+        let of_comment = read(
+            r#"{"issue":{"key":"OPS-1"},"comment":{"self":"https://corp/rest/api/2/comment/1"}}"#,
+        );
+        assert_eq!(of_comment.url, "https://corp/browse/OPS-1");
+    }
+
+    #[test]
+    fn a_comment_speaks_for_itself() {
+        let document = r#"{"type":"doc","content":[{"type":"paragraph","content":[
+            {"type":"text","text":"Rolled "},{"type":"text","text":"back"}]}]}"#;
+        for (comment, expected) in [
+            (r#","comment":{"id":"1","body":"Looking"}"#, "Looking"),
+            (
+                &*format!(r#","comment":{{"id":"1","body":{document}}}"#),
+                "Rolled back",
+            ),
+            (r#","comment":{"id":"1","body":""}"#, ""),
+            (r#","comment":{"id":"1","body":{"type":"doc"}}"#, ""),
+            (r#","comment":{"id":"1"}"#, ""),
+            (r#","comment":null"#, "5xx on checkout"),
+            ("", "5xx on checkout"),
+        ] {
+            let body =
+                format!(r#"{{"issue":{{"fields":{{"description":"5xx on checkout"}}}}{comment}}}"#);
+            assert_eq!(read(&body).text, expected, "{comment}");
+        }
+        let described = read(&format!(
+            r#"{{"issue":{{"fields":{{"description":{document}}}}}}}"#
+        ));
+        assert_eq!(described.text, "Rolled back");
     }
 }

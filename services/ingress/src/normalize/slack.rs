@@ -8,6 +8,7 @@ mod event;
 mod interaction;
 mod kinds;
 mod mentions;
+mod said;
 
 use std::borrow::Cow;
 

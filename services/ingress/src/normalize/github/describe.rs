@@ -3,8 +3,9 @@
 use tocsin_wire::proto::{EventStatus, Severity, TextFormat};
 
 use super::{
+    checks::{check, commit_status, outcome},
     first, mentions,
-    payload::{Alert, Check, Comment, Issue, Payload, PullRequest},
+    payload::{Alert, Comment, Issue, Payload, PullRequest},
     severity,
 };
 use crate::{
@@ -38,6 +39,8 @@ pub(super) fn describe(draft: &mut Draft<'_>, native: &str, payload: &Payload<'_
         "installation" | "installation_repositories" | "installation_target" => {
             installation(draft, payload);
         }
+        // Where else a secret was found is news of its alert.
+        "secret_scanning_alert_location" => alert(draft, "secret_scanning_alert", payload),
         _ if native.ends_with("_alert") => alert(draft, native, payload),
         "security_advisory" | "repository_advisory" => advisory(draft, payload),
         _ => other(draft, payload),
@@ -53,7 +56,8 @@ fn push(draft: &mut Draft<'_>, payload: &Payload<'_>) {
     git_ref_attributes(draft, git_ref);
     draft.attribute("sha", payload.after.text());
     draft.attribute("before", payload.before.text());
-    draft.attribute("commits", &payload.commits.len().to_string());
+    let commits = payload.commits.len() + payload.commits.left_out();
+    draft.attribute("commits", &commits.to_string());
     draft.flag("created", payload.created.0);
     draft.flag("deleted", payload.deleted.0);
     draft.flag("forced", payload.forced.0);
@@ -147,73 +151,6 @@ fn comment(draft: &mut Draft<'_>, title: &Text<'_>, comment: &Comment<'_>) {
     draft.attribute("comment_id", comment.id.text());
 }
 
-fn check(draft: &mut Draft<'_>, native: &str, payload: &Payload<'_>) {
-    let check: &Check<'_> = match native {
-        "workflow_run" => &payload.workflow_run,
-        "workflow_job" => &payload.workflow_job,
-        "check_run" => &payload.check_run,
-        _ => &payload.check_suite,
-    };
-    let workflow = first(&[
-        &check.workflow_name,
-        &check.name,
-        &payload.workflow.name,
-        &check.app.name,
-    ]);
-    let branch = first(&[&check.head_branch, &check.check_suite.head_branch]);
-    let repository = payload.repository.full_name.text().to_lowercase();
-    draft.title(first(&[
-        &check.name,
-        &payload.workflow.name,
-        &check.output.title,
-    ]));
-    draft.text(check.output.summary.text(), TextFormat::Markdown);
-    link(draft, check.html_url.text());
-    let at = match native {
-        "workflow_run" | "check_suite" => first(&[&check.updated_at, &check.created_at]),
-        _ => first(&[&check.completed_at, &check.started_at, &check.created_at]),
-    };
-    draft.occurred(times::rfc3339(at));
-    let conclusion = check.conclusion.text();
-    draft.state(
-        first(&[&check.conclusion, &check.status]),
-        outcome(conclusion),
-    );
-    if outcome(conclusion) == EventStatus::Firing {
-        draft.severity(Severity::Medium, conclusion);
-    }
-    draft.correlation(&[&repository, workflow, branch]);
-
-    draft.attribute("conclusion", conclusion);
-    draft.attribute("workflow", workflow);
-    draft.attribute(
-        "workflow_path",
-        first(&[&check.path, &payload.workflow.path]),
-    );
-    draft.attribute("branch", branch);
-    draft.attribute("sha", check.head_sha.text());
-    draft.attribute("run_id", first(&[&check.run_id, &check.id]));
-    draft.attribute("run_attempt", check.run_attempt.text());
-    draft.attribute("triggered_by", check.event.text());
-    let numbers = || {
-        check
-            .pull_requests
-            .iter()
-            .map(|request| request.number.text())
-    };
-    draft.attribute("pr_number", numbers().next().unwrap_or_default());
-    draft.attribute_list("pr_numbers", numbers());
-}
-
-/// What a conclusion, a commit's or a deployment's state means.
-fn outcome(state: &str) -> EventStatus {
-    match state {
-        "failure" | "timed_out" | "startup_failure" | "error" => EventStatus::Firing,
-        "success" => EventStatus::Resolved,
-        _ => EventStatus::Info,
-    }
-}
-
 fn deployment(draft: &mut Draft<'_>, payload: &Payload<'_>) {
     let (deployment, status) = (&payload.deployment, &payload.deployment_status);
     let environment = first(&[&status.environment, &deployment.environment]);
@@ -251,24 +188,6 @@ fn deployment_review(draft: &mut Draft<'_>, payload: &Payload<'_>) {
     draft.attribute("branch", run.head_branch.text());
     draft.attribute("sha", run.head_sha.text());
     draft.attribute("workflow", run.name.text());
-}
-
-fn commit_status(draft: &mut Draft<'_>, payload: &Payload<'_>) {
-    let state = payload.state.text();
-    draft.title(payload.context.text());
-    draft.text(payload.description.text(), TextFormat::Plain);
-    link(
-        draft,
-        first(&[&payload.target_url, &payload.commit.html_url]),
-    );
-    let at = first(&[&payload.updated_at, &payload.created_at]);
-    draft.occurred(times::rfc3339(at));
-    draft.state(state, outcome(state));
-    if outcome(state) == EventStatus::Firing {
-        draft.severity(Severity::Medium, state);
-    }
-    draft.attribute("sha", payload.sha.text());
-    draft.attribute("context", payload.context.text());
 }
 
 fn release(draft: &mut Draft<'_>, payload: &Payload<'_>) {
@@ -329,18 +248,30 @@ fn alert(draft: &mut Draft<'_>, native: &str, payload: &Payload<'_>) {
         .get()
         .unwrap_or(native_severity);
     draft.severity(severity(graded), native_severity);
-    let status = match alert.state.text() {
+    let state = alert_state(alert);
+    let status = match state {
         "open" => EventStatus::Firing,
         "fixed" | "dismissed" | "auto_dismissed" | "resolved" | "closed" => EventStatus::Resolved,
         _ => EventStatus::Info,
     };
-    draft.state(alert.state.text(), status);
+    draft.state(state, status);
     let repository = payload.repository.full_name.text().to_lowercase();
     draft.correlation(&[&repository, native, alert.number.text()]);
     draft.attribute("alert_number", alert.number.text());
     draft.attribute("rule", rule.id.text());
     draft.attribute("advisory", advisory.ghsa_id.text());
     git_ref_attributes(draft, payload.git_ref.text());
+}
+
+/// Alerts of secrets have no state in webhooks, only how they were resolved.
+fn alert_state<'a>(alert: &'a Alert<'_>) -> &'a str {
+    let is_secret = alert.secret_type.get().is_some();
+    match (alert.state.get(), alert.resolution.get()) {
+        (Some(state), _) => state,
+        (None, Some(_)) if is_secret => "resolved",
+        (None, None) if is_secret => "open",
+        (None, _) => "",
+    }
 }
 
 fn advisory(draft: &mut Draft<'_>, payload: &Payload<'_>) {
@@ -393,6 +324,51 @@ fn markdown(draft: &mut Draft<'_>, title: &Text<'_>, text: &Text<'_>) {
     draft.attribute_list("mentions", mentions::mentioned(text.text()));
 }
 
-fn link(draft: &mut Draft<'_>, url: &str) {
+pub(super) fn link(draft: &mut Draft<'_>, url: &str) {
     url.clone_into(&mut draft.event.url);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::read;
+    use super::*;
+
+    #[test]
+    fn commits_are_counted_beyond_those_that_are_read() {
+        for count in [0, 3, 100, 250] {
+            let commits = vec!["{}"; count].join(",");
+            let event = read("push", &format!(r#""commits":[{commits}]"#));
+            assert_eq!(event.attributes["commits"], count.to_string());
+        }
+    }
+
+    #[test]
+    fn a_secret_and_the_places_where_it_is_are_one_alert() {
+        for (resolution, state, status) in [
+            ("null", "open", EventStatus::Firing),
+            (r#""revoked""#, "resolved", EventStatus::Resolved),
+        ] {
+            for native in ["secret_scanning_alert", "secret_scanning_alert_location"] {
+                let alert = format!(
+                    r#""alert":{{"number":6,"secret_type":"aws_key","html_url":"https://github.com/a","resolution":{resolution}}}"#
+                );
+                let event = read(native, &alert);
+                assert_eq!(event.kind, native);
+                assert_eq!(
+                    event.correlation_key,
+                    "github:shared:acme/web:secret_scanning_alert:6"
+                );
+                assert_eq!(
+                    (event.title.as_str(), event.url.as_str()),
+                    ("aws_key", "https://github.com/a")
+                );
+                assert_eq!(
+                    (event.attributes["state"].as_str(), event.status()),
+                    (state, status)
+                );
+            }
+        }
+        let untold = read("code_scanning_alert", r#""alert":{"number":1}"#);
+        assert_eq!(untold.status(), EventStatus::Info);
+    }
 }

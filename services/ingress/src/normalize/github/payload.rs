@@ -34,6 +34,7 @@ object! {
         "changes" => changes: Changes<'a>,
         "sender" => sender: Account<'a>,
         "pusher" => pusher: Pusher<'a>,
+        "branches" => branches: List<Named<'a>>,
         "commits" => commits: List<Present>,
         "head_commit" => head_commit: HeadCommit<'a>,
         "commit" => commit: Linked<'a>,
@@ -199,6 +200,7 @@ object! {
         "pull_requests" => pull_requests: List<PullRequestNumber<'a>>,
         "output" => output: CheckOutput<'a>,
         "app" => app: App<'a>,
+        "check_suite_id" => suite_id: Text<'a>,
         "check_suite" => check_suite: CheckSuite<'a>,
     }
 }
@@ -212,11 +214,11 @@ object! {
 }
 
 object! {
-    App { "name" => name: Text<'a> }
+    App { "slug" => slug: Text<'a>, "name" => name: Text<'a> }
 }
 
 object! {
-    CheckSuite { "head_branch" => head_branch: Text<'a> }
+    CheckSuite { "id" => id: Text<'a>, "head_branch" => head_branch: Text<'a> }
 }
 
 object! {
@@ -263,6 +265,7 @@ object! {
         "rule" => rule: Rule<'a>,
         "secret_type_display_name" => secret_type_display_name: Text<'a>,
         "secret_type" => secret_type: Text<'a>,
+        "resolution" => resolution: Text<'a>,
     }
 }
 

@@ -3,6 +3,7 @@
 use jiff::Timestamp;
 use tocsin_wire::proto::{ActorKind, Conversation, Event, EventStatus, TextFormat};
 
+use super::said::{Attachment, Block, Message, said};
 use super::{Place, kinds, mentions, record_attempt};
 use crate::{
     json::{Flag, List, Reference, Text, object},
@@ -45,6 +46,9 @@ object! {
         "event_ts" => event_ts: Text<'a>,
         "channel" => channel: Reference<'a>,
         "channel_id" => channel_id: Text<'a>,
+        "old_channel_id" => old_channel_id: Text<'a>,
+        "new_channel_id" => new_channel_id: Text<'a>,
+        "assistant_thread" => assistant_thread: AssistantThread<'a>,
         "channel_type" => channel_type: Text<'a>,
         "item" => item: Item<'a>,
         "item_user" => item_user: Text<'a>,
@@ -78,31 +82,18 @@ object! {
 }
 
 object! {
-    /// The message inside an edit or a deletion.
-    Message {
-        "text" => text: Text<'a>,
-        "user" => user: Text<'a>,
-        "ts" => ts: Text<'a>,
+    /// A person's conversation with an app that is an assistant.
+    AssistantThread {
+        "channel_id" => channel_id: Text<'a>,
+        "user_id" => user_id: Text<'a>,
         "thread_ts" => thread_ts: Text<'a>,
-        "bot_id" => bot_id: Text<'a>,
+        "context" => context: Context<'a>,
     }
 }
 
 object! {
-    Attachment {
-        "pretext" => pretext: Text<'a>,
-        "title" => title: Text<'a>,
-        "text" => text: Text<'a>,
-        "fallback" => fallback: Text<'a>,
-    }
-}
-
-object! {
-    Block { "text" => text: BlockText<'a>, "fields" => fields: List<BlockText<'a>> }
-}
-
-object! {
-    BlockText { "text" => text: Text<'a> }
+    /// What the person looks at beside it.
+    Context { "channel_id" => channel_id: Text<'a> }
 }
 
 pub(super) fn normalize(delivery: Delivery<'_>, body: &str) -> Result<Normalized, Malformed> {
@@ -128,6 +119,8 @@ fn event(delivery: Delivery<'_>, outer: &Outer<'_>) -> Event {
 
     let place = place(outer);
     place.identify(&mut draft);
+    // Config may know a channel by the id that it had.
+    draft.identifier("slack_channel_id", inner.old_channel_id.text());
     actor(&mut draft, inner);
     let text = text(inner);
     draft.text(&text, TextFormat::Slack);
@@ -155,7 +148,13 @@ fn event(delivery: Delivery<'_>, outer: &Outer<'_>) -> Event {
 
 fn place<'a>(outer: &'a Outer<'_>) -> Place<'a> {
     let inner = &outer.event;
-    let channel = [&inner.channel.id, &inner.item.channel, &inner.channel_id];
+    let channel = [
+        &inner.channel.id,
+        &inner.item.channel,
+        &inner.channel_id,
+        &inner.new_channel_id,
+        &inner.assistant_thread.channel_id,
+    ];
     Place {
         channel: channel.into_iter().find_map(Text::get).unwrap_or_default(),
         workspace: outer.team_id.text(),
@@ -170,6 +169,7 @@ fn actor(draft: &mut Draft<'_>, inner: &Inner<'_>) {
         &inner.user.id,
         &inner.message.user,
         &inner.previous_message.user,
+        &inner.assistant_thread.user_id,
     ];
     let user = user.into_iter().find_map(Text::get);
     let bot = inner.bot_id.get().or(inner.message.bot_id.get());
@@ -182,36 +182,17 @@ fn actor(draft: &mut Draft<'_>, inner: &Inner<'_>) {
     }
 }
 
-/// The text, of the edited or deleted message if it is about one. Alerting bots leave it empty and
-/// put everything into attachments or blocks.
+/// What was said: by the message itself, or by the one that it is about. An edit tells the new text only,
+/// and a deletion the one that is gone.
 fn text(inner: &Inner<'_>) -> String {
-    let text = [
-        &inner.text,
-        &inner.message.text,
-        &inner.previous_message.text,
-    ];
-    if let Some(text) = text.into_iter().find_map(Text::get) {
-        return text.to_owned();
+    let own = said(&inner.text, &inner.blocks, &inner.attachments);
+    if !own.is_empty() {
+        return own;
     }
-    let attached = inner.attachments.iter().flat_map(|attachment| {
-        let Attachment {
-            pretext,
-            title,
-            text,
-            fallback,
-        } = attachment;
-        let parts = [pretext.get(), title.get(), text.get()];
-        let is_empty = parts.iter().all(Option::is_none);
-        parts
-            .into_iter()
-            .chain([fallback.get().filter(|_| is_empty)])
-            .flatten()
-    });
-    let blocks = inner.blocks.iter().flat_map(|block| {
-        let fields = block.fields.iter().filter_map(|field| field.text.get());
-        block.text.text.get().into_iter().chain(fields)
-    });
-    blocks.chain(attached).collect::<Vec<_>>().join("\n")
+    match inner.subtype.text() {
+        "message_deleted" => inner.previous_message.said(),
+        _ => inner.message.said(),
+    }
 }
 
 fn occurred(outer: &Outer<'_>) -> Option<Timestamp> {
@@ -242,6 +223,7 @@ fn conversation(inner: &Inner<'_>, place: Place<'_>) -> Option<Conversation> {
         &inner.thread_ts,
         &inner.message.thread_ts,
         &inner.previous_message.thread_ts,
+        &inner.assistant_thread.thread_ts,
     ];
     let thread = thread.into_iter().find_map(Text::get);
     // A reaction does not tell the thread of the message it is on.
@@ -320,4 +302,94 @@ fn attributes(draft: &mut Draft<'_>, outer: &Outer<'_>) {
     draft.attribute("inviter", inner.inviter.text());
     draft.attribute("tab", inner.tab.text());
     draft.attribute("channel_name", inner.channel.name.text());
+    draft.attribute("old_channel_id", inner.old_channel_id.text());
+    let context = &inner.assistant_thread.context;
+    draft.attribute("context_channel_id", context.channel_id.text());
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use http::HeaderMap;
+
+    use super::*;
+    use crate::normalize::fixtures::deliver;
+
+    fn read(inner: &str) -> Event {
+        let body = format!(
+            r#"{{"type":"event_callback","team_id":"T1","event_id":"Ev1","event":{inner}}}"#
+        );
+        let body = Bytes::from(body);
+        match deliver("slack", Some("events"), &HeaderMap::new(), &body) {
+            Ok(Normalized::Event(event)) => *event,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn a_channel_with_a_new_id_is_known_by_both() {
+        let event = read(
+            r#"{"type":"channel_id_changed","old_channel_id":"G1","new_channel_id":"C1","event_ts":"1612206778.000000"}"#,
+        );
+        let channels: Vec<_> = event
+            .identifiers
+            .iter()
+            .filter(|one| one.r#type == "slack_channel_id")
+            .map(|one| one.value.as_str())
+            .collect();
+        assert_eq!(channels, ["C1", "G1"]);
+        assert_eq!(event.conversation.expect("a channel").channel, "C1");
+        assert_eq!(event.attributes["old_channel_id"], "G1");
+    }
+
+    #[test]
+    fn an_assistants_thread_has_its_place_and_its_person() {
+        for kind in [
+            "assistant_thread_started",
+            "assistant_thread_context_changed",
+        ] {
+            let event = read(&format!(
+                r#"{{"type":"{kind}","assistant_thread":{{"user_id":"U1","context":{{"channel_id":"C2","team_id":"T2"}},
+                    "channel_id":"D1","thread_ts":"1729999327.187299"}},"event_ts":"1715873754.429808"}}"#
+            ));
+            let place = event.conversation.expect("a conversation");
+            assert_eq!(
+                (place.channel.as_str(), place.thread.as_str()),
+                ("D1", "1729999327.187299")
+            );
+            assert_eq!(event.actor.expect("somebody").id, "U1");
+            assert_eq!(
+                event.correlation_key,
+                "slack:shared:T1:D1:1729999327.187299"
+            );
+            assert_eq!(event.attributes["context_channel_id"], "C2");
+        }
+    }
+
+    #[test]
+    fn an_edit_tells_the_new_text_and_a_deletion_the_old_one() {
+        let old = r#""previous_message":{"text":"old"}"#;
+        for (inner, expected) in [
+            (format!(r#""subtype":"message_changed","message":{{"text":"new"}},{old}"#), "new"),
+            (format!(r#""subtype":"message_changed","message":{{"text":""}},{old}"#), ""),
+            (
+                format!(
+                    r#""subtype":"message_changed","message":{{"text":"","attachments":[{{"title":"CPU","fields":[{{"title":"host","value":"db-1"}}]}}]}},{old}"#
+                ),
+                "CPU\nhost: db-1",
+            ),
+            (format!(r#""subtype":"message_deleted",{old}"#), "old"),
+            (
+                r#""subtype":"message_deleted","previous_message":{"blocks":[{"type":"header","text":{"text":"gone"}}]}"#.to_owned(),
+                "gone",
+            ),
+            (
+                r#""subtype":"bot_message","text":"","blocks":[{"type":"context","elements":[{"type":"mrkdwn","text":"prod"}]}]"#.to_owned(),
+                "prod",
+            ),
+        ] {
+            let event = read(&format!(r#"{{"type":"message","channel":"C1","ts":"1.1",{inner}}}"#));
+            assert_eq!(event.text, expected, "{inner}");
+        }
+    }
 }

@@ -2,6 +2,7 @@
 
 use tocsin_wire::proto::{ActorKind, Conversation, Event, EventStatus, TextFormat};
 
+use super::said::Message;
 use super::{Place, kinds, record_attempt};
 use crate::{
     json::{List, Text, object},
@@ -22,6 +23,8 @@ object! {
         "channel" => channel: Channel<'a>,
         "container" => container: Container<'a>,
         "message" => message: Message<'a>,
+        // What attachments of old name it.
+        "original_message" => original_message: Message<'a>,
         "message_ts" => message_ts: Text<'a>,
         "actions" => actions: List<Action<'a>>,
         "view" => view: View<'a>,
@@ -64,14 +67,6 @@ object! {
 }
 
 object! {
-    Message {
-        "text" => text: Text<'a>,
-        "ts" => ts: Text<'a>,
-        "thread_ts" => thread_ts: Text<'a>,
-    }
-}
-
-object! {
     Action {
         "action_id" => action_id: Text<'a>,
         // Attachments of old name their actions so.
@@ -79,8 +74,34 @@ object! {
         "block_id" => block_id: Text<'a>,
         "value" => value: Text<'a>,
         "selected_option" => selected_option: Choice<'a>,
+        "selected_options" => selected_options: List<Choice<'a>>,
+        "selected_user" => selected_user: Text<'a>,
+        "selected_conversation" => selected_conversation: Text<'a>,
+        "selected_channel" => selected_channel: Text<'a>,
+        "selected_date" => selected_date: Text<'a>,
         "action_ts" => action_ts: Text<'a>,
         "text" => text: Label<'a>,
+    }
+}
+
+impl Action<'_> {
+    /// What was chosen, by whatever kind of element; several options in their order.
+    fn values(&self) -> Vec<&str> {
+        let one = [
+            &self.value,
+            &self.selected_option.value,
+            &self.selected_user,
+            &self.selected_conversation,
+            &self.selected_channel,
+            &self.selected_date,
+        ];
+        match one.into_iter().find_map(Text::get) {
+            Some(one) => vec![one],
+            None => {
+                let options = self.selected_options.iter();
+                options.map(|option| option.value.text()).collect()
+            }
+        }
     }
 }
 
@@ -115,7 +136,9 @@ pub(super) fn event(delivery: Delivery<'_>, payload: &str) -> Result<Event, Malf
     let user = &payload.user;
     let name = user.username.get().unwrap_or(user.name.text());
     draft.actor(ActorKind::User, user.id.text(), name);
-    draft.text(payload.message.text.text(), TextFormat::Slack);
+    let said = Some(payload.message.said()).filter(|said| !said.is_empty());
+    let said = said.unwrap_or_else(|| payload.original_message.said());
+    draft.text(&said, TextFormat::Slack);
     let first = payload.actions.first();
     let label = first.map_or("", |action| action.text.text.text());
     let title = [label, payload.view.title.text.text(), callback_id(&payload)];
@@ -166,13 +189,15 @@ fn conversation(payload: &Payload<'_>, place: Place<'_>) -> Option<Conversation>
         &payload.container.message_ts,
         &payload.message_ts,
         &payload.message.ts,
+        &payload.original_message.ts,
     ];
     let message = message.into_iter().find_map(Text::get).unwrap_or_default();
-    let thread = payload
-        .container
-        .thread_ts
-        .get()
-        .or(payload.message.thread_ts.get());
+    let thread = [
+        &payload.container.thread_ts,
+        &payload.message.thread_ts,
+        &payload.original_message.thread_ts,
+    ];
+    let thread = thread.into_iter().find_map(Text::get);
     Some(Conversation {
         workspace: place.workspace.to_owned(),
         channel: place.channel.to_owned(),
@@ -205,11 +230,69 @@ fn attributes(draft: &mut Draft<'_>, payload: &Payload<'_>) {
         action.action_id.get().unwrap_or(action.name.text()),
     );
     draft.attribute("block_id", action.block_id.text());
-    draft.attribute(
-        "value",
-        action
-            .value
-            .get()
-            .unwrap_or(action.selected_option.value.text()),
-    );
+    match action.values()[..] {
+        // One value may be longer than what is kept of a list.
+        [value] => draft.attribute("value", value),
+        ref values => draft.attribute_list("value", values.iter().copied()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+
+    use super::*;
+    use crate::normalize::Normalized;
+    use crate::normalize::fixtures::{deliver, headers};
+
+    fn read(payload: &str) -> Event {
+        let body = form_urlencoded::Serializer::new(String::new())
+            .append_pair("payload", payload)
+            .finish();
+        let headers = headers([("content-type", "application/x-www-form-urlencoded")]);
+        match deliver("slack", Some("interactions"), &headers, &Bytes::from(body)) {
+            Ok(Normalized::Event(event)) => *event,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn what_was_chosen_is_the_value_of_any_element() {
+        for (action, expected) in [
+            (r#""value":"ack""#, Some("ack")),
+            (r#""selected_option":{"value":"high"}"#, Some("high")),
+            (r#""selected_options":[{"value":"a"}]"#, Some("a")),
+            (
+                r#""selected_options":[{"value":"a"},{"value":"b"}]"#,
+                Some("a,b"),
+            ),
+            (r#""selected_user":"U2""#, Some("U2")),
+            (r#""selected_conversation":"D2""#, Some("D2")),
+            (r#""selected_channel":"C2""#, Some("C2")),
+            (r#""selected_date":"2026-01-02""#, Some("2026-01-02")),
+            (r#""selected_options":[]"#, None),
+        ] {
+            let event = read(&format!(
+                r#"{{"type":"block_actions","actions":[{{"action_id":"a",{action}}}]}}"#
+            ));
+            let value = event.attributes.get("value").map(String::as_str);
+            assert_eq!(value, expected, "{action}");
+        }
+    }
+
+    #[test]
+    fn the_message_of_an_old_attachment_is_read() {
+        let event = read(
+            r#"{"type":"interactive_message","channel":{"id":"C1"},"message_ts":"2.2",
+                "original_message":{"text":"CPU high","ts":"2.2","thread_ts":"1.1"},
+                "actions":[{"name":"menu","type":"select","selected_options":[{"value":"ack"}]}]}"#,
+        );
+        let place = event.conversation.expect("a conversation");
+        assert_eq!(event.text, "CPU high");
+        assert_eq!(
+            (place.thread.as_str(), place.message.as_str()),
+            ("1.1", "2.2")
+        );
+        assert_eq!(event.attributes["value"], "ack");
+    }
 }
