@@ -1,5 +1,7 @@
 //! One delivery from its headers and body to its event in the stream: verify, limit, read, store.
 
+mod admission;
+
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -7,25 +9,24 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::HeaderMap;
 use jiff::Timestamp;
-use tocsin_bus::PublishError;
 use tocsin_kit::Clock;
-use tocsin_wire::InvalidToken;
 use tocsin_wire::proto::Event;
-use tocsin_wire::rate::{self, RateTier};
 use tocsin_wire::source::SourceFigures;
 use tokio::time::Instant;
 
 use crate::error::Rejection;
 use crate::large::{LongPicks, name_objects, over};
-use crate::limits::{self, Counted, RateLimits, Room, Window};
+use crate::limits::RateLimits;
 use crate::metrics::Outcome;
 use crate::normalize::pick::{NOT_PICKED, Picked};
 use crate::normalize::{Delivery, Normalized};
-use crate::provider::{Answer, Endpoint, Throttled};
-use crate::publish::{PUBLISH_TIMEOUT, Publisher};
+use crate::provider::{Answer, Endpoint};
+use crate::publish::Publisher;
 use crate::sns::Sns;
 use crate::source::Source;
 use crate::verify::sns::Certificate;
+
+use self::admission::Admission;
 
 /// What came, before anything is believed.
 #[derive(Clone, Copy)]
@@ -68,13 +69,6 @@ pub(crate) struct Intake {
     sns: Sns,
     limits: RateLimits,
     long_picks: LongPicks,
-}
-
-/// Whether a delivery is within the limits.
-enum Admission {
-    Now,
-    /// Over them, and the sender will not come again.
-    Deferred(Timestamp),
 }
 
 impl Intake {
@@ -164,7 +158,7 @@ impl Intake {
     ) -> Result<Answer, Rejection> {
         let now = self.clock.now();
         let headers = incoming.headers;
-        let admission = self.admit(source, incoming.sender, now).await?;
+        let admission = self.admit(source, incoming, now).await?;
         let _turn = self.long_picks.enter(source, incoming.body).await?;
         let read = over(source, incoming, move |source, headers, body| {
             let delivery = Delivery {
@@ -192,7 +186,7 @@ impl Intake {
             Normalized::Challenge(challenge) => (Answer::Challenge(challenge), Vec::new()),
         };
         let admission = self
-            .admit_rest(source, incoming.sender, (admission, events.len()), now)
+            .admit_rest(source, incoming, (admission, events.len()), now)
             .await?;
         let not_picked = source.picks.is_some() && events.iter().any(is_not_picked);
         let is_retry = events.iter().any(|event| event.attempt > 0);
@@ -250,112 +244,11 @@ impl Intake {
         }
         Ok(outcome)
     }
-
-    /// Asks the windows of the source, of its org and of the sender's address. Whoever waits for the bus
-    /// hears of its trouble as soon as for an event.
-    async fn admit(
-        &self,
-        source: &Source,
-        sender: Option<IpAddr>,
-        now: Timestamp,
-    ) -> Result<Admission, Rejection> {
-        let bus = self.publisher.bus()?;
-        let windows = self.windows(source, sender).map_err(Rejection::Subject)?;
-        let admitted = match limits::decide(&windows) {
-            Some(decided) => {
-                self.limits.renew(bus, &windows);
-                decided
-            }
-            // Boxed: a few times a second.
-            None => Box::pin(within_limit(limits::ask(bus, &windows))).await?,
-        };
-        match admitted {
-            Ok(()) => Ok(Admission::Now),
-            Err(tier) => Box::pin(self.over_limit(source, tier, now)).await,
-        }
-    }
-
-    /// A batch counts as many as it holds, of which one was admitted before it was read. It is taken or refused
-    /// as a whole.
-    async fn admit_rest(
-        &self,
-        source: &Source,
-        sender: Option<IpAddr>,
-        (mut admission, events): (Admission, usize),
-        now: Timestamp,
-    ) -> Result<Admission, Rejection> {
-        for _ in 1..events {
-            if let Admission::Deferred(_) = admission {
-                break;
-            }
-            admission = Box::pin(self.admit(source, sender, now)).await?;
-        }
-        Ok(admission)
-    }
-
-    /// What its provider hears. A sender that never tries again is not turned away, unless there is no
-    /// room to put its deliveries aside either.
-    async fn over_limit(
-        &self,
-        source: &Source,
-        tier: &RateTier,
-        now: Timestamp,
-    ) -> Result<Admission, Rejection> {
-        let throttled = source.provider.throttled;
-        if throttled != Throttled::Deferred {
-            return Err(Rejection::Limited(throttled));
-        }
-        let bus = self.publisher.bus()?;
-        let window = self
-            .limits
-            .window(
-                rate::DEFERRALS,
-                Counted::Source(Arc::clone(&source.figures_id)),
-            )
-            .map_err(Rejection::Subject)?;
-        let room = within_limit(window.admits(bus)).await?;
-        // Here a lease may end a moment early: a window of ten minutes bounds what we hold, no more.
-        match room {
-            Room::Until(_) => Ok(Admission::Deferred(source.slot(tier, now))),
-            Room::Full => Err(Rejection::Limited(throttled)),
-        }
-    }
-
-    /// The windows that a delivery counts in, the narrowest first.
-    fn windows(
-        &self,
-        source: &Source,
-        sender: Option<IpAddr>,
-    ) -> Result<Vec<Arc<Window>>, InvalidToken> {
-        let limits = &self.limits;
-        let mut windows = Vec::with_capacity(3);
-        let counted = Counted::Source(Arc::clone(&source.figures_id));
-        windows.push(limits.window(source.tier, counted)?);
-        if !source.org.is_empty() {
-            let counted = Counted::Org(Arc::clone(&source.org));
-            windows.push(limits.window(rate::DEFAULT, counted)?);
-        }
-        if let Some(sender) = sender {
-            windows.push(limits.window(rate::DEFAULT, Counted::Address(sender))?);
-        }
-        Ok(windows)
-    }
 }
 
 /// Whether an event says that an expression of its source failed.
 fn is_not_picked(event: &Event) -> bool {
     event.attributes.contains_key(NOT_PICKED)
-}
-
-/// What the bus says about a window. Whoever waits for it hears of its trouble as soon as for an event.
-async fn within_limit<T>(
-    asking: impl Future<Output = Result<T, PublishError>>,
-) -> Result<T, Rejection> {
-    let limit = PUBLISH_TIMEOUT;
-    tokio::time::timeout(limit, asking)
-        .await
-        .map_err(|_elapsed| Rejection::Unacknowledged { limit })?
-        .map_err(Rejection::Publish)
 }
 
 /// What the figures of a source say of a delivery that was taken.

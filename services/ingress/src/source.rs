@@ -32,6 +32,9 @@ pub(crate) const SHARED: &str = "shared";
 
 /// How often a source's refusals are logged: strangers can send them by the thousand.
 const LOG_INTERVAL: Duration = Duration::from_secs(1);
+/// Longest that a delivery over its limit is put aside. An alert that comes later helps nobody, and what is held
+/// lies in a stream that all share.
+const MAX_DEFERRAL: Duration = Duration::from_secs(60 * 60);
 
 /// One place that deliveries come from.
 pub(crate) struct Source {
@@ -212,18 +215,24 @@ impl Source {
     }
 
     /// When a delivery that is over the limit of `tier` shall come out: when the window that is full now
-    /// has passed, and one after another no faster than the limit.
-    pub(crate) fn slot(&self, tier: &RateTier, now: Timestamp) -> Timestamp {
+    /// has passed, and one after another no faster than the limit. `None` when that is too late.
+    pub(crate) fn slot(&self, tier: &RateTier, now: Timestamp) -> Option<Timestamp> {
         let pause = tier.window / tier.limit.max(1);
-        let earliest = now.saturating_add(signed(tier.window)).unwrap_or(now);
-        let mut last = self
-            .last_slot
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        let next = last.and_then(|last| last.saturating_add(signed(pause)).ok());
-        let slot = next.map_or(earliest, |next| next.max(earliest));
+        let after = |from: Timestamp, by: Duration| from.saturating_add(signed(by)).ok();
+        let mut last = self.last_slot();
+        let next = last.and_then(|last| after(last, pause));
+        let slot = after(now, tier.window)?.max(next.unwrap_or(now));
+        if slot > after(now, MAX_DEFERRAL)? {
+            return None;
+        }
         *last = Some(slot);
-        slot
+        Some(slot)
+    }
+
+    fn last_slot(&self) -> std::sync::MutexGuard<'_, Option<Timestamp>> {
+        self.last_slot
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
     /// What was seen of it since this process began.
@@ -234,6 +243,7 @@ impl Source {
     /// Goes on counting where another version of the same source stood.
     pub(crate) fn continue_from(&mut self, earlier: &Self) {
         *self.lock() = earlier.figures();
+        *self.last_slot() = *earlier.last_slot();
         self.waiting_room = earlier.waiting_room.clone();
     }
 
@@ -323,4 +333,38 @@ impl Source {
 
 fn signed(duration: Duration) -> SignedDuration {
     SignedDuration::try_from(duration).unwrap_or(SignedDuration::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use tocsin_wire::rate::SMALL;
+
+    use super::*;
+    use crate::normalize::github;
+
+    #[test]
+    fn what_is_put_aside_comes_out_no_faster_than_the_limit_and_never_too_late() {
+        let new = || {
+            let tolerance = Duration::from_secs(300);
+            Source::new(&github::PROVIDER, &Scheme::Bearer, &[], tolerance).expect("a source")
+        };
+        let (source, now) = (new(), Timestamp::UNIX_EPOCH);
+        let seconds = |slot: Option<Timestamp>| slot.map(|slot| slot.as_second());
+        assert_eq!(seconds(source.slot(SMALL, now)), Some(10));
+        for _ in 0..100 {
+            source.slot(SMALL, now).expect("a slot");
+        }
+        assert_eq!(seconds(source.slot(SMALL, now)), Some(20), "ten a second");
+        let mut later = new();
+        later.continue_from(&source);
+        assert_eq!(
+            seconds(later.slot(SMALL, now)),
+            Some(20),
+            "its next version"
+        );
+        let taken = (0..100_000).take_while(|_| source.slot(SMALL, now).is_some());
+        assert_eq!(taken.count(), 35_798, "an hour of them");
+        let soon = now + SignedDuration::from_secs(60);
+        assert!(source.slot(SMALL, soon).is_some(), "there is room again");
+    }
 }

@@ -1,0 +1,168 @@
+//! Whether a delivery is within the limits, and what becomes of one that is not.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use tocsin_bus::PublishError;
+use tocsin_wire::InvalidToken;
+use tocsin_wire::limits::MAX_INLINE_BODY_BYTES;
+use tocsin_wire::rate::{self, RateTier};
+
+use super::{Incoming, Intake};
+use crate::error::Rejection;
+use crate::limits::{self, Counted, Room, Window};
+use crate::provider::Throttled;
+use crate::publish::PUBLISH_TIMEOUT;
+use crate::source::Source;
+
+/// Bytes that one place among the deferred deliveries of a source is for: most webhooks are smaller, and
+/// twenty thousand places of them are a third of what the stream holds for everybody.
+const PLACE_BYTES: usize = 16 * 1024;
+
+/// Whether a delivery is within the limits.
+pub(super) enum Admission {
+    Now,
+    /// Over them, and the sender will not come again.
+    Deferred(Timestamp),
+}
+
+impl Intake {
+    /// Asks the windows of the source, of its org and of the sender's address. Whoever waits for the bus
+    /// hears of its trouble as soon as for an event.
+    pub(super) async fn admit(
+        &self,
+        source: &Source,
+        incoming: Incoming<'_>,
+        now: Timestamp,
+    ) -> Result<Admission, Rejection> {
+        let bus = self.publisher.bus()?;
+        let windows = self.windows(source, incoming.sender);
+        let windows = windows.map_err(Rejection::Subject)?;
+        let admitted = match limits::decide(&windows) {
+            Some(decided) => {
+                self.limits.renew(bus, &windows);
+                decided
+            }
+            // Boxed: a few times a second.
+            None => Box::pin(within_limit(limits::ask(bus, &windows))).await?,
+        };
+        match admitted {
+            Ok(()) => Ok(Admission::Now),
+            Err(tier) => {
+                let bytes = incoming.body.len();
+                Box::pin(self.over_limit(source, tier, bytes, now)).await
+            }
+        }
+    }
+
+    /// A batch counts as many as it holds, of which one was admitted before it was read. It is taken or refused
+    /// as a whole.
+    pub(super) async fn admit_rest(
+        &self,
+        source: &Source,
+        incoming: Incoming<'_>,
+        (mut admission, events): (Admission, usize),
+        now: Timestamp,
+    ) -> Result<Admission, Rejection> {
+        for _ in 1..events {
+            if let Admission::Deferred(_) = admission {
+                break;
+            }
+            admission = Box::pin(self.admit(source, incoming, now)).await?;
+        }
+        Ok(admission)
+    }
+
+    /// What its provider hears. A sender that never tries again is not turned away, unless there is no
+    /// room to put its deliveries aside either.
+    async fn over_limit(
+        &self,
+        source: &Source,
+        tier: &RateTier,
+        bytes: usize,
+        now: Timestamp,
+    ) -> Result<Admission, Rejection> {
+        let throttled = source.provider.throttled;
+        if throttled != Throttled::Deferred {
+            return Err(Rejection::Limited(throttled));
+        }
+        let bus = self.publisher.bus()?;
+        let window = self
+            .limits
+            .window(
+                rate::DEFERRALS,
+                Counted::Source(Arc::clone(&source.figures_id)),
+            )
+            .map_err(Rejection::Subject)?;
+        // Here a lease may end a moment early: a window of ten minutes bounds what we hold, no more.
+        for _ in 0..weight(bytes) {
+            if within_limit(window.admits(bus)).await? == Room::Full {
+                return Err(Rejection::Limited(throttled));
+            }
+        }
+        let slot = source.slot(tier, now);
+        slot.map(Admission::Deferred)
+            .ok_or(Rejection::Limited(throttled))
+    }
+
+    /// The windows that a delivery counts in, the narrowest first.
+    fn windows(
+        &self,
+        source: &Source,
+        sender: Option<IpAddr>,
+    ) -> Result<Vec<Arc<Window>>, InvalidToken> {
+        let limits = &self.limits;
+        let mut windows = Vec::with_capacity(3);
+        let counted = Counted::Source(Arc::clone(&source.figures_id));
+        windows.push(limits.window(source.tier, counted)?);
+        if !source.org.is_empty() {
+            let counted = Counted::Org(Arc::clone(&source.org));
+            windows.push(limits.window(rate::DEFAULT, counted)?);
+        }
+        if let Some(sender) = sender {
+            windows.push(limits.window(rate::DEFAULT, Counted::Address(sender))?);
+        }
+        Ok(windows)
+    }
+}
+
+/// Places that a deferred delivery takes; of a large body its event has only the name.
+fn weight(bytes: usize) -> usize {
+    let carried = if bytes > MAX_INLINE_BODY_BYTES {
+        0
+    } else {
+        bytes
+    };
+    1 + carried / PLACE_BYTES
+}
+
+/// What the bus says about a window. Whoever waits for it hears of its trouble as soon as for an event.
+async fn within_limit<T>(
+    asking: impl Future<Output = Result<T, PublishError>>,
+) -> Result<T, Rejection> {
+    let limit = PUBLISH_TIMEOUT;
+    tokio::time::timeout(limit, asking)
+        .await
+        .map_err(|_elapsed| Rejection::Unacknowledged { limit })?
+        .map_err(Rejection::Publish)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_large_event_takes_more_places_and_one_without_its_body_takes_one() {
+        let inline = MAX_INLINE_BODY_BYTES;
+        for (bytes, places) in [
+            (0, 1),
+            (7_000, 1),
+            (16 << 10, 2),
+            (inline, 33),
+            (inline + 1, 1),
+        ] {
+            assert_eq!(weight(bytes), places, "{bytes}");
+        }
+    }
+}
