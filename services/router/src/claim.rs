@@ -11,6 +11,10 @@ use crate::owner::Owner;
 
 const SEEN: &str = "seen";
 
+/// What happened, and one delivery: what their keys begin with.
+const SEMANTIC: &str = "semantic";
+const DELIVERY: &str = "delivery";
+
 /// Who asks, and for what.
 #[derive(Clone, Debug)]
 pub(crate) struct Claimant {
@@ -24,11 +28,17 @@ pub(crate) struct Claimant {
 /// What became of a claim.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Held {
-    /// By this event, for this run: now, or by an earlier try at it, which meant to join the run named.
-    Ours { joins: Option<RunId> },
+    /// By this event, for this run. `found`: an earlier try at it, or an earlier delivery, left the claim,
+    /// and meant to join the run named. The stream forgets an id after two minutes, so that an event may
+    /// come twice without the bus knowing.
+    Ours { found: bool, joins: Option<RunId> },
     /// By this event, but an earlier try settled on another run (routing changed meanwhile, or a
     /// newer version reads another meaning). That one counts: it may have been started already.
-    Settled { owner: Owner, run: RunId },
+    Settled {
+        owner: Owner,
+        run: RunId,
+        joins: Option<RunId>,
+    },
     /// By another event.
     Theirs { event_id: String, run_id: String },
 }
@@ -71,12 +81,29 @@ impl Claims {
 
     /// Claims what happened.
     pub(crate) async fn semantic(&self, key: &str, by: &Claimant) -> Result<Held, ClaimError> {
-        self.claim("semantic", key, by).await
+        self.claim(SEMANTIC, key, by).await
     }
 
     /// Claims one delivery.
     pub(crate) async fn delivery(&self, key: &str, by: &Claimant) -> Result<Held, ClaimError> {
-        self.claim("delivery", key, by).await
+        self.claim(DELIVERY, key, by).await
+    }
+
+    /// What a claim of one delivery would find; nothing is claimed.
+    pub(crate) async fn find_delivery(
+        &self,
+        key: &str,
+        by: &Claimant,
+    ) -> Result<Option<Held>, ClaimError> {
+        let key = key_of(DELIVERY, key);
+        match self.bucket.get(&key).await {
+            Ok(None) => Ok(None),
+            Ok(Some(entry)) => match read(&entry.envelope, by) {
+                Some(held) => Ok(Some(held)),
+                None => Err(ClaimError::Foreign { key }),
+            },
+            Err(source) => Err(ClaimError::Read { key, source }),
+        }
     }
 
     /// Claims what happened for one request to replay it: `seen` does not stop a replay, a repeat of
@@ -93,7 +120,7 @@ impl Claims {
 
     /// Whose run what happened led to, while that is remembered.
     pub(crate) async fn first_run(&self, key: &str) -> Result<Option<(Owner, RunId)>, ClaimError> {
-        let key = format!("semantic.{}", KeyToken::encode(key));
+        let key = key_of(SEMANTIC, key);
         match self.bucket.get(&key).await {
             Ok(found) => Ok(found.and_then(|entry| settled(&entry.envelope))),
             Err(source) => Err(ClaimError::Read { key, source }),
@@ -101,13 +128,16 @@ impl Claims {
     }
 
     async fn claim(&self, what: &str, raw: &str, by: &Claimant) -> Result<Held, ClaimError> {
-        let key = format!("{what}.{}", KeyToken::encode(raw));
+        let key = key_of(what, raw);
         match self
             .bucket
             .create(&key, &self.envelope(&key, raw, by))
             .await
         {
-            Ok(_revision) => return Ok(Held::Ours { joins: by.joins }),
+            Ok(_revision) => {
+                let (found, joins) = (false, by.joins);
+                return Ok(Held::Ours { found, joins });
+            }
             Err(KeyValueError::Exists { .. }) => {}
             Err(source) => return Err(ClaimError::Create { key, source }),
         }
@@ -141,6 +171,10 @@ impl Claims {
     }
 }
 
+fn key_of(what: &str, raw: &str) -> String {
+    format!("{what}.{}", KeyToken::encode(raw))
+}
+
 /// What an existing claim means to `by`.
 fn read(envelope: &Envelope, by: &Claimant) -> Option<Held> {
     let Some(Body::Claim(claim)) = &envelope.body else {
@@ -153,13 +187,13 @@ fn read(envelope: &Envelope, by: &Claimant) -> Option<Held> {
             run_id: joined.unwrap_or(&claim.run_id).clone(),
         });
     }
+    // An earlier try that joined nothing wrote no run, which is no id.
+    let joins = claim.joined_run_id.parse().ok();
     if claim.run_id == by.run.to_string() {
-        // An earlier try that joined nothing wrote no run, which is no id.
-        let joins = claim.joined_run_id.parse().ok();
-        return Some(Held::Ours { joins });
+        return Some(Held::Ours { found: true, joins });
     }
     let (owner, run) = settled(envelope)?;
-    Some(Held::Settled { owner, run })
+    Some(Held::Settled { owner, run, joins })
 }
 
 /// The owner and the run of a claim.
@@ -213,10 +247,11 @@ mod tests {
     fn the_first_event_and_its_first_owner_count() {
         let first = claimant("Ev1", "pay");
         let envelope = held_by(&first);
-        assert_eq!(read(&envelope, &first), Some(Held::Ours { joins: None }));
+        let (found, joins) = (true, None);
+        assert_eq!(read(&envelope, &first), Some(Held::Ours { found, joins }));
         let moved = claimant("Ev1", "shop");
         let (owner, run) = (first.owner.clone(), first.run);
-        let settled = Held::Settled { owner, run };
+        let settled = Held::Settled { owner, run, joins };
         assert_eq!(read(&envelope, &moved), Some(settled));
         let twin = read(&envelope, &claimant("Ev2", "pay"));
         let (event_id, run_id) = (first.event.to_string(), first.run.to_string());
@@ -227,7 +262,7 @@ mod tests {
             ..first.clone()
         });
         let joins = Some(joined);
-        assert_eq!(read(&joining, &first), Some(Held::Ours { joins }));
+        assert_eq!(read(&joining, &first), Some(Held::Ours { found, joins }));
         let (event_id, run_id) = (first.event.to_string(), joined.to_string());
         let twin = read(&joining, &claimant("Ev2", "pay"));
         assert_eq!(twin, Some(Held::Theirs { event_id, run_id }));

@@ -82,6 +82,8 @@ struct Task<'a> {
     received: Timestamp,
     /// Deliveries so far, this one included.
     attempt: u64,
+    /// An earlier try, or an earlier delivery of the event, may have written what this one is about to.
+    is_repeat: bool,
 }
 
 /// Which event was first to tell of something.
@@ -94,6 +96,8 @@ enum First {
 /// What an earlier try at the event has settled.
 #[derive(Default)]
 struct Earlier {
+    /// There was one: of this delivery, or of the same event that was delivered before.
+    found: bool,
     /// Whose it is, where that is not what this try would say.
     settled: Option<(Owner, RunId)>,
     /// The run that it meant to join.
@@ -109,13 +113,15 @@ struct Duplicate {
 impl First {
     fn of(held: Held, code: ReasonCode) -> Self {
         match held {
-            Held::Ours { joins } => Self::This(Earlier {
+            Held::Ours { found, joins } => Self::This(Earlier {
+                found,
+                settled: None,
                 joins,
-                ..Earlier::default()
             }),
-            Held::Settled { owner, run } => Self::This(Earlier {
+            Held::Settled { owner, run, joins } => Self::This(Earlier {
+                found: true,
                 settled: Some((owner, run)),
-                joins: None,
+                joins,
             }),
             Held::Theirs { event_id, run_id } => Self::Another(Duplicate {
                 code,
@@ -171,7 +177,7 @@ impl Router {
             return Outcome::Reject("the event has no delivery key or no semantic key".to_owned());
         }
         let received = event.received_at.as_ref().and_then(time::from_proto);
-        let task = Task {
+        let mut task = Task {
             event,
             cause: Cause {
                 event: EventId::from(id.as_uuid()),
@@ -181,8 +187,9 @@ impl Router {
             },
             received: received.unwrap_or(delivery.stored_at),
             attempt: delivery.attempt,
+            is_repeat: delivery.attempt > 1,
         };
-        match self.settle(&task).await {
+        match self.settle(&mut task).await {
             Ok(()) => Outcome::Done,
             Err(Unsettled::SettingsMissing) => Outcome::Retry(SETTINGS_RETRY),
             Err(Unsettled::Storm(StormError::Opening { key })) => {
@@ -205,7 +212,7 @@ impl Router {
         }
     }
 
-    async fn settle(&self, task: &Task<'_>) -> Result<(), Unsettled> {
+    async fn settle(&self, task: &mut Task<'_>) -> Result<(), Unsettled> {
         let begin = Instant::now();
         let mut decided = decide(task.event, self.index.as_ref(), &self.bots);
         let took = begin.elapsed();
@@ -227,12 +234,11 @@ impl Router {
             first = self
                 .claim(task, &start.owner, open.map(|open| open.run))
                 .await?;
-            if let First::This(Earlier {
-                settled: Some((owner, _)),
-                ..
-            }) = &first
-            {
-                decided = decide_for(owner, task.event, self.index.as_ref(), &self.bots);
+            if let First::This(earlier) = &first {
+                task.is_repeat |= earlier.found;
+                if let Some((owner, _)) = &earlier.settled {
+                    decided = decide_for(owner, task.event, self.index.as_ref(), &self.bots);
+                }
             }
         }
         let alert = self.alert(task, &decided);
@@ -285,13 +291,17 @@ impl Router {
             joins: open,
         };
         let told = self.claims.semantic(&task.event.semantic_key, &by).await?;
-        let Held::Ours { joins } = told else {
+        let Held::Ours { found, joins } = told else {
             return Ok(First::of(told, ReasonCode::DuplicateEvent));
         };
         // Both keys tell the same run, also when another one is open by now.
         let by = Claimant { joins, ..by };
         let delivered = self.claims.delivery(&task.event.delivery_key, &by).await?;
-        Ok(First::of(delivered, ReasonCode::DuplicateDelivery))
+        let mut first = First::of(delivered, ReasonCode::DuplicateDelivery);
+        if let First::This(earlier) = &mut first {
+            earlier.found |= found;
+        }
+        Ok(first)
     }
 
     /// Publishes the run, or tells that there is no room for it.
@@ -310,7 +320,7 @@ impl Router {
             priority,
             envelope,
             cause: &task.cause,
-            is_repeat: task.attempt > 1,
+            is_repeat: task.is_repeat,
         };
         let placed = self.places.place(&self.index, &arrival).await?;
         let place = (run, &start.owner, priority);

@@ -164,7 +164,9 @@ impl Replayer {
         if let Some(start) = &decided.start {
             match self.claim(task, selected, run, &start.owner).await? {
                 Held::Ours { .. } => {}
-                Held::Settled { owner, run: before } => {
+                Held::Settled {
+                    owner, run: before, ..
+                } => {
                     decided = self.decide(selected, Some(&owner));
                     run = before;
                 }

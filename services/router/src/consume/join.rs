@@ -19,6 +19,7 @@ impl Router {
             event: task.event,
             cause: &task.cause,
             attempt: task.attempt,
+            is_repeat: task.is_repeat,
         })
     }
 
@@ -32,7 +33,8 @@ impl Router {
         start: &Start,
         decision: &mut Decision,
     ) -> Result<(), Unsettled> {
-        if let Some(run) = meant.filter(|_| task.attempt > 1)
+        if let Some(run) = meant
+            && task.is_repeat
             && let Some(joined) = self.storm.heard(alert, run).await?
         {
             let open = self.storm.open(alert).await?;
@@ -68,8 +70,13 @@ impl Router {
             return Ok(());
         }
         let open = self.storm.open(alert).await?;
-        if let Some((run, first)) = self.resolves(task, alert, open).await? {
-            let told = self.storm.tell(alert, run, News::Resolved).await?;
+        if let Some(resolves) = self.resolves(task, alert, open).await? {
+            let Resolves { run, first, found } = resolves;
+            let alert = Alert {
+                is_repeat: alert.is_repeat || found,
+                ..alert.clone()
+            };
+            let told = self.storm.tell(&alert, run, News::Resolved).await?;
             if let Told::Heard { .. } = told {
                 let by = spoken(first.as_deref());
                 let detail = format!("The alert is over; run {run}{by} is told.");
@@ -91,23 +98,37 @@ impl Router {
         task: &Task<'_>,
         alert: &Alert<'_>,
         open: Option<Open>,
-    ) -> Result<Option<(RunId, Option<String>)>, Unsettled> {
-        if open.is_none() && task.attempt == 1 {
-            return Ok(None);
-        }
+    ) -> Result<Option<Resolves>, Unsettled> {
         let by = Claimant {
             event: task.cause.event,
             run: run_id(&task.event.semantic_key, &alert.owner),
             owner: alert.owner.clone(),
             joins: open.as_ref().map(|open| open.run),
         };
-        let held = self.claims.delivery(&task.event.delivery_key, &by).await?;
-        let Held::Ours { joins: Some(run) } = held else {
+        let key = &task.event.delivery_key;
+        let held = match open {
+            Some(_) => Some(self.claims.delivery(key, &by).await?),
+            None => self.claims.find_delivery(key, &by).await?,
+        };
+        let Some(Held::Ours {
+            found,
+            joins: Some(run),
+        }) = held
+        else {
             return Ok(None);
         };
         let first = open.filter(|open| open.run == run).map(|open| open.event);
-        Ok(Some((run, first)))
+        Ok(Some(Resolves { run, first, found }))
     }
+}
+
+/// Which run the end of an alert is told to.
+struct Resolves {
+    run: RunId,
+    /// The event that started it, while the bucket names it.
+    first: Option<String>,
+    /// An earlier try meant to tell it.
+    found: bool,
 }
 
 fn joined_run(decision: &mut Decision, run: RunId, first: Option<&str>, joined: u64) {
