@@ -18,6 +18,7 @@ use tocsin_wire::ids::{EventId, RunId};
 use tocsin_wire::proto::envelope::Body;
 use tocsin_wire::proto::{Decision, DecisionAction, Event};
 use tocsin_wire::{InvalidToken, Priority, time};
+use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
 use crate::claim::{ClaimError, Claimant, Claims, Held};
@@ -42,6 +43,11 @@ const SETTINGS_TRIES: u64 = 6;
 /// Before an alert is tried again whose run another router is about to queue: a few round trips.
 const OPENING_RETRY: Duration = Duration::from_millis(250);
 
+/// Events in hand for each that is at work: most of the others wait for their turn behind alerts of the same
+/// fingerprint, and must not take the places of everybody else. Bounds memory: an event is under a
+/// megabyte.
+const IN_HAND: usize = 4;
+
 /// Between two log lines about events that cannot be settled.
 const WARNING_INTERVAL: Duration = Duration::from_secs(10);
 
@@ -54,6 +60,8 @@ pub(crate) struct Router {
     storm: Storm,
     places: Places,
     publisher: Publisher,
+    /// Events at work.
+    slots: Semaphore,
     warnings: LogLimiter,
 }
 
@@ -152,6 +160,7 @@ impl Router {
         bus: &Bus,
         index: Arc<Index>,
         bots: BotIdentity,
+        concurrency: usize,
     ) -> Result<Self, InvalidToken> {
         Ok(Self {
             bus: bus.clone(),
@@ -161,8 +170,14 @@ impl Router {
             storm: Storm::new(bus),
             places: Places::new(bus.clone()),
             publisher: Publisher::new(bus.clone())?,
+            slots: Semaphore::new(concurrency),
             warnings: LogLimiter::new(WARNING_INTERVAL),
         })
+    }
+
+    /// Deliveries that are to be handed over at a time, where `concurrency` are to be at work.
+    pub(crate) fn in_hand(concurrency: usize) -> usize {
+        concurrency.saturating_mul(IN_HAND)
     }
 
     /// Settles one delivery. May run twice for any.
@@ -221,10 +236,12 @@ impl Router {
             return Err(Unsettled::SettingsMissing);
         }
         let alert = self.alert(task, &decided);
-        let _turn = match &alert {
+        // First the turn, then a slot: whoever waits for its turn is in nobody's way.
+        let turn = match &alert {
             Some(alert) => self.storm.turn(alert).await,
             None => None,
         };
+        let _slot = self.slots.acquire().await.ok();
         let mut first = First::This(Earlier::default());
         if let Some(start) = &decided.start {
             let open = match &alert {
@@ -265,6 +282,8 @@ impl Router {
                 }
             }
         }
+        // What is left to be told is this event's alone.
+        drop(turn);
         metrics::counter!(
             "tocsin_router_decisions_total",
             "action" => action_label(decision.action()), "provider" => task.event.provider.clone()

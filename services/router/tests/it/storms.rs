@@ -307,6 +307,30 @@ async fn a_router_that_dies_between_two_steps_ends_in_the_same_messages() {
     router.stop().await;
 }
 
+/// Alerts of one fingerprint wait for each other, and nobody else for them.
+#[tokio::test]
+async fn a_flood_of_one_team_stands_in_nobody_elses_way() {
+    const AT_WORK: usize = 16;
+    const FLOOD: usize = 60;
+    let stage = Stage::with_team().await;
+    stage.put_team("acme", "shop", json!({})).await;
+    stage
+        .claim("pagerduty_service_id", "P2", &["acme.shop"])
+        .await;
+    for number in 0..FLOOD {
+        stage.publish(&alert(number, "flood")).await;
+    }
+    let last = stage.publish(&incident(FLOOD, "P2")).await;
+    let router = stage.router_at(AT_WORK).await;
+    stage.decision("acme.shop", last).await;
+    stage.decisions_reach(PAY, FLOOD).await;
+    let decided = stage.owners_decided();
+    let before = decided.iter().take_while(|owner| *owner == PAY).count();
+    // If alerts that wait took the places of others, all but the last few would be decided before.
+    assert!(before < FLOOD - AT_WORK, "behind {before} alerts");
+    router.stop().await;
+}
+
 /// The stream has forgotten the id of the first delivery: the second one is new to it, with the same event id.
 #[tokio::test]
 async fn an_event_that_joined_a_run_joins_it_again_when_it_is_delivered_again() {
