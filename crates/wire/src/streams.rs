@@ -380,7 +380,7 @@ pub const BUCKETS: &[BucketSpec] = &[
         max_age: limits::SEEN_WINDOW,
         writers: &[Router],
         readers: &[Router],
-        purpose: "Delivery and semantic keys that already led to a run; create-only.",
+        purpose: "Delivery and semantic keys that already led to a run; created once, given up when there was no room for it.",
     },
     BucketSpec {
         name: "open",

@@ -1,5 +1,6 @@
 //! The bucket `seen`: which event was first to tell of something. A key is created once and never
-//! changed; whoever finds it held by another event is a duplicate.
+//! changed; whoever finds it held by another event is a duplicate. Only when there was no room for the
+//! run that would have followed is a key given up: its event led to nothing that another could repeat.
 
 use tocsin_bus::{Bucket, Bus, KeyValueError};
 use tocsin_wire::ids::{EventId, MessageId, RequestId, RunId};
@@ -54,6 +55,12 @@ pub(crate) enum ClaimError {
     },
     #[error("read who holds {key}")]
     Read {
+        key: String,
+        #[source]
+        source: KeyValueError,
+    },
+    #[error("give up {key}")]
+    Release {
         key: String,
         #[source]
         source: KeyValueError,
@@ -116,6 +123,30 @@ impl Claims {
     ) -> Result<Held, ClaimError> {
         self.claim("replayed", &format!("{request}:{key}"), by)
             .await
+    }
+
+    /// Gives up what `event` claimed: the next that tells of the same tries for itself.
+    pub(crate) async fn release(
+        &self,
+        event: EventId,
+        (semantic, delivery): (&str, &str),
+    ) -> Result<(), ClaimError> {
+        for key in [key_of(DELIVERY, delivery), key_of(SEMANTIC, semantic)] {
+            let found = match self.bucket.get(&key).await {
+                Ok(Some(found)) => found,
+                Ok(None) => continue,
+                Err(source) => return Err(ClaimError::Read { key, source }),
+            };
+            let is_ours = matches!(&found.envelope.body, Some(Body::Claim(claim)) if claim.event_id == event.to_string());
+            if !is_ours {
+                continue;
+            }
+            match self.bucket.delete_at(&key, found.revision).await {
+                Ok(()) | Err(KeyValueError::Conflict { .. }) => {}
+                Err(source) => return Err(ClaimError::Release { key, source }),
+            }
+        }
+        Ok(())
     }
 
     /// Whose run what happened led to, while that is remembered.

@@ -344,7 +344,12 @@ impl Router {
         let placed = self.places.place(&self.index, &arrival).await?;
         let place = (run, &start.owner, priority);
         match record_placement(&self.places, placed, place, decision).await? {
-            Some(cap) => self.tell_queue_full(task, start, cap).await,
+            Some(cap) => {
+                self.tell_queue_full(task, start, cap).await?;
+                // No run came of it: whoever tells of the same later is no duplicate.
+                let keys = (&*task.event.semantic_key, &*task.event.delivery_key);
+                Ok(self.claims.release(task.cause.event, keys).await?)
+            }
             None => Ok(()),
         }
     }
