@@ -44,6 +44,33 @@ pub(crate) enum Held {
     Theirs { event_id: String, run_id: String },
 }
 
+/// Who was first to tell of something.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Remembered {
+    pub(crate) event: EventId,
+    pub(crate) owner: Owner,
+    /// Its own run, if it did not join another.
+    pub(crate) run: RunId,
+    /// The run that it meant to join; whether that heard of it, its log says.
+    pub(crate) joins: Option<RunId>,
+}
+
+impl Remembered {
+    fn read(envelope: &Envelope) -> Option<Self> {
+        let Some(Body::Claim(claim)) = &envelope.body else {
+            return None;
+        };
+        let tenant = envelope.tenant.as_ref()?;
+        Some(Self {
+            event: claim.event_id.parse().ok()?,
+            owner: Owner::new(&tenant.org, &tenant.team).ok()?,
+            run: claim.run_id.parse().ok()?,
+            // An event that joined nothing wrote no run, which is no id.
+            joins: claim.joined_run_id.parse().ok(),
+        })
+    }
+}
+
 /// A claim could not be made or read.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ClaimError {
@@ -149,11 +176,11 @@ impl Claims {
         Ok(())
     }
 
-    /// Whose run what happened led to, while that is remembered.
-    pub(crate) async fn first_run(&self, key: &str) -> Result<Option<(Owner, RunId)>, ClaimError> {
+    /// Who was first to tell of what happened, while that is remembered.
+    pub(crate) async fn first(&self, key: &str) -> Result<Option<Remembered>, ClaimError> {
         let key = key_of(SEMANTIC, key);
         match self.bucket.get(&key).await {
-            Ok(found) => Ok(found.and_then(|entry| settled(&entry.envelope))),
+            Ok(found) => Ok(found.and_then(|entry| Remembered::read(&entry.envelope))),
             Err(source) => Err(ClaimError::Read { key, source }),
         }
     }
@@ -223,19 +250,8 @@ fn read(envelope: &Envelope, by: &Claimant) -> Option<Held> {
     if claim.run_id == by.run.to_string() {
         return Some(Held::Ours { found: true, joins });
     }
-    let (owner, run) = settled(envelope)?;
+    let Remembered { owner, run, .. } = Remembered::read(envelope)?;
     Some(Held::Settled { owner, run, joins })
-}
-
-/// The owner and the run of a claim.
-fn settled(envelope: &Envelope) -> Option<(Owner, RunId)> {
-    let Some(Body::Claim(claim)) = &envelope.body else {
-        return None;
-    };
-    let tenant = envelope.tenant.as_ref()?;
-    let owner = Owner::new(&tenant.org, &tenant.team).ok()?;
-    let run = claim.run_id.parse().ok()?;
-    Some((owner, run))
 }
 
 #[cfg(test)]
