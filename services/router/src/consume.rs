@@ -43,6 +43,14 @@ const SETTINGS_TRIES: u64 = 6;
 /// Before an alert is tried again whose run another router is about to queue: a few round trips.
 const OPENING_RETRY: Duration = Duration::from_millis(250);
 
+/// Before the end of an alert is tried again for which no run is open: it may have overtaken its alert, as
+/// events are handled at the same time.
+const RESOLVED_RETRY: Duration = Duration::from_millis(250);
+
+/// Deliveries after which nobody is there to be told: with doubled pauses, almost two seconds, in which an
+/// alert that came before is decided on.
+const RESOLVED_TRIES: u64 = 4;
+
 /// Events in hand for each that is at work: most of the others wait for their turn behind alerts of the same
 /// fingerprint, and must not take the places of everybody else. Bounds memory: an event is under a
 /// megabyte.
@@ -80,6 +88,8 @@ enum Unsettled {
     Storm(#[from] StormError),
     #[error("the team's settings are not published yet")]
     SettingsMissing,
+    #[error("no run is open yet that could be told that the alert is over")]
+    NobodyToTell,
 }
 
 /// One event on its way through.
@@ -207,6 +217,7 @@ impl Router {
         match self.settle(&mut task).await {
             Ok(()) => Outcome::Done,
             Err(Unsettled::SettingsMissing) => Outcome::Retry(SETTINGS_RETRY),
+            Err(Unsettled::NobodyToTell) => Outcome::Retry(RESOLVED_RETRY),
             Err(Unsettled::Storm(StormError::Opening { key })) => {
                 tracing::debug!(event = %task.cause.event, key, "another event is opening the run");
                 Outcome::Retry(OPENING_RETRY)

@@ -3,7 +3,7 @@
 use tocsin_wire::ids::RunId;
 use tocsin_wire::proto::{Decision, DecisionAction, EventStatus};
 
-use super::{Router, Task, Unsettled, push, run_id};
+use super::{RESOLVED_TRIES, Router, Task, Unsettled, push, run_id};
 use crate::claim::{Claimant, Held};
 use crate::decide::{Decided, Reason, ReasonCode, Start};
 use crate::signals::{News, Told};
@@ -59,7 +59,8 @@ impl Router {
         Ok(())
     }
 
-    /// Tells the run that looks into it that it is over; without one the event is only recorded.
+    /// Tells the run that looks into it that it is over; without one the event is only recorded, once its
+    /// alert had the time to come.
     pub(super) async fn tell_resolved(
         &self,
         task: &Task<'_>,
@@ -86,6 +87,9 @@ impl Router {
                 decision.joined_event_id = first.unwrap_or_default();
                 return Ok(());
             }
+        }
+        if task.attempt < RESOLVED_TRIES {
+            return Err(Unsettled::NobodyToTell);
         }
         let detail = "The alert is over, and no run is looking into it: there is nobody to tell.";
         push(decision, Reason::new(ReasonCode::NoOpenRun, detail));

@@ -395,6 +395,25 @@ async fn the_end_of_an_alert_reaches_its_run_and_nobody_else() {
 }
 
 #[tokio::test]
+async fn the_end_of_an_alert_that_overtakes_it_reaches_its_run_too() {
+    let stage = Stage::with_team().await;
+    let (first, over) = (alert(0, "overtaken"), resolved(1, "overtaken"));
+    let over = stage.publish(&over).await;
+    let fired = stage.publish(&first).await;
+    let router = stage.router().await;
+    let started = stage.decision(PAY, fired).await;
+    assert_eq!(started.action(), DecisionAction::Run);
+    let decision = stage.decision(PAY, over).await;
+    assert_eq!(
+        (last_code(&decision), &decision.run_id),
+        ("resolved_run", &started.run_id)
+    );
+    let told = log(&stage, run_of(&first)).await;
+    assert_eq!(kinds(&told), [SignalKind::Resolved]);
+    router.stop().await;
+}
+
+#[tokio::test]
 async fn without_room_for_the_run_nobody_joins_it() {
     let stage = Stage::with_team().await;
     for (subject, runs) in [
