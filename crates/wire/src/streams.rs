@@ -317,7 +317,7 @@ pub const CONSUMERS: &[ConsumerSpec] = &[
         filter: "events.>",
         service: Router,
         ack_wait: limits::WORK_ACK_WAIT,
-        max_ack_pending: 1_000,
+        max_ack_pending: 4_000,
     },
     ConsumerSpec {
         name: "router",
@@ -325,7 +325,7 @@ pub const CONSUMERS: &[ConsumerSpec] = &[
         filter: "deferred.due.>",
         service: Router,
         ack_wait: limits::WORK_ACK_WAIT,
-        max_ack_pending: 1_000,
+        max_ack_pending: 4_000,
     },
     ConsumerSpec {
         name: "workers-default",
@@ -380,7 +380,7 @@ pub const BUCKETS: &[BucketSpec] = &[
         max_age: limits::SEEN_WINDOW,
         writers: &[Router],
         readers: &[Router],
-        purpose: "Delivery and semantic keys that already led to a run; create-only.",
+        purpose: "Delivery and semantic keys that already led to a run; created once, given up when there was no room for it.",
     },
     BucketSpec {
         name: "open",

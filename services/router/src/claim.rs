@@ -1,5 +1,6 @@
 //! The bucket `seen`: which event was first to tell of something. A key is created once and never
-//! changed; whoever finds it held by another event is a duplicate.
+//! changed; whoever finds it held by another event is a duplicate. Only when there was no room for the
+//! run that would have followed is a key given up: its event led to nothing that another could repeat.
 
 use tocsin_bus::{Bucket, Bus, KeyValueError};
 use tocsin_wire::ids::{EventId, MessageId, RequestId, RunId};
@@ -10,6 +11,10 @@ use tocsin_wire::{KeyToken, Service};
 use crate::owner::Owner;
 
 const SEEN: &str = "seen";
+
+/// What happened, and one delivery: what their keys begin with.
+const SEMANTIC: &str = "semantic";
+const DELIVERY: &str = "delivery";
 
 /// Who asks, and for what.
 #[derive(Clone, Debug)]
@@ -24,13 +29,46 @@ pub(crate) struct Claimant {
 /// What became of a claim.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Held {
-    /// By this event, for this run: now, or by an earlier try at it, which meant to join the run named.
-    Ours { joins: Option<RunId> },
+    /// By this event, for this run. `found`: an earlier try at it, or an earlier delivery, left the claim,
+    /// and meant to join the run named. The stream forgets an id after two minutes, so that an event may
+    /// come twice without the bus knowing.
+    Ours { found: bool, joins: Option<RunId> },
     /// By this event, but an earlier try settled on another run (routing changed meanwhile, or a
     /// newer version reads another meaning). That one counts: it may have been started already.
-    Settled { owner: Owner, run: RunId },
+    Settled {
+        owner: Owner,
+        run: RunId,
+        joins: Option<RunId>,
+    },
     /// By another event.
     Theirs { event_id: String, run_id: String },
+}
+
+/// Who was first to tell of something.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Remembered {
+    pub(crate) event: EventId,
+    pub(crate) owner: Owner,
+    /// Its own run, if it did not join another.
+    pub(crate) run: RunId,
+    /// The run that it meant to join; whether that heard of it, its log says.
+    pub(crate) joins: Option<RunId>,
+}
+
+impl Remembered {
+    fn read(envelope: &Envelope) -> Option<Self> {
+        let Some(Body::Claim(claim)) = &envelope.body else {
+            return None;
+        };
+        let tenant = envelope.tenant.as_ref()?;
+        Some(Self {
+            event: claim.event_id.parse().ok()?,
+            owner: Owner::new(&tenant.org, &tenant.team).ok()?,
+            run: claim.run_id.parse().ok()?,
+            // An event that joined nothing wrote no run, which is no id.
+            joins: claim.joined_run_id.parse().ok(),
+        })
+    }
 }
 
 /// A claim could not be made or read.
@@ -44,6 +82,12 @@ pub(crate) enum ClaimError {
     },
     #[error("read who holds {key}")]
     Read {
+        key: String,
+        #[source]
+        source: KeyValueError,
+    },
+    #[error("give up {key}")]
+    Release {
         key: String,
         #[source]
         source: KeyValueError,
@@ -71,12 +115,29 @@ impl Claims {
 
     /// Claims what happened.
     pub(crate) async fn semantic(&self, key: &str, by: &Claimant) -> Result<Held, ClaimError> {
-        self.claim("semantic", key, by).await
+        self.claim(SEMANTIC, key, by).await
     }
 
     /// Claims one delivery.
     pub(crate) async fn delivery(&self, key: &str, by: &Claimant) -> Result<Held, ClaimError> {
-        self.claim("delivery", key, by).await
+        self.claim(DELIVERY, key, by).await
+    }
+
+    /// What a claim of one delivery would find; nothing is claimed.
+    pub(crate) async fn find_delivery(
+        &self,
+        key: &str,
+        by: &Claimant,
+    ) -> Result<Option<Held>, ClaimError> {
+        let key = key_of(DELIVERY, key);
+        match self.bucket.get(&key).await {
+            Ok(None) => Ok(None),
+            Ok(Some(entry)) => match read(&entry.envelope, by) {
+                Some(held) => Ok(Some(held)),
+                None => Err(ClaimError::Foreign { key }),
+            },
+            Err(source) => Err(ClaimError::Read { key, source }),
+        }
     }
 
     /// Claims what happened for one request to replay it: `seen` does not stop a replay, a repeat of
@@ -91,23 +152,50 @@ impl Claims {
             .await
     }
 
-    /// Whose run what happened led to, while that is remembered.
-    pub(crate) async fn first_run(&self, key: &str) -> Result<Option<(Owner, RunId)>, ClaimError> {
-        let key = format!("semantic.{}", KeyToken::encode(key));
+    /// Gives up what `event` claimed: the next that tells of the same tries for itself.
+    pub(crate) async fn release(
+        &self,
+        event: EventId,
+        (semantic, delivery): (&str, &str),
+    ) -> Result<(), ClaimError> {
+        for key in [key_of(DELIVERY, delivery), key_of(SEMANTIC, semantic)] {
+            let found = match self.bucket.get(&key).await {
+                Ok(Some(found)) => found,
+                Ok(None) => continue,
+                Err(source) => return Err(ClaimError::Read { key, source }),
+            };
+            let is_ours = matches!(&found.envelope.body, Some(Body::Claim(claim)) if claim.event_id == event.to_string());
+            if !is_ours {
+                continue;
+            }
+            match self.bucket.delete_at(&key, found.revision).await {
+                Ok(()) | Err(KeyValueError::Conflict { .. }) => {}
+                Err(source) => return Err(ClaimError::Release { key, source }),
+            }
+        }
+        Ok(())
+    }
+
+    /// Who was first to tell of what happened, while that is remembered.
+    pub(crate) async fn first(&self, key: &str) -> Result<Option<Remembered>, ClaimError> {
+        let key = key_of(SEMANTIC, key);
         match self.bucket.get(&key).await {
-            Ok(found) => Ok(found.and_then(|entry| settled(&entry.envelope))),
+            Ok(found) => Ok(found.and_then(|entry| Remembered::read(&entry.envelope))),
             Err(source) => Err(ClaimError::Read { key, source }),
         }
     }
 
     async fn claim(&self, what: &str, raw: &str, by: &Claimant) -> Result<Held, ClaimError> {
-        let key = format!("{what}.{}", KeyToken::encode(raw));
+        let key = key_of(what, raw);
         match self
             .bucket
             .create(&key, &self.envelope(&key, raw, by))
             .await
         {
-            Ok(_revision) => return Ok(Held::Ours { joins: by.joins }),
+            Ok(_revision) => {
+                let (found, joins) = (false, by.joins);
+                return Ok(Held::Ours { found, joins });
+            }
             Err(KeyValueError::Exists { .. }) => {}
             Err(source) => return Err(ClaimError::Create { key, source }),
         }
@@ -141,6 +229,10 @@ impl Claims {
     }
 }
 
+fn key_of(what: &str, raw: &str) -> String {
+    format!("{what}.{}", KeyToken::encode(raw))
+}
+
 /// What an existing claim means to `by`.
 fn read(envelope: &Envelope, by: &Claimant) -> Option<Held> {
     let Some(Body::Claim(claim)) = &envelope.body else {
@@ -153,24 +245,13 @@ fn read(envelope: &Envelope, by: &Claimant) -> Option<Held> {
             run_id: joined.unwrap_or(&claim.run_id).clone(),
         });
     }
+    // An earlier try that joined nothing wrote no run, which is no id.
+    let joins = claim.joined_run_id.parse().ok();
     if claim.run_id == by.run.to_string() {
-        // An earlier try that joined nothing wrote no run, which is no id.
-        let joins = claim.joined_run_id.parse().ok();
-        return Some(Held::Ours { joins });
+        return Some(Held::Ours { found: true, joins });
     }
-    let (owner, run) = settled(envelope)?;
-    Some(Held::Settled { owner, run })
-}
-
-/// The owner and the run of a claim.
-fn settled(envelope: &Envelope) -> Option<(Owner, RunId)> {
-    let Some(Body::Claim(claim)) = &envelope.body else {
-        return None;
-    };
-    let tenant = envelope.tenant.as_ref()?;
-    let owner = Owner::new(&tenant.org, &tenant.team).ok()?;
-    let run = claim.run_id.parse().ok()?;
-    Some((owner, run))
+    let Remembered { owner, run, .. } = Remembered::read(envelope)?;
+    Some(Held::Settled { owner, run, joins })
 }
 
 #[cfg(test)]
@@ -213,10 +294,11 @@ mod tests {
     fn the_first_event_and_its_first_owner_count() {
         let first = claimant("Ev1", "pay");
         let envelope = held_by(&first);
-        assert_eq!(read(&envelope, &first), Some(Held::Ours { joins: None }));
+        let (found, joins) = (true, None);
+        assert_eq!(read(&envelope, &first), Some(Held::Ours { found, joins }));
         let moved = claimant("Ev1", "shop");
         let (owner, run) = (first.owner.clone(), first.run);
-        let settled = Held::Settled { owner, run };
+        let settled = Held::Settled { owner, run, joins };
         assert_eq!(read(&envelope, &moved), Some(settled));
         let twin = read(&envelope, &claimant("Ev2", "pay"));
         let (event_id, run_id) = (first.event.to_string(), first.run.to_string());
@@ -227,7 +309,7 @@ mod tests {
             ..first.clone()
         });
         let joins = Some(joined);
-        assert_eq!(read(&joining, &first), Some(Held::Ours { joins }));
+        assert_eq!(read(&joining, &first), Some(Held::Ours { found, joins }));
         let (event_id, run_id) = (first.event.to_string(), joined.to_string());
         let twin = read(&joining, &claimant("Ev2", "pay"));
         assert_eq!(twin, Some(Held::Theirs { event_id, run_id }));

@@ -18,6 +18,7 @@ use tocsin_wire::ids::{EventId, RunId};
 use tocsin_wire::proto::envelope::Body;
 use tocsin_wire::proto::{Decision, DecisionAction, Event};
 use tocsin_wire::{InvalidToken, Priority, time};
+use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
 use crate::claim::{ClaimError, Claimant, Claims, Held};
@@ -42,6 +43,19 @@ const SETTINGS_TRIES: u64 = 6;
 /// Before an alert is tried again whose run another router is about to queue: a few round trips.
 const OPENING_RETRY: Duration = Duration::from_millis(250);
 
+/// Before the end of an alert is tried again for which no run is open: it may have overtaken its alert, as
+/// events are handled at the same time.
+const RESOLVED_RETRY: Duration = Duration::from_millis(250);
+
+/// Deliveries after which nobody is there to be told: with doubled pauses, almost two seconds, in which an
+/// alert that came before is decided on.
+const RESOLVED_TRIES: u64 = 4;
+
+/// Events in hand for each that is at work: most of the others wait for their turn behind alerts of the same
+/// fingerprint, and must not take the places of everybody else. Bounds memory: an event is under a
+/// megabyte.
+const IN_HAND: usize = 4;
+
 /// Between two log lines about events that cannot be settled.
 const WARNING_INTERVAL: Duration = Duration::from_secs(10);
 
@@ -54,6 +68,8 @@ pub(crate) struct Router {
     storm: Storm,
     places: Places,
     publisher: Publisher,
+    /// Events at work.
+    slots: Semaphore,
     warnings: LogLimiter,
 }
 
@@ -72,6 +88,8 @@ enum Unsettled {
     Storm(#[from] StormError),
     #[error("the team's settings are not published yet")]
     SettingsMissing,
+    #[error("no run is open yet that could be told that the alert is over")]
+    NobodyToTell,
 }
 
 /// One event on its way through.
@@ -82,6 +100,8 @@ struct Task<'a> {
     received: Timestamp,
     /// Deliveries so far, this one included.
     attempt: u64,
+    /// An earlier try, or an earlier delivery of the event, may have written what this one is about to.
+    is_repeat: bool,
 }
 
 /// Which event was first to tell of something.
@@ -94,6 +114,8 @@ enum First {
 /// What an earlier try at the event has settled.
 #[derive(Default)]
 struct Earlier {
+    /// There was one: of this delivery, or of the same event that was delivered before.
+    found: bool,
     /// Whose it is, where that is not what this try would say.
     settled: Option<(Owner, RunId)>,
     /// The run that it meant to join.
@@ -109,13 +131,15 @@ struct Duplicate {
 impl First {
     fn of(held: Held, code: ReasonCode) -> Self {
         match held {
-            Held::Ours { joins } => Self::This(Earlier {
+            Held::Ours { found, joins } => Self::This(Earlier {
+                found,
+                settled: None,
                 joins,
-                ..Earlier::default()
             }),
-            Held::Settled { owner, run } => Self::This(Earlier {
+            Held::Settled { owner, run, joins } => Self::This(Earlier {
+                found: true,
                 settled: Some((owner, run)),
-                joins: None,
+                joins,
             }),
             Held::Theirs { event_id, run_id } => Self::Another(Duplicate {
                 code,
@@ -146,6 +170,7 @@ impl Router {
         bus: &Bus,
         index: Arc<Index>,
         bots: BotIdentity,
+        concurrency: usize,
     ) -> Result<Self, InvalidToken> {
         Ok(Self {
             bus: bus.clone(),
@@ -155,8 +180,14 @@ impl Router {
             storm: Storm::new(bus),
             places: Places::new(bus.clone()),
             publisher: Publisher::new(bus.clone())?,
+            slots: Semaphore::new(concurrency),
             warnings: LogLimiter::new(WARNING_INTERVAL),
         })
+    }
+
+    /// Deliveries that are to be handed over at a time, where `concurrency` are to be at work.
+    pub(crate) fn in_hand(concurrency: usize) -> usize {
+        concurrency.saturating_mul(IN_HAND)
     }
 
     /// Settles one delivery. May run twice for any.
@@ -171,7 +202,7 @@ impl Router {
             return Outcome::Reject("the event has no delivery key or no semantic key".to_owned());
         }
         let received = event.received_at.as_ref().and_then(time::from_proto);
-        let task = Task {
+        let mut task = Task {
             event,
             cause: Cause {
                 event: EventId::from(id.as_uuid()),
@@ -181,10 +212,12 @@ impl Router {
             },
             received: received.unwrap_or(delivery.stored_at),
             attempt: delivery.attempt,
+            is_repeat: delivery.attempt > 1,
         };
-        match self.settle(&task).await {
+        match self.settle(&mut task).await {
             Ok(()) => Outcome::Done,
             Err(Unsettled::SettingsMissing) => Outcome::Retry(SETTINGS_RETRY),
+            Err(Unsettled::NobodyToTell) => Outcome::Retry(RESOLVED_RETRY),
             Err(Unsettled::Storm(StormError::Opening { key })) => {
                 tracing::debug!(event = %task.cause.event, key, "another event is opening the run");
                 Outcome::Retry(OPENING_RETRY)
@@ -205,7 +238,7 @@ impl Router {
         }
     }
 
-    async fn settle(&self, task: &Task<'_>) -> Result<(), Unsettled> {
+    async fn settle(&self, task: &mut Task<'_>) -> Result<(), Unsettled> {
         let begin = Instant::now();
         let mut decided = decide(task.event, self.index.as_ref(), &self.bots);
         let took = begin.elapsed();
@@ -214,10 +247,12 @@ impl Router {
             return Err(Unsettled::SettingsMissing);
         }
         let alert = self.alert(task, &decided);
-        let _turn = match &alert {
+        // First the turn, then a slot: whoever waits for its turn is in nobody's way.
+        let turn = match &alert {
             Some(alert) => self.storm.turn(alert).await,
             None => None,
         };
+        let _slot = self.slots.acquire().await.ok();
         let mut first = First::This(Earlier::default());
         if let Some(start) = &decided.start {
             let open = match &alert {
@@ -227,12 +262,11 @@ impl Router {
             first = self
                 .claim(task, &start.owner, open.map(|open| open.run))
                 .await?;
-            if let First::This(Earlier {
-                settled: Some((owner, _)),
-                ..
-            }) = &first
-            {
-                decided = decide_for(owner, task.event, self.index.as_ref(), &self.bots);
+            if let First::This(earlier) = &first {
+                task.is_repeat |= earlier.found;
+                if let Some((owner, _)) = &earlier.settled {
+                    decided = decide_for(owner, task.event, self.index.as_ref(), &self.bots);
+                }
             }
         }
         let alert = self.alert(task, &decided);
@@ -259,6 +293,8 @@ impl Router {
                 }
             }
         }
+        // What is left to be told is this event's alone.
+        drop(turn);
         metrics::counter!(
             "tocsin_router_decisions_total",
             "action" => action_label(decision.action()), "provider" => task.event.provider.clone()
@@ -285,13 +321,17 @@ impl Router {
             joins: open,
         };
         let told = self.claims.semantic(&task.event.semantic_key, &by).await?;
-        let Held::Ours { joins } = told else {
+        let Held::Ours { found, joins } = told else {
             return Ok(First::of(told, ReasonCode::DuplicateEvent));
         };
         // Both keys tell the same run, also when another one is open by now.
         let by = Claimant { joins, ..by };
         let delivered = self.claims.delivery(&task.event.delivery_key, &by).await?;
-        Ok(First::of(delivered, ReasonCode::DuplicateDelivery))
+        let mut first = First::of(delivered, ReasonCode::DuplicateDelivery);
+        if let First::This(earlier) = &mut first {
+            earlier.found |= found;
+        }
+        Ok(first)
     }
 
     /// Publishes the run, or tells that there is no room for it.
@@ -310,12 +350,17 @@ impl Router {
             priority,
             envelope,
             cause: &task.cause,
-            is_repeat: task.attempt > 1,
+            is_repeat: task.is_repeat,
         };
         let placed = self.places.place(&self.index, &arrival).await?;
         let place = (run, &start.owner, priority);
         match record_placement(&self.places, placed, place, decision).await? {
-            Some(cap) => self.tell_queue_full(task, start, cap).await,
+            Some(cap) => {
+                self.tell_queue_full(task, start, cap).await?;
+                // No run came of it: whoever tells of the same later is no duplicate.
+                let keys = (&*task.event.semantic_key, &*task.event.delivery_key);
+                Ok(self.claims.release(task.cause.event, keys).await?)
+            }
             None => Ok(()),
         }
     }

@@ -94,7 +94,8 @@ pub async fn run(settings: Settings, context: Context) -> Result<(), Error> {
     loaded.ready();
 
     serve_replays(&context, &bus, &index, &settings)?;
-    let router = Router::new(&bus, index, settings.bots()).map_err(Error::Subject)?;
+    let concurrency = settings.concurrency.get();
+    let router = Router::new(&bus, index, settings.bots(), concurrency).map_err(Error::Subject)?;
     let router = Arc::new(router);
     let consume = |consumer| {
         let (router, soft) = (Arc::clone(&router), context.stop.clone());
@@ -103,7 +104,7 @@ pub async fn run(settings: Settings, context: Context) -> Result<(), Error> {
             async move { Box::pin(router.handle(delivery)).await }
         };
         let stop = async move { soft.soft().await };
-        bus.consume(consumer, settings.concurrency.get(), stop, handler)
+        bus.consume(consumer, Router::in_hand(concurrency), stop, handler)
     };
     tokio::try_join!(Box::pin(consume(EVENTS)), Box::pin(consume(DEFERRED)))
         .map(|_both| ())

@@ -23,7 +23,7 @@ use tocsin_wire::proto::{
 use tocsin_wire::replay::{VERB, Wanted, is_in_scope, target_name, wanted};
 use tocsin_wire::{InvalidToken, OrgId, Priority, Subject, TeamId};
 
-use crate::claim::{ClaimError, Claimant, Claims, Held};
+use crate::claim::{ClaimError, Claimant, Claims, Held, Remembered};
 use crate::consume::{action_label, push, record_placement, run_id};
 use crate::decide::{Decided, Reason, ReasonCode, Start, decide, decide_for};
 use crate::index::Index;
@@ -31,6 +31,7 @@ use crate::owner::Owner;
 use crate::place::{Arrival, PlaceError, Places};
 use crate::publish::{Cause, Publisher, Replay, run_request};
 use crate::rules::BotIdentity;
+use crate::signals::{SignalError, Signals};
 use select::{Selected, select};
 
 /// Before a command is tried again that the bus could not carry; doubled with each delivery.
@@ -42,6 +43,7 @@ pub(crate) struct Replayer {
     index: Arc<Index>,
     bots: BotIdentity,
     claims: Claims,
+    signals: Signals,
     places: Places,
     publisher: Publisher,
 }
@@ -55,6 +57,8 @@ enum Unfinished {
     Claim(#[from] ClaimError),
     #[error("publish what follows from an event")]
     Publish(#[from] PublishError),
+    #[error("find the run that an event joined")]
+    Signal(#[from] SignalError),
     #[error("find a place for a run")]
     Place(#[from] PlaceError),
 }
@@ -87,6 +91,7 @@ impl Replayer {
             index,
             bots,
             claims: Claims::new(bus),
+            signals: Signals::new(bus),
             places: Places::new(bus.clone()),
             publisher: Publisher::new(bus.clone())?,
         })
@@ -164,7 +169,9 @@ impl Replayer {
         if let Some(start) = &decided.start {
             match self.claim(task, selected, run, &start.owner).await? {
                 Held::Ours { .. } => {}
-                Held::Settled { owner, run: before } => {
+                Held::Settled {
+                    owner, run: before, ..
+                } => {
                     decided = self.decide(selected, Some(&owner));
                     run = before;
                 }
@@ -244,18 +251,33 @@ impl Replayer {
         task: &Task,
         selected: &Selected,
         owner: &Owner,
-    ) -> Result<Option<OriginalRun>, ClaimError> {
+    ) -> Result<Option<OriginalRun>, Unfinished> {
         if task.wanted.target != ReplayTarget::Sandbox {
             return Ok(None);
         }
         let key = &selected.event.semantic_key;
-        let remembered = self.claims.first_run(key).await?;
-        let (whose, run) = remembered.unwrap_or_else(|| (owner.clone(), run_id(key, owner)));
-        Ok((whose.org == owner.org).then(|| OriginalRun {
+        let (whose, run) = match self.claims.first(key).await? {
+            None => (owner.clone(), run_id(key, owner)),
+            Some(first) if first.owner.org != owner.org => return Ok(None),
+            Some(first) => {
+                let run = self.run_of(&first).await?;
+                (first.owner, run)
+            }
+        };
+        Ok(Some(OriginalRun {
             run_id: run.to_string(),
             org: whose.org.to_string(),
             team: whose.team.to_string(),
         }))
+    }
+
+    /// The run that an event joined, or else its own.
+    async fn run_of(&self, first: &Remembered) -> Result<RunId, SignalError> {
+        let Some(other) = first.joins else {
+            return Ok(first.run);
+        };
+        let joined = self.signals.has_joined(&first.owner, other, first.event);
+        Ok(if joined.await? { other } else { first.run })
     }
 
     fn replay_of(&self, task: &Task, original: Option<OriginalRun>) -> Replay {

@@ -12,8 +12,9 @@ pub struct Settings {
     #[command(flatten)]
     pub bus: BusSettings,
 
-    /// Events in hand at once. Most wait for an acknowledgement of the bus, so this is what fills
-    /// its pipe; more than the consumer's 1000 unacknowledged messages has no effect.
+    /// Events at work at once. Most wait for an acknowledgement of the bus, so this is what fills
+    /// its pipe. Up to four times as many are in hand, those included that wait for their turn behind
+    /// alerts about the same; all routers together have no more than 4000.
     #[arg(long, env = "ROUTER_CONCURRENCY", default_value = "256")]
     pub concurrency: NonZeroUsize,
 

@@ -6,7 +6,7 @@
 
 use tocsin_bus::{Bus, BusError, Outgoing, PublishError, Stored};
 use tocsin_wire::Subject;
-use tocsin_wire::ids::{MessageId, RunId};
+use tocsin_wire::ids::{EventId, MessageId, RunId};
 use tocsin_wire::proto::envelope::Body;
 use tocsin_wire::proto::{Event, Signal, SignalEvent, SignalKind};
 
@@ -118,6 +118,19 @@ impl Signals {
         Ok(log.own)
     }
 
+    /// Whether `run` was told that it happened again, by `event`.
+    pub(crate) async fn has_joined(
+        &self,
+        owner: &Owner,
+        run: RunId,
+        event: EventId,
+    ) -> Result<bool, SignalError> {
+        let id = message_id(run, News::Join, event);
+        let log = self.log(&log_of(owner, run), id, true).await;
+        let log = log.map_err(|source| SignalError::Read { run, source })?;
+        Ok(log.own.is_some())
+    }
+
     /// The log as far as it matters: mostly its last message tells everything.
     async fn log(&self, subject: &Subject, own: MessageId, whole: bool) -> Result<Log, BusError> {
         if !whole {
@@ -133,19 +146,11 @@ impl Signals {
 
 impl Telling<'_> {
     fn subject(&self) -> Subject {
-        Subject::Signal {
-            org: self.owner.org.clone(),
-            team: self.owner.team.clone(),
-            run: self.run,
-        }
+        log_of(self.owner, self.run)
     }
 
     fn id(&self) -> MessageId {
-        let what = match self.news {
-            News::Join => "join",
-            News::Resolved => "resolved",
-        };
-        MessageId::signal(self.run, &format!("{what}:{}", self.cause.event))
+        message_id(self.run, self.news, self.cause.event)
     }
 
     fn signal(&self, joined: u64) -> Signal {
@@ -162,6 +167,23 @@ impl Telling<'_> {
             event: Some(told_of(self.event, self.cause)),
         }
     }
+}
+
+fn log_of(owner: &Owner, run: RunId) -> Subject {
+    Subject::Signal {
+        org: owner.org.clone(),
+        team: owner.team.clone(),
+        run,
+    }
+}
+
+/// The same at every try.
+fn message_id(run: RunId, news: News, event: EventId) -> MessageId {
+    let what = match news {
+        News::Join => "join",
+        News::Resolved => "resolved",
+    };
+    MessageId::signal(run, &format!("{what}:{event}"))
 }
 
 fn told_of(event: &Event, cause: &Cause) -> SignalEvent {
@@ -244,7 +266,6 @@ impl Log {
 mod tests {
     use jiff::Timestamp;
     use tocsin_wire::Service;
-    use tocsin_wire::ids::EventId;
     use tocsin_wire::proto::Envelope;
 
     use super::*;

@@ -33,6 +33,7 @@ const OPENING_TRIES: u64 = 6;
 const TURNS: usize = 256;
 
 /// An alert that may join a run.
+#[derive(Clone)]
 pub(crate) struct Alert<'a> {
     pub(crate) owner: Owner,
     pub(crate) fingerprint: Fingerprint,
@@ -43,6 +44,8 @@ pub(crate) struct Alert<'a> {
     pub(crate) cause: &'a Cause,
     /// Deliveries so far, this one included.
     pub(crate) attempt: u64,
+    /// An earlier try may have told a run of it.
+    pub(crate) is_repeat: bool,
 }
 
 /// A run that is open, or was.
@@ -106,7 +109,7 @@ impl Alert<'_> {
             news,
             event: self.event,
             cause: self.cause,
-            repeated: self.attempt > 1,
+            repeated: self.is_repeat,
         }
     }
 }

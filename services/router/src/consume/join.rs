@@ -3,7 +3,7 @@
 use tocsin_wire::ids::RunId;
 use tocsin_wire::proto::{Decision, DecisionAction, EventStatus};
 
-use super::{Router, Task, Unsettled, push, run_id};
+use super::{RESOLVED_TRIES, Router, Task, Unsettled, push, run_id};
 use crate::claim::{Claimant, Held};
 use crate::decide::{Decided, Reason, ReasonCode, Start};
 use crate::signals::{News, Told};
@@ -19,6 +19,7 @@ impl Router {
             event: task.event,
             cause: &task.cause,
             attempt: task.attempt,
+            is_repeat: task.is_repeat,
         })
     }
 
@@ -32,7 +33,8 @@ impl Router {
         start: &Start,
         decision: &mut Decision,
     ) -> Result<(), Unsettled> {
-        if let Some(run) = meant.filter(|_| task.attempt > 1)
+        if let Some(run) = meant
+            && task.is_repeat
             && let Some(joined) = self.storm.heard(alert, run).await?
         {
             let open = self.storm.open(alert).await?;
@@ -57,7 +59,8 @@ impl Router {
         Ok(())
     }
 
-    /// Tells the run that looks into it that it is over; without one the event is only recorded.
+    /// Tells the run that looks into it that it is over; without one the event is only recorded, once its
+    /// alert had the time to come.
     pub(super) async fn tell_resolved(
         &self,
         task: &Task<'_>,
@@ -68,8 +71,13 @@ impl Router {
             return Ok(());
         }
         let open = self.storm.open(alert).await?;
-        if let Some((run, first)) = self.resolves(task, alert, open).await? {
-            let told = self.storm.tell(alert, run, News::Resolved).await?;
+        if let Some(resolves) = self.resolves(task, alert, open).await? {
+            let Resolves { run, first, found } = resolves;
+            let alert = Alert {
+                is_repeat: alert.is_repeat || found,
+                ..alert.clone()
+            };
+            let told = self.storm.tell(&alert, run, News::Resolved).await?;
             if let Told::Heard { .. } = told {
                 let by = spoken(first.as_deref());
                 let detail = format!("The alert is over; run {run}{by} is told.");
@@ -79,6 +87,9 @@ impl Router {
                 decision.joined_event_id = first.unwrap_or_default();
                 return Ok(());
             }
+        }
+        if task.attempt < RESOLVED_TRIES {
+            return Err(Unsettled::NobodyToTell);
         }
         let detail = "The alert is over, and no run is looking into it: there is nobody to tell.";
         push(decision, Reason::new(ReasonCode::NoOpenRun, detail));
@@ -91,23 +102,37 @@ impl Router {
         task: &Task<'_>,
         alert: &Alert<'_>,
         open: Option<Open>,
-    ) -> Result<Option<(RunId, Option<String>)>, Unsettled> {
-        if open.is_none() && task.attempt == 1 {
-            return Ok(None);
-        }
+    ) -> Result<Option<Resolves>, Unsettled> {
         let by = Claimant {
             event: task.cause.event,
             run: run_id(&task.event.semantic_key, &alert.owner),
             owner: alert.owner.clone(),
             joins: open.as_ref().map(|open| open.run),
         };
-        let held = self.claims.delivery(&task.event.delivery_key, &by).await?;
-        let Held::Ours { joins: Some(run) } = held else {
+        let key = &task.event.delivery_key;
+        let held = match open {
+            Some(_) => Some(self.claims.delivery(key, &by).await?),
+            None => self.claims.find_delivery(key, &by).await?,
+        };
+        let Some(Held::Ours {
+            found,
+            joins: Some(run),
+        }) = held
+        else {
             return Ok(None);
         };
         let first = open.filter(|open| open.run == run).map(|open| open.event);
-        Ok(Some((run, first)))
+        Ok(Some(Resolves { run, first, found }))
     }
+}
+
+/// Which run the end of an alert is told to.
+struct Resolves {
+    run: RunId,
+    /// The event that started it, while the bucket names it.
+    first: Option<String>,
+    /// An earlier try meant to tell it.
+    found: bool,
 }
 
 fn joined_run(decision: &mut Decision, run: RunId, first: Option<&str>, joined: u64) {

@@ -55,7 +55,7 @@ impl Router {
             priority: Priority::High,
             envelope: run_request(run, &task.cause, &notice, task.event, None),
             cause: &task.cause,
-            is_repeat: task.attempt > 1,
+            is_repeat: task.is_repeat,
         };
         let placed = self.places.place(&self.index, &arrival).await?;
         let told = !matches!(placed, Placed::Full(_));

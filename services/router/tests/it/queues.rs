@@ -74,6 +74,36 @@ async fn a_full_queue_is_told_once_and_nothing_runs_twice() {
     router.stop().await;
 }
 
+#[tokio::test]
+async fn an_event_that_found_no_room_is_not_what_a_later_one_repeats() {
+    let window = usize::try_from(TEAM_WINDOW).expect("fits");
+    let backlog = usize::try_from(TEAM_BACKLOG).expect("fits");
+    let stage = Stage::with_team().await;
+    fill(&stage, &format!("work.run.default.{PAY}"), window).await;
+    fill(&stage, &format!("backlog.run.default.{PAY}.p3"), backlog).await;
+    let router = stage.router().await;
+    let [first, second, third, fourth] = [1, 2, 3, 4].map(|number| Event {
+        semantic_key: "pagerduty:shared:the-same".to_owned(),
+        severity: match number {
+            // There is room for the worse ones.
+            3 => Severity::Critical.into(),
+            _ => Severity::Unspecified.into(),
+        },
+        ..incident(number, "P1")
+    });
+    for (event, action) in [
+        (first, DecisionAction::QueueFull),
+        (second, DecisionAction::QueueFull),
+        (third, DecisionAction::Run),
+        (fourth, DecisionAction::Duplicate),
+    ] {
+        let id = stage.publish(&event).await;
+        let decision = stage.decision(PAY, id).await;
+        assert_eq!(decision.action(), action, "{}", event.title);
+    }
+    router.stop().await;
+}
+
 /// Runs that have waited since before the test.
 pub(crate) async fn fill(stage: &Stage, subject: &str, runs: usize) {
     let router = stage

@@ -8,7 +8,7 @@ use tocsin_wire::ids::{EventId, MessageId, RequestId, RunId};
 use tocsin_wire::proto::command::What;
 use tocsin_wire::proto::envelope::Body;
 use tocsin_wire::proto::{
-    Command, Decision, DecisionAction, Envelope, ReplayFilter, ReplayRequest, ReplayResult,
+    Command, Decision, DecisionAction, Envelope, Event, ReplayFilter, ReplayRequest, ReplayResult,
     ReplayTarget, StoredEvent,
 };
 use tocsin_wire::{OrgId, Service, Subject, TeamId, replay, time};
@@ -239,6 +239,31 @@ async fn a_sandbox_run_knows_whom_to_be_compared_with() {
     replayed(&stage, "globex.web", event, &asked).await;
     let run = stage.work("globex.web").await.remove(0);
     assert!(run.sandbox && run.original.is_none());
+    router.stop().await;
+}
+
+#[tokio::test]
+async fn an_event_that_joined_a_run_is_compared_with_that_run() {
+    let stage = Stage::with_team().await;
+    let router = stage.router().await;
+    let alerts = [1, 2].map(|number| Event {
+        correlation_key: "pagerduty:shared:one".to_owned(),
+        ..incident(number, "P1")
+    });
+    let mut last = None;
+    for event in &alerts {
+        let id = stage.publish(event).await;
+        last = Some((id, stage.decision(PAY, id).await));
+    }
+    let (event, decision) = last.expect("two");
+    assert_eq!(decision.action(), DecisionAction::Join);
+    let asked = request("joined", &[(event, 2)], ReplayTarget::Sandbox);
+    command(&stage, PAY, 1, &asked).await;
+    replayed(&stage, PAY, event, &asked).await;
+    let work = stage.work(PAY).await;
+    let run = work.iter().find(|run| run.sandbox).expect("in the window");
+    let original = run.original.as_ref().expect("the run that it joined");
+    assert_eq!(original.run_id, decision.run_id);
     router.stop().await;
 }
 

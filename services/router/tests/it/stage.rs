@@ -136,11 +136,16 @@ impl Stage {
     }
 
     /// Starts a router and waits until it is ready.
-    #[expect(clippy::disallowed_methods, reason = "ends with the test")]
     pub(crate) async fn router(&self) -> Running {
+        self.router_at(256).await
+    }
+
+    /// One that has at most `concurrency` events at work.
+    #[expect(clippy::disallowed_methods, reason = "ends with the test")]
+    pub(crate) async fn router_at(&self, concurrency: usize) -> Running {
         let settings = Settings {
             bus: self.test.settings(),
-            concurrency: NonZeroUsize::new(256).expect("not zero"),
+            concurrency: NonZeroUsize::new(concurrency).expect("not zero"),
             bot_handle: "tocsin".to_owned(),
             slack_bot_user_id: None,
             slack_app_id: None,
@@ -175,6 +180,12 @@ impl Stage {
         let decided = self.decided.lock().expect("not poisoned");
         let own = decided.iter().filter(|(whose, _)| whose == owner);
         own.map(|(_, decision)| decision.clone()).collect()
+    }
+
+    /// Whose decisions there are, in their order.
+    pub(crate) fn owners_decided(&self) -> Vec<String> {
+        let decided = self.decided.lock().expect("not poisoned");
+        decided.iter().map(|(owner, _)| owner.clone()).collect()
     }
 
     /// Waits for the decision on an event.

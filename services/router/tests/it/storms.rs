@@ -136,14 +136,23 @@ impl Other {
     }
 
     async fn join(&self, run: RunId, event: &Event) {
+        self.tell(run, event, SignalKind::Join).await;
+    }
+
+    async fn tell(&self, run: RunId, event: &Event, kind: SignalKind) {
+        let (what, joined) = match kind {
+            SignalKind::Join => ("join", 1),
+            SignalKind::Resolved => ("resolved", 0),
+            other => panic!("a router does not say {other:?}"),
+        };
         let signal = Signal {
             run_id: run.to_string(),
-            kind: SignalKind::Join.into(),
-            joined: 1,
+            kind: kind.into(),
+            joined,
             ..Signal::default()
         };
         let by = EventId::derive(&event.delivery_key);
-        let id = MessageId::signal(run, &format!("join:{by}"));
+        let id = MessageId::signal(run, &format!("{what}:{by}"));
         let envelope = self.envelope(id, event, Body::Signal(signal));
         let outgoing = Outgoing::new(log_of(run), envelope);
         self.bus.publish(outgoing).await.expect("joined");
@@ -298,6 +307,72 @@ async fn a_router_that_dies_between_two_steps_ends_in_the_same_messages() {
     router.stop().await;
 }
 
+/// Alerts of one fingerprint wait for each other, and nobody else for them.
+#[tokio::test]
+async fn a_flood_of_one_team_stands_in_nobody_elses_way() {
+    const AT_WORK: usize = 16;
+    const FLOOD: usize = 60;
+    let stage = Stage::with_team().await;
+    stage.put_team("acme", "shop", json!({})).await;
+    stage
+        .claim("pagerduty_service_id", "P2", &["acme.shop"])
+        .await;
+    for number in 0..FLOOD {
+        stage.publish(&alert(number, "flood")).await;
+    }
+    let last = stage.publish(&incident(FLOOD, "P2")).await;
+    let router = stage.router_at(AT_WORK).await;
+    stage.decision("acme.shop", last).await;
+    stage.decisions_reach(PAY, FLOOD).await;
+    let decided = stage.owners_decided();
+    let before = decided.iter().take_while(|owner| *owner == PAY).count();
+    // If alerts that wait took the places of others, all but the last few would be decided before.
+    assert!(before < FLOOD - AT_WORK, "behind {before} alerts");
+    router.stop().await;
+}
+
+/// The stream has forgotten the id of the first delivery: the second one is new to it, with the same event id.
+#[tokio::test]
+async fn an_event_that_joined_a_run_joins_it_again_when_it_is_delivered_again() {
+    let stage = Stage::with_team().await;
+    let (other, worker) = (
+        Other::router(&stage).await,
+        Other::of(&stage, Service::AgentWorker).await,
+    );
+    // Both runs heard of their event, ended, and left the bucket.
+    let (fired, again) = (alert(0, "fired"), alert(1, "fired"));
+    other.claim(&again, Some(run_of(&fired))).await;
+    other.join(run_of(&fired), &again).await;
+    worker.close(run_of(&fired), &fired).await;
+    let (begun, over) = (alert(2, "begun"), resolved(3, "begun"));
+    other.claim(&over, Some(run_of(&begun))).await;
+    other
+        .tell(run_of(&begun), &over, SignalKind::Resolved)
+        .await;
+    worker.close(run_of(&begun), &begun).await;
+
+    let router = stage.router().await;
+    let decision = decide(&stage, &again).await;
+    assert_eq!(
+        (decision.action(), decision.run_id, decision.joined_count),
+        (DecisionAction::Join, run_of(&fired).to_string(), 1)
+    );
+    let decision = decide(&stage, &over).await;
+    assert_eq!(
+        (last_code(&decision), decision.run_id.clone()),
+        ("resolved_run", run_of(&begun).to_string())
+    );
+    assert!(
+        stage.work(PAY).await.is_empty(),
+        "nothing is looked into twice"
+    );
+    assert_eq!(
+        kinds(&log(&stage, run_of(&fired)).await),
+        [SignalKind::Join, SignalKind::Closed]
+    );
+    router.stop().await;
+}
+
 #[tokio::test]
 async fn the_end_of_an_alert_reaches_its_run_and_nobody_else() {
     let stage = Stage::with_team().await;
@@ -316,6 +391,25 @@ async fn the_end_of_an_alert_reaches_its_run_and_nobody_else() {
     let decision = decide(&stage, &resolved(3, "unheard-of")).await;
     assert_eq!(decision.action(), DecisionAction::Ignore);
     assert_eq!(last_code(&decision), "no_open_run");
+    router.stop().await;
+}
+
+#[tokio::test]
+async fn the_end_of_an_alert_that_overtakes_it_reaches_its_run_too() {
+    let stage = Stage::with_team().await;
+    let (first, over) = (alert(0, "overtaken"), resolved(1, "overtaken"));
+    let over = stage.publish(&over).await;
+    let fired = stage.publish(&first).await;
+    let router = stage.router().await;
+    let started = stage.decision(PAY, fired).await;
+    assert_eq!(started.action(), DecisionAction::Run);
+    let decision = stage.decision(PAY, over).await;
+    assert_eq!(
+        (last_code(&decision), &decision.run_id),
+        ("resolved_run", &started.run_id)
+    );
+    let told = log(&stage, run_of(&first)).await;
+    assert_eq!(kinds(&told), [SignalKind::Resolved]);
     router.stop().await;
 }
 

@@ -30,6 +30,9 @@ const ROUTING: &[&str] = &[
 /// Reasons that say what it waited for.
 const WAITING: &[&str] = &["queued", "queue_full"];
 
+/// What ingress names in place of a secret when the event came over a connection that it opened to Slack.
+const SOCKET_MODE: &str = "socket_mode";
+
 /// The whole life of one event.
 pub(crate) fn life(life: &Value) -> String {
     let mut page = Page::default();
@@ -181,27 +184,12 @@ impl Page {
         };
         let answer = if is_genuine { "yes" } else { "NO" };
         self.heading(&format!("was it genuine: {answer}"));
-        let verdict = if is_genuine { "held" } else { "did NOT hold" };
-        let proof = match text(life, "/event/signature/provider/header") {
-            "" => "the sender's secret".to_owned(),
-            header => format!("the signature in {header}"),
-        };
-        let secret = match text(life, "/event/signature/provider/secret_id") {
-            "" => {
-                let index = number(life, "/event/signature/provider/secret_index");
-                format!("live secret number {}", index.unwrap_or_default() + 1.0)
-            }
-            id => format!("secret {id}"),
-        };
         let source = match (text(life, "/event/source"), text(life, "/event/org")) {
             ("", _) | ("shared", _) => "the shared source".to_owned(),
             (source, "") => format!("source {source}"),
             (source, org) => format!("source {source} of {org}"),
         };
-        self.line(
-            "at the door",
-            &format!("{proof} {verdict}, with {secret} of {source}"),
-        );
+        self.line("at the door", &proof(life, is_genuine, &source));
         if flag("/event/signature/message/verified") == Some(true) {
             let (signer, key) = (
                 text(life, "/event/signature/message/signer"),
@@ -337,6 +325,29 @@ impl Page {
         }
         self.line("detail", text(run, "/detail"));
     }
+}
+
+/// How the event proved whom it comes from.
+fn proof(life: &Value, is_genuine: bool, source: &str) -> String {
+    let at = |name: &str| text(life, &format!("/event/signature/provider/{name}"));
+    let secret = match at("secret_id") {
+        SOCKET_MODE => {
+            return format!(
+                "it came over a connection that Tocsin itself opened to Slack, to {source}; nothing in it is signed"
+            );
+        }
+        "" => {
+            let index = number(life, "/event/signature/provider/secret_index");
+            format!("live secret number {}", index.unwrap_or_default() + 1.0)
+        }
+        id => format!("secret {id}"),
+    };
+    let proof = match at("header") {
+        "" => "the sender's secret".to_owned(),
+        header => format!("the signature in {header}"),
+    };
+    let verdict = if is_genuine { "held" } else { "did NOT hold" };
+    format!("{proof} {verdict}, with {secret} of {source}")
 }
 
 /// Whose it was, who looked, and how it ended.

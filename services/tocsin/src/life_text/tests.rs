@@ -70,6 +70,15 @@ fn what_nobody_got_says_why_and_who_could_have() {
 }
 
 #[test]
+fn what_came_over_our_own_connection_claims_no_secret() {
+    let answer = json!({ "event_id": "e1", "event": { "source": "shared", "signature": {
+        "provider": { "verified": true, "header": null, "secret_index": 0, "secret_id": "socket_mode" } } } });
+    let page = life(&answer);
+    assert!(page.contains("a connection that Tocsin itself opened to Slack"));
+    assert!(!page.contains("secret"), "{page}");
+}
+
+#[test]
 fn a_large_body_is_said_to_be_in_the_object_store() {
     let answer = json!({ "event_id": "e1", "event": { "raw_bytes": 20_971_520,
         "stored_body": { "store": "bodies", "object": "ba78" } } });
