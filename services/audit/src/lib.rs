@@ -71,7 +71,8 @@
 //!
 //! `event`, `decision` and `run` are null until they are recorded; `run.outcome` is null while it runs.
 //! `event.org` and `event.default_team` are of the event's source, `secret_id` of its secret; null for the
-//! shared ones. `candidates` is there when it was ambiguous. `outcome` and `comparison` of a replay are null
+//! shared ones. `event.deferred_until` is there when a rate limit held it back, until then.
+//! `candidates` is there when it was ambiguous. `outcome` and `comparison` of a replay are null
 //! until its run has finished, `comparison` also for one to work.
 //! `what` is one of received, stored, stored again, decided, replayed, repeat folded in, run started, run resumed,
 //! model asked, model answered, tool started, tool finished, tool failed, post started, posted, not

@@ -12,6 +12,7 @@ use jiff::Timestamp;
 use tocsin_kit::Clock;
 use tocsin_wire::proto::Event;
 use tocsin_wire::source::SourceFigures;
+use tocsin_wire::{InvalidToken, time};
 use tokio::time::Instant;
 
 use crate::error::Rejection;
@@ -226,6 +227,9 @@ impl Intake {
             event.org = source.org.to_string();
             source.default_team.clone_into(&mut event.default_team);
             proof.id(source).clone_into(&mut event.secret_id);
+            if let Admission::Deferred(until) = admission {
+                event.deferred_until = Some(time::to_proto(*until));
+            }
             if event.stored_body.is_some() {
                 // First the body: an event never names one that is not there.
                 Box::pin(self.publisher.keep_body(&mut event)).await?;

@@ -136,6 +136,7 @@ fn event_facts(event: &Event) -> Facts {
         .text("secret_id", &event.secret_id)
         .time("occurred_at", event.occurred_at.as_ref())
         .time("received_at", event.received_at.as_ref())
+        .time("deferred_until", event.deferred_until.as_ref())
 }
 
 fn decision_facts(decision: &Decision) -> Facts {

@@ -272,6 +272,8 @@ async fn two_replicas_admit_no_more_than_the_limit_and_defer_the_rest() {
         .map(|(_, stored)| event(stored).delivery_id.clone())
         .collect();
     assert_eq!(ids.len(), 300, "each once");
+    let says_so = |(_, stored): &(_, _)| event(stored).deferred_until.is_some();
+    assert!(deferred.iter().all(says_so) && !undeferred.iter().any(says_so));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -256,6 +256,13 @@ impl Page {
                 .find(|hop| text(hop, "/what") == what)
                 .and_then(|hop| number(hop, "/since_start_ms"))
         };
+        let until = text(life, "/event/deferred_until");
+        if !until.is_empty() {
+            let until = to_seconds(until);
+            let held =
+                format!("held back until {until}: more came than the rate limit lets through");
+            self.line("for its rate limit", &held);
+        }
         if let Some(stored) = hop("stored") {
             self.line("to be kept", &duration(stored));
             if let Some(decided) = hop("decided") {

@@ -70,6 +70,15 @@ fn what_nobody_got_says_why_and_who_could_have() {
 }
 
 #[test]
+fn what_a_rate_limit_held_back_says_so() {
+    let answer = json!({ "event_id": "e1", "decision": { "action": "run" },
+        "event": { "deferred_until": "2026-01-02T03:04:15.5Z" } });
+    let expected =
+        "held back until 2026-01-02T03:04:15Z: more came than the rate limit lets through";
+    assert!(life(&answer).contains(expected));
+}
+
+#[test]
 fn what_came_over_our_own_connection_claims_no_secret() {
     let answer = json!({ "event_id": "e1", "event": { "source": "shared", "signature": {
         "provider": { "verified": true, "header": null, "secret_index": 0, "secret_id": "socket_mode" } } } });
