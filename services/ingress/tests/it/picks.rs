@@ -158,7 +158,7 @@ async fn a_record_whose_expressions_cannot_be_used_stops_its_source() {
         stage.publish(sound).await;
         until("src_q", 200).await;
         stage.publish(picking("src_q", &broken)).await;
-        until("src_q", 404).await;
+        until("src_q", 503).await;
     }
     let other = SourceRecord {
         provider: "github".to_owned(),
@@ -167,5 +167,5 @@ async fn a_record_whose_expressions_cannot_be_used_stops_its_source() {
     stage.publish(record("src_r", &json!({}))).await;
     stage.until_status("src_r", NEW, 200).await;
     stage.publish(other).await;
-    stage.until_status("src_r", NEW, 404).await;
+    stage.until_status("src_r", NEW, 503).await;
 }
