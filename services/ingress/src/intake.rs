@@ -12,7 +12,7 @@ use jiff::Timestamp;
 use tocsin_kit::Clock;
 use tocsin_wire::proto::Event;
 use tocsin_wire::source::SourceFigures;
-use tocsin_wire::{InvalidToken, time};
+use tocsin_wire::time;
 use tokio::time::Instant;
 
 use crate::error::Rejection;
