@@ -1,14 +1,18 @@
 //! Memory of each service that has nothing to do.
 
+use std::cell::Cell;
 use std::time::Duration;
 
-use tocsin_testkit::{Postgres, TestBus};
+use tocsin_testkit::{Postgres, TestBus, eventually};
+use tokio::time::Instant;
 
 use crate::figures::say;
-use crate::process::{self, GITHUB_SECRET, PAGERDUTY_SECRET, free_address};
+use crate::process::{self, GITHUB_SECRET, PAGERDUTY_SECRET, Service, free_address};
 
-/// How long a service is left alone before its memory is read.
-const SETTLE: Duration = Duration::from_secs(3);
+/// For how long memory must not have fallen any more: allocators give back within a second or two.
+const STILL: Duration = Duration::from_secs(2);
+/// How long that is waited for.
+const SETTLE_LIMIT: Duration = Duration::from_secs(30);
 
 /// Prints resident memory of each service, ready and idle.
 pub(crate) async fn measure() -> anyhow::Result<()> {
@@ -30,8 +34,7 @@ pub(crate) async fn measure() -> anyhow::Result<()> {
         ];
         services.push((service, process::start(&bus, service, &environment).await?));
     }
-    // What was needed to start is given back within seconds.
-    tokio::time::sleep(SETTLE).await;
+    settled(&services).await;
     say("\nidle memory of five services of one program, in MiB:");
     say("                  own   with its share of the program   resident, program and all");
     for (service, started) in &services {
@@ -44,6 +47,26 @@ pub(crate) async fn measure() -> anyhow::Result<()> {
         ));
     }
     Ok(())
+}
+
+/// Until what was needed to start has been given back.
+async fn settled(services: &[(&str, Service)]) {
+    let lowest = Cell::new((u64::MAX, Instant::now()));
+    eventually("memory falls no more", SETTLE_LIMIT, || async {
+        let each = services.iter();
+        let bytes: Vec<u64> = each
+            .map(|(_, service)| service.process.anonymous_bytes())
+            .collect::<anyhow::Result<_>>()?;
+        let total = bytes.iter().sum();
+        let (least, since) = lowest.get();
+        if total < least {
+            lowest.set((total, Instant::now()));
+            anyhow::bail!("it fell to {total} bytes");
+        }
+        anyhow::ensure!(since.elapsed() >= STILL, "it fell a moment ago");
+        anyhow::Ok(())
+    })
+    .await;
 }
 
 fn mebibytes(bytes: u64) -> f64 {
