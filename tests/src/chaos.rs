@@ -32,7 +32,8 @@ pub struct Round {
     pub rate: Rate,
     /// What is killed, in this order.
     pub kills: Vec<Component>,
-    /// Before the first kill, and after a killed part is ready again.
+    /// Before the first kill, and after a killed part is ready again. A time and no count of deliveries: those
+    /// that come in a burst after an outage would end it at once.
     pub calm: Duration,
     /// How long finished work may take after the last delivery was accepted.
     pub drain: Duration,

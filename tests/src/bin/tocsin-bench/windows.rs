@@ -181,7 +181,8 @@ async fn offer(
     Ok(std::mem::take(&mut *answers))
 }
 
-/// Kills both at once when half of the time is over, and starts both again.
+/// Kills both at once when half of the time is over, and starts both again. The time is the load's own: windows
+/// are made of it, and there is nothing else to wait for.
 async fn restart(
     bus: &TestBus,
     replicas: &[SocketAddr],
