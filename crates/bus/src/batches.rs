@@ -15,7 +15,7 @@ use crate::connect::Bus;
 use crate::consume::{Outcome, Place, backoff};
 use crate::dead_letter::Reason;
 use crate::error::BusError;
-use crate::message::Delivery;
+use crate::message::{Delivery, Raw};
 
 /// How much goes into one batch.
 #[derive(Debug, Clone, Copy)]
@@ -85,9 +85,10 @@ where
 {
     let mut messages = Vec::with_capacity(gathered.len());
     let mut deliveries = Vec::with_capacity(gathered.len());
-    for message in gathered {
-        if let Some(delivery) = place.open(&message).await {
-            messages.push(message);
+    for mut message in gathered {
+        let raw = Raw::take(&mut message.message);
+        if let Some(delivery) = place.open(&message, &raw).await {
+            messages.push((message, raw));
             deliveries.push(delivery);
         }
     }
@@ -182,23 +183,28 @@ impl Reader {
     }
 }
 
-async fn settle(place: &Place, messages: &[jetstream::Message], attempt: u64, outcome: Outcome) {
-    for message in messages {
+async fn settle(
+    place: &Place,
+    messages: &[(jetstream::Message, Raw)],
+    attempt: u64,
+    outcome: Outcome,
+) {
+    for (message, raw) in messages {
         match &outcome {
             Outcome::Done => {
-                place.count("done");
+                place.counts.done.increment(1);
                 place.settle(message, AckKind::Ack).await;
             }
             Outcome::Retry(pause) => {
-                place.count("retry");
+                place.counts.retry.increment(1);
                 place
                     .settle(message, AckKind::Nak(Some(backoff(*pause, attempt))))
                     .await;
             }
-            Outcome::Leave => place.count("left"),
+            Outcome::Leave => place.counts.left.increment(1),
             Outcome::Reject(reason) => {
                 place
-                    .give_up(message, Reason::new("rejected", reason.as_str()))
+                    .give_up(message, raw, Reason::new("rejected", reason.as_str()))
                     .await;
             }
         }

@@ -11,6 +11,8 @@ use async_nats::jetstream;
 use async_nats::jetstream::AckKind;
 use async_nats::jetstream::consumer::PullConsumer;
 use futures::{FutureExt as _, StreamExt as _};
+use metrics::Counter;
+use tocsin_wire::message::{Headers as _, TRACE_HEADER};
 use tocsin_wire::{Subject, limits};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinSet;
@@ -19,7 +21,7 @@ use tokio::time::MissedTickBehavior;
 use crate::connect::Bus;
 use crate::dead_letter::{self, Reason};
 use crate::error::BusError;
-use crate::message::{self, Delivery};
+use crate::message::{self, Delivery, Raw};
 
 /// What a handler made of a message.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -185,6 +187,7 @@ pub(crate) struct Place {
     pub(crate) bus: Bus,
     pub(crate) stream: String,
     pub(crate) consumer: String,
+    pub(crate) counts: Counts,
 }
 
 impl Place {
@@ -193,6 +196,7 @@ impl Place {
             bus,
             stream: stream.to_owned(),
             consumer: consumer.to_owned(),
+            counts: Counts::new((stream, consumer)),
         }
     }
 
@@ -200,39 +204,40 @@ impl Place {
         format!("{}/{}", self.stream, self.consumer)
     }
 
-    async fn handle<H, F>(&self, message: jetstream::Message, handler: &H)
+    async fn handle<H, F>(&self, mut message: jetstream::Message, handler: &H)
     where
         H: Fn(Delivery) -> F + Send + Sync,
         F: Future<Output = Outcome> + Send,
     {
-        let Some(delivery) = self.open(&message).await else {
+        let raw = Raw::take(&mut message.message);
+        let Some(delivery) = self.open(&message, &raw).await else {
             return;
         };
-        let (attempt, raw) = (delivery.attempt, delivery.raw.clone());
+        let attempt = delivery.attempt;
         // A handler may panic before it returns its future, so the call stands inside as well.
         let work = AssertUnwindSafe(async { handler(delivery).await }).catch_unwind();
         let outcome = self.with_heartbeats(&message, work).await;
         match outcome {
             Ok(Outcome::Done) => {
-                self.count("done");
+                self.counts.done.increment(1);
                 self.settle(&message, AckKind::Ack).await;
             }
             Ok(Outcome::Retry(pause)) => {
-                self.count("retry");
+                self.counts.retry.increment(1);
                 self.settle(&message, AckKind::Nak(Some(backoff(pause, attempt))))
                     .await;
             }
-            Ok(Outcome::Leave) => self.count("left"),
+            Ok(Outcome::Leave) => self.counts.left.increment(1),
             Ok(Outcome::Reject(reason)) => {
-                self.give_up(&message, Reason::new("rejected", reason))
+                self.give_up(&message, &raw, Reason::new("rejected", reason))
                     .await;
             }
             Err(panic) => {
-                self.count("panic");
+                self.counts.panic.increment(1);
                 let text = panic_text(panic.as_ref());
                 tracing::error!(consumer = %self.name(), subject = %raw.subject, attempt, panic = %text, "a handler panicked");
                 if attempt >= limits::MAX_PANICS {
-                    self.give_up(&message, Reason::new("handler_panicked", text))
+                    self.give_up(&message, &raw, Reason::new("handler_panicked", text))
                         .await;
                 } else {
                     self.settle(&message, AckKind::Nak(Some(FAULT_RETRY))).await;
@@ -242,7 +247,7 @@ impl Place {
     }
 
     /// The verified message, or nothing: then it has been dealt with here.
-    pub(crate) async fn open(&self, message: &jetstream::Message) -> Option<Delivery> {
+    pub(crate) async fn open(&self, message: &jetstream::Message, raw: &Raw) -> Option<Delivery> {
         let info = match message.info() {
             Ok(info) => info,
             Err(error) => {
@@ -255,32 +260,27 @@ impl Place {
         let stored_at = message::timestamp(info.published.unix_timestamp_nanos());
         if attempt > limits::MAX_DELIVERIES {
             let reason = format!("delivered {attempt} times without success");
-            self.give_up(message, Reason::new("attempts_exhausted", reason))
+            self.give_up(message, raw, Reason::new("attempts_exhausted", reason))
                 .await;
             return None;
         }
-        let subject_text = message.message.subject.as_str();
-        let keys = &self.bus.inner.keys;
-        let opened = keys
-            .open(
-                &self.bus.inner.jetstream,
-                &message.message,
-                subject_text,
-                stored_at,
-            )
-            .await;
-        let opened = match opened {
+        let inner = &self.bus.inner;
+        let parts = (raw, &raw.payload);
+        let opening = inner
+            .keys
+            .open(&inner.jetstream, parts, &raw.subject, stored_at);
+        let opened = match opening.await {
             Ok(opened) => opened,
             Err(error) => {
                 let reason = dead_letter::chain(&error);
-                self.give_up(message, Reason::new(error.code(), reason))
+                self.give_up(message, raw, Reason::new(error.code(), reason))
                     .await;
                 return None;
             }
         };
-        let Ok(subject) = subject_text.parse::<Subject>() else {
-            let reason = format!("{subject_text:?} is not a subject of ours");
-            self.give_up(message, Reason::new("undecodable", reason))
+        let Ok(subject) = raw.subject.parse::<Subject>() else {
+            let reason = format!("{:?} is not a subject of ours", raw.subject);
+            self.give_up(message, raw, Reason::new("undecodable", reason))
                 .await;
             return None;
         };
@@ -291,8 +291,9 @@ impl Place {
             sequence,
             attempt,
             stored_at,
-            trace: message::trace(message.message.headers.as_ref()),
-            raw: message::raw(&message.message),
+            trace: raw.header(TRACE_HEADER).map(str::to_owned),
+            payload_sha256: opened.payload_sha256,
+            raw: raw.clone(),
         })
     }
 
@@ -327,23 +328,42 @@ impl Place {
     }
 
     /// Stores the message with its reason among the dead letters, then takes it off the stream.
-    pub(crate) async fn give_up(&self, message: &jetstream::Message, reason: Reason) {
-        self.count("dead");
-        match dead_letter::store(self, message, &reason).await {
+    pub(crate) async fn give_up(&self, message: &jetstream::Message, raw: &Raw, reason: Reason) {
+        self.counts.dead.increment(1);
+        match dead_letter::store(self, message, raw, &reason).await {
             Ok(()) => self.settle(message, AckKind::Term).await,
             Err(error) => {
-                tracing::error!(consumer = %self.name(), subject = %message.message.subject, %error, "cannot store a dead letter; trying again");
+                tracing::error!(consumer = %self.name(), subject = %raw.subject, %error, "cannot store a dead letter; trying again");
                 self.settle(message, AckKind::Nak(Some(FAULT_RETRY))).await;
             }
         }
     }
+}
 
-    pub(crate) fn count(&self, outcome: &'static str) {
-        metrics::counter!(
-            "tocsin_bus_consumed_total",
-            "consumer" => self.consumer.clone(), "stream" => self.stream.clone(), "outcome" => outcome
-        )
-        .increment(1);
+/// What became of a consumer's messages, as metrics.
+pub(crate) struct Counts {
+    pub(crate) done: Counter,
+    pub(crate) retry: Counter,
+    pub(crate) left: Counter,
+    panic: Counter,
+    dead: Counter,
+}
+
+impl Counts {
+    fn new((stream, consumer): (&str, &str)) -> Self {
+        let outcome = |outcome: &'static str| {
+            metrics::counter!(
+                "tocsin_bus_consumed_total",
+                "consumer" => consumer.to_owned(), "stream" => stream.to_owned(), "outcome" => outcome
+            )
+        };
+        Self {
+            done: outcome("done"),
+            retry: outcome("retry"),
+            left: outcome("left"),
+            panic: outcome("panic"),
+            dead: outcome("dead"),
+        }
     }
 }
 

@@ -9,7 +9,7 @@ use tocsin_wire::proto::{DeadLetter, Envelope, Header};
 use tocsin_wire::{Subject, limits};
 
 use crate::consume::Place;
-use crate::message::{NatsHeaders, header_list};
+use crate::message::Raw;
 use crate::publish::PublishError;
 
 /// Room that a dead letter needs beside the original payload.
@@ -48,6 +48,7 @@ pub(crate) fn chain(error: &dyn std::error::Error) -> String {
 pub(crate) async fn store(
     place: &Place,
     message: &jetstream::Message,
+    raw: &Raw,
     reason: &Reason,
 ) -> Result<(), PublishError> {
     let (sequence, delivered) = message
@@ -59,9 +60,8 @@ pub(crate) async fn store(
             )
         })
         .unwrap_or_default();
-    let subject = message.message.subject.to_string();
     tracing::warn!(
-        stream = %place.stream, consumer = %place.consumer, sequence, %subject,
+        stream = %place.stream, consumer = %place.consumer, sequence, subject = %raw.subject,
         code = reason.code, reason = %reason.text, "message goes to the dead letters"
     );
     let id = MessageId::dead_letter(&place.stream, &place.consumer, sequence);
@@ -70,18 +70,18 @@ pub(crate) async fn store(
         consumer: place.consumer.clone(),
         stream_sequence: sequence,
         delivery_count: delivered,
-        subject,
+        subject: raw.subject.clone(),
         code: reason.code.to_owned(),
         reason: reason.text.clone(),
-        headers: headers(message),
-        payload: fitting(&message.message.payload),
+        headers: headers(raw),
+        payload: fitting(&raw.payload),
     };
     let bus = &place.bus;
     let envelope = Envelope::new(
         id,
         bus.service(),
         bus.now(),
-        correlation(message, id),
+        correlation(raw, id),
         None,
         Body::DeadLetter(dead),
     );
@@ -93,11 +93,12 @@ pub(crate) async fn store(
     bus.publish_sealed(sealed, None).await.map(|_| ())
 }
 
-fn headers(message: &jetstream::Message) -> Vec<Header> {
-    let list = header_list(message.message.headers.as_ref());
-    list.into_iter()
-        .map(|(name, value)| Header { name, value })
-        .collect()
+fn headers(raw: &Raw) -> Vec<Header> {
+    let owned = |(name, value): (&str, &str)| Header {
+        name: name.to_owned(),
+        value: value.to_owned(),
+    };
+    raw.headers().into_iter().map(owned).collect()
 }
 
 /// A payload near the limit loses its end: a dead letter that can never be stored would block the
@@ -112,16 +113,11 @@ fn fitting(payload: &bytes::Bytes) -> bytes::Bytes {
 
 /// What the message says of itself, so that the dead letter shows in the event's life. It is not
 /// proven when the signature did not hold; the code says so.
-fn correlation(message: &jetstream::Message, id: MessageId) -> EventId {
-    let headers = NatsHeaders(message.message.headers.as_ref());
-    let from_header = headers
+fn correlation(raw: &Raw, id: MessageId) -> EventId {
+    let from_header = raw
         .header("correlationid")
         .and_then(|text| text.parse().ok());
-    let from_body = || {
-        Envelope::decode(message.message.payload.clone())
-            .ok()?
-            .correlation()
-    };
+    let from_body = || Envelope::decode(raw.payload.clone()).ok()?.correlation();
     from_header
         .or_else(from_body)
         .unwrap_or_else(|| id.as_uuid().into())

@@ -100,7 +100,12 @@ impl Bus {
         };
         let opened = inner
             .keys
-            .open(&inner.jetstream, &found.message, &subject, stored_at)
+            .open(
+                &inner.jetstream,
+                (&headers, &found.message.payload),
+                &subject,
+                stored_at,
+            )
             .await
             .map_err(|error| {
                 let operation = format!("reading message {} of {}", found.sequence, found.subject);

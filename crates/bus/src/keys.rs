@@ -8,13 +8,12 @@ use async_nats::jetstream::Context;
 use bytes::Bytes;
 use futures::StreamExt as _;
 use jiff::Timestamp;
-use tocsin_wire::message::{self, OpenError, Opened};
+use tocsin_wire::message::{self, Headers, OpenError, Opened};
 use tocsin_wire::sealed::KEY_PREFIX;
 use tocsin_wire::{KeyId, KeyRecord, KeyRing, PublicKey, VerifyError};
 use tokio::time::Instant;
 
 use crate::error::BusError;
-use crate::message::NatsHeaders;
 
 /// Name of the bucket.
 pub(crate) const BUCKET: &str = "keys";
@@ -73,17 +72,15 @@ impl Keys {
     pub(crate) async fn open(
         &self,
         jetstream: &Context,
-        message: &async_nats::Message,
+        (headers, payload): (&impl Headers, &Bytes),
         subject: &str,
         at: Timestamp,
     ) -> Result<Opened, OpenError> {
         self.refresh(jetstream).await;
-        let headers = NatsHeaders(message.headers.as_ref());
-        let opened =
-            self.with_ring(|ring| message::open(subject, &headers, &message.payload, ring, at));
+        let opened = self.with_ring(|ring| message::open(subject, headers, payload, ring, at));
         match unknown_key(&opened) {
             Some(key) if self.learn(jetstream, &key).await => {
-                self.with_ring(|ring| message::open(subject, &headers, &message.payload, ring, at))
+                self.with_ring(|ring| message::open(subject, headers, payload, ring, at))
             }
             _ => opened,
         }

@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::service::Service;
-use crate::signing::{Attributes, KeyId, PublicKey, Signature, SigningKey, signed_text};
+use crate::signing::{Attributes, Digest, KeyId, PublicKey, Signature, SigningKey, signed_text};
 use crate::streams;
 
 /// A public key as it lies in KV `keys`, signed by the root.
@@ -179,9 +179,9 @@ impl KeyRing {
     pub fn verify(
         &self,
         signature: Option<&str>,
-        attributes: &Attributes,
+        attributes: &Attributes<'_>,
         subject: &str,
-        body: &[u8],
+        body: &Digest,
         at: Timestamp,
     ) -> Result<Service, VerifyError> {
         let signature: Signature = signature
@@ -224,6 +224,7 @@ impl KeyRing {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::signing::digest;
 
     fn at(second: i64) -> Timestamp {
         Timestamp::from_second(second).expect("in range")
@@ -248,11 +249,11 @@ mod tests {
         };
         let attributes = Attributes::default();
         let subject = "events.slack.shared.message.C1";
-        let signed = ingress.sign(&attributes, subject, b"b");
+        let signed = ingress.sign(&attributes, subject, &digest(b"b"));
         let check = |record: KeyRecord, subject: &str, time| {
             let mut ring = KeyRing::new(root.public());
             assert!(ring.insert(record));
-            ring.verify(Some(&signed), &attributes, subject, b"b", at(time))
+            ring.verify(Some(&signed), &attributes, subject, &digest(b"b"), at(time))
         };
 
         assert_eq!(

@@ -12,7 +12,7 @@ use crate::keyring::{KeyRing, VerifyError};
 use crate::proto::command::What;
 use crate::proto::{Envelope, Event, SignedEnvelope, Tenant, envelope::Body};
 use crate::service::Service;
-use crate::signing::{Attributes, CONTENT_TYPE, DATA_SCHEMA, SigningKey};
+use crate::signing::{Attributes, CONTENT_TYPE, DATA_SCHEMA, Digest, SigningKey, digest};
 use crate::subject::Subject;
 use crate::time;
 use crate::token::{OrgId, TeamId};
@@ -27,11 +27,11 @@ pub const TRACE_HEADER: &str = "traceparent";
 /// Read access to whatever holds the headers of a message.
 pub trait Headers {
     /// The first value of a header; names are compared exactly, as NATS does.
-    fn header(&self, name: &str) -> Option<&str>;
+    fn header(&self, name: &'static str) -> Option<&str>;
 }
 
 impl Headers for [(&'static str, String)] {
-    fn header(&self, name: &str) -> Option<&str> {
+    fn header(&self, name: &'static str) -> Option<&str> {
         self.iter()
             .find(|(known, _)| *known == name)
             .map(|(_, value)| value.as_str())
@@ -39,7 +39,7 @@ impl Headers for [(&'static str, String)] {
 }
 
 impl Headers for Vec<(&'static str, String)> {
-    fn header(&self, name: &str) -> Option<&str> {
+    fn header(&self, name: &'static str) -> Option<&str> {
         self.as_slice().header(name)
     }
 }
@@ -100,33 +100,32 @@ impl Envelope {
     }
 
     /// The CloudEvents type: `tocsin.<provider>.<kind>.v1` for events, `tocsin.<message>.v1` else.
-    pub fn kind(&self) -> String {
-        let name = match &self.body {
+    pub fn kind(&self) -> Cow<'static, str> {
+        Cow::Borrowed(match &self.body {
             Some(Body::Event(event)) => {
-                return format!("tocsin.{}.{}.v1", event.provider, event.kind);
+                return Cow::Owned(["tocsin.", &event.provider, ".", &event.kind, ".v1"].concat());
             }
-            Some(Body::Decision(_)) => "decision",
-            Some(Body::RunRequest(_)) => "run_request",
-            Some(Body::Journal(_)) => "journal",
-            Some(Body::RunStarted(_)) => "run_started",
-            Some(Body::RunPost(_)) => "run_post",
-            Some(Body::RunResult(_)) => "run_result",
-            Some(Body::Signal(_)) => "signal",
-            Some(Body::ConfigChanged(_)) => "config_changed",
-            Some(Body::RoutingRecord(_)) => "routing_record",
-            Some(Body::TeamRecord(_)) => "team_record",
-            Some(Body::Claim(_)) => "claim",
-            Some(Body::DeadLetter(_)) => "dead_letter",
-            Some(Body::SecretRecord(_)) => "secret_record",
-            Some(Body::SourceRecord(_)) => "source_record",
-            Some(Body::SourceHealth(_)) => "source_health",
-            Some(Body::Revocation(_)) => "revocation",
-            Some(Body::OpenRun(_)) => "open_run",
-            Some(Body::Command(_)) => "command",
-            Some(Body::ReplayResult(_)) => "replay_result",
-            None => "unknown",
-        };
-        format!("tocsin.{name}.v1")
+            Some(Body::Decision(_)) => "tocsin.decision.v1",
+            Some(Body::RunRequest(_)) => "tocsin.run_request.v1",
+            Some(Body::Journal(_)) => "tocsin.journal.v1",
+            Some(Body::RunStarted(_)) => "tocsin.run_started.v1",
+            Some(Body::RunPost(_)) => "tocsin.run_post.v1",
+            Some(Body::RunResult(_)) => "tocsin.run_result.v1",
+            Some(Body::Signal(_)) => "tocsin.signal.v1",
+            Some(Body::ConfigChanged(_)) => "tocsin.config_changed.v1",
+            Some(Body::RoutingRecord(_)) => "tocsin.routing_record.v1",
+            Some(Body::TeamRecord(_)) => "tocsin.team_record.v1",
+            Some(Body::Claim(_)) => "tocsin.claim.v1",
+            Some(Body::DeadLetter(_)) => "tocsin.dead_letter.v1",
+            Some(Body::SecretRecord(_)) => "tocsin.secret_record.v1",
+            Some(Body::SourceRecord(_)) => "tocsin.source_record.v1",
+            Some(Body::SourceHealth(_)) => "tocsin.source_health.v1",
+            Some(Body::Revocation(_)) => "tocsin.revocation.v1",
+            Some(Body::OpenRun(_)) => "tocsin.open_run.v1",
+            Some(Body::Command(_)) => "tocsin.command.v1",
+            Some(Body::ReplayResult(_)) => "tocsin.replay_result.v1",
+            None => "tocsin.unknown.v1",
+        })
     }
 
     /// What it is about: the value that routes an event, the run, the node, the key.
@@ -165,31 +164,35 @@ impl Envelope {
     }
 
     /// The attributes that are signed, as they stand in the headers.
-    pub fn attributes(&self) -> Attributes {
+    pub fn attributes(&self) -> Attributes<'_> {
         let tenant = self.tenant.as_ref();
+        let kind = match self.kind() {
+            Cow::Borrowed(plain) => Cow::Borrowed(plain),
+            Cow::Owned(kind) => Cow::Owned(percent_encode(&kind).into_owned()),
+        };
         Attributes {
             id: percent_encode(&self.id),
             source: percent_encode(&self.source),
-            kind: percent_encode(&self.kind()),
+            kind,
             time: self
                 .written_at()
-                .map(|at| at.to_string())
+                .map(|at| at.to_string().into())
                 .unwrap_or_default(),
             about: percent_encode(self.about()),
             correlation_id: percent_encode(&self.correlation_id),
             causation_id: percent_encode(&self.causation_id),
             tenant: tenant
-                .map(|tenant| format!("{}/{}", tenant.org, tenant.team))
+                .map(|tenant| [&*tenant.org, "/", &tenant.team].concat().into())
                 .unwrap_or_default(),
         }
     }
 }
 
 /// Header values may hold U+0021 to U+007E; space, `"`, `%` and all else is percent-encoded.
-fn percent_encode(text: &str) -> String {
+fn percent_encode(text: &str) -> Cow<'_, str> {
     let is_plain = |byte: u8| (0x21..=0x7e).contains(&byte) && byte != b'"' && byte != b'%';
     if text.bytes().all(is_plain) {
-        return text.to_owned();
+        return Cow::Borrowed(text);
     }
     let mut encoded = String::with_capacity(text.len() + 16);
     for byte in text.bytes() {
@@ -200,7 +203,7 @@ fn percent_encode(text: &str) -> String {
             encoded.push_str(&crate::signing::hex(&[byte]).to_ascii_uppercase());
         }
     }
-    encoded
+    Cow::Owned(encoded)
 }
 
 /// A message that is ready to be published.
@@ -224,9 +227,10 @@ pub fn seal(
     let payload = Bytes::from(envelope.encode_to_vec());
     let attributes = envelope.attributes();
     let published_on = subject.to_string();
+    let payload_sha256 = digest(&payload);
     let signature = match subject.consumed_on() {
-        Cow::Borrowed(_same) => key.sign(&attributes, &published_on, &payload),
-        Cow::Owned(later) => key.sign(&attributes, &later.to_string(), &payload),
+        Cow::Borrowed(_same) => key.sign(&attributes, &published_on, &payload_sha256),
+        Cow::Owned(later) => key.sign(&attributes, &later.to_string(), &payload_sha256),
     };
     let mut headers = header_list(attributes);
     headers.push((SIGNATURE_HEADER, signature));
@@ -240,24 +244,24 @@ pub fn seal(
     }
 }
 
-fn header_list(attributes: Attributes) -> Vec<(&'static str, String)> {
+fn header_list(attributes: Attributes<'_>) -> Vec<(&'static str, String)> {
     let mut headers = Vec::with_capacity(14);
-    headers.push((MESSAGE_ID_HEADER, attributes.id.clone()));
+    headers.push((MESSAGE_ID_HEADER, attributes.id.clone().into_owned()));
     headers.push(("ce-specversion", "1.0".to_owned()));
-    headers.push(("ce-id", attributes.id));
-    headers.push(("ce-source", attributes.source));
-    headers.push(("ce-type", attributes.kind));
-    headers.push(("ce-time", attributes.time));
-    headers.push(("ce-subject", attributes.about));
+    headers.push(("ce-id", attributes.id.into_owned()));
+    headers.push(("ce-source", attributes.source.into_owned()));
+    headers.push(("ce-type", attributes.kind.into_owned()));
+    headers.push(("ce-time", attributes.time.into_owned()));
+    headers.push(("ce-subject", attributes.about.into_owned()));
     headers.push(("ce-datacontenttype", CONTENT_TYPE.to_owned()));
     headers.push(("ce-dataschema", DATA_SCHEMA.to_owned()));
-    headers.push(("correlationid", attributes.correlation_id));
+    headers.push(("correlationid", attributes.correlation_id.into_owned()));
     for (name, value) in [
         ("causationid", attributes.causation_id),
         ("tenant", attributes.tenant),
     ] {
         if !value.is_empty() {
-            headers.push((name, value));
+            headers.push((name, value.into_owned()));
         }
     }
     headers
@@ -270,6 +274,8 @@ pub struct Opened {
     pub envelope: Envelope,
     /// Who signed it.
     pub service: Service,
+    /// SHA-256 of the payload, which the signature covers.
+    pub payload_sha256: Digest,
 }
 
 /// Why a message was not opened.
@@ -316,22 +322,27 @@ pub fn open(
     at: Timestamp,
 ) -> Result<Opened, OpenError> {
     let signed = attributes_from(headers);
+    let payload_sha256 = digest(payload);
     let service = ring
         .verify(
             headers.header(SIGNATURE_HEADER),
             &signed,
             subject,
-            payload,
+            &payload_sha256,
             at,
         )
         .map_err(OpenError::Signature)?;
     let envelope = Envelope::decode(payload.clone()).map_err(OpenError::Undecodable)?;
     same_as_body(&signed, &envelope)?;
-    Ok(Opened { envelope, service })
+    Ok(Opened {
+        envelope,
+        service,
+        payload_sha256,
+    })
 }
 
-fn attributes_from(headers: &impl Headers) -> Attributes {
-    let value = |name| headers.header(name).unwrap_or_default().to_owned();
+fn attributes_from(headers: &impl Headers) -> Attributes<'_> {
+    let value = |name| Cow::Borrowed(headers.header(name).unwrap_or_default());
     Attributes {
         id: value("ce-id"),
         source: value("ce-source"),
@@ -345,7 +356,7 @@ fn attributes_from(headers: &impl Headers) -> Attributes {
 }
 
 /// A type this reader does not know yet has a name of its own; all else must agree.
-fn same_as_body(signed: &Attributes, envelope: &Envelope) -> Result<(), OpenError> {
+fn same_as_body(signed: &Attributes<'_>, envelope: &Envelope) -> Result<(), OpenError> {
     let body = envelope.attributes();
     let pairs = [
         ("ce-id", &signed.id, &body.id),
@@ -369,8 +380,8 @@ fn same_as_body(signed: &Attributes, envelope: &Envelope) -> Result<(), OpenErro
         None => Ok(()),
         Some((header, said, expected)) => Err(OpenError::HeaderMismatch {
             header,
-            said: said.clone(),
-            expected: expected.clone(),
+            said: said.to_string(),
+            expected: expected.to_string(),
         }),
     }
 }
@@ -378,7 +389,7 @@ fn same_as_body(signed: &Attributes, envelope: &Envelope) -> Result<(), OpenErro
 /// Signs `envelope` as the value of a key: watches show no headers, so the signature goes inside.
 pub fn seal_value(envelope: &Envelope, subject: &Subject, key: &SigningKey) -> Bytes {
     let body = Bytes::from(envelope.encode_to_vec());
-    let signature = key.sign(&envelope.attributes(), &subject.to_string(), &body);
+    let signature = key.sign(&envelope.attributes(), &subject.to_string(), &digest(&body));
     Bytes::from(
         SignedEnvelope {
             envelope: body,
@@ -397,16 +408,21 @@ pub fn open_value(
 ) -> Result<Opened, OpenError> {
     let signed = SignedEnvelope::decode(value.clone()).map_err(OpenError::Undecodable)?;
     let envelope = Envelope::decode(signed.envelope.clone()).map_err(OpenError::Undecodable)?;
+    let payload_sha256 = digest(&signed.envelope);
     let service = ring
         .verify(
             Some(&signed.signature),
             &envelope.attributes(),
             subject,
-            &signed.envelope,
+            &payload_sha256,
             at,
         )
         .map_err(OpenError::Signature)?;
-    Ok(Opened { envelope, service })
+    Ok(Opened {
+        envelope,
+        service,
+        payload_sha256,
+    })
 }
 
 #[cfg(test)]

@@ -25,6 +25,7 @@
 
 mod signer;
 
+use std::borrow::Cow;
 use std::fmt;
 use std::str::FromStr;
 
@@ -32,7 +33,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use ed25519_dalek::{Verifier as _, VerifyingKey};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
-use sha2::{Digest, Sha256};
+use sha2::{Digest as _, Sha256};
 
 use crate::service::Service;
 use signer::Signer;
@@ -40,25 +41,25 @@ use signer::Signer;
 /// Version of the text and of the header.
 pub const SIGNATURE_VERSION: &str = "v1";
 
-/// The CloudEvents attributes that are signed.
+/// The CloudEvents attributes that are signed, borrowed from the envelope or the headers where they stand there.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Attributes {
+pub struct Attributes<'a> {
     /// `ce-id`
-    pub id: String,
+    pub id: Cow<'a, str>,
     /// `ce-source`
-    pub source: String,
+    pub source: Cow<'a, str>,
     /// `ce-type`
-    pub kind: String,
+    pub kind: Cow<'a, str>,
     /// `ce-time`, RFC 3339.
-    pub time: String,
+    pub time: Cow<'a, str>,
     /// `ce-subject`: what it is about.
-    pub about: String,
+    pub about: Cow<'a, str>,
     /// `correlationid`
-    pub correlation_id: String,
+    pub correlation_id: Cow<'a, str>,
     /// `causationid`
-    pub causation_id: String,
+    pub causation_id: Cow<'a, str>,
     /// `tenant`: `org/team`, or empty.
-    pub tenant: String,
+    pub tenant: Cow<'a, str>,
 }
 
 /// `ce-datacontenttype` of every message.
@@ -66,8 +67,16 @@ pub const CONTENT_TYPE: &str = "application/protobuf";
 /// `ce-dataschema` of every message.
 pub const DATA_SCHEMA: &str = "tocsin.v1.Envelope";
 
+/// SHA-256 of a message's body.
+pub type Digest = [u8; 32];
+
+/// What is signed of a body.
+pub fn digest(body: &[u8]) -> Digest {
+    Sha256::digest(body).into()
+}
+
 /// The text that is signed.
-pub fn signed_text(attributes: &Attributes, subject: &str, body: &[u8]) -> String {
+pub fn signed_text(attributes: &Attributes<'_>, subject: &str, body: &Digest) -> String {
     let Attributes {
         id,
         source,
@@ -78,14 +87,33 @@ pub fn signed_text(attributes: &Attributes, subject: &str, body: &[u8]) -> Strin
         causation_id,
         tenant,
     } = attributes;
-    let digest = hex(&Sha256::digest(body));
-    format!(
-        "tocsin-signature-v1\nce-specversion:1.0\nce-id:{id}\nce-source:{source}\nce-type:{kind}\n\
-         ce-time:{time}\nce-subject:{about}\nce-datacontenttype:{CONTENT_TYPE}\n\
-         ce-dataschema:{DATA_SCHEMA}\ncorrelationid:{correlation_id}\ncausationid:{causation_id}\n\
-         tenant:{tenant}\nsubject:{subject}\nbody-sha256:{digest}\n"
-    )
+    let lines = [
+        ("ce-specversion", "1.0"),
+        ("ce-id", id),
+        ("ce-source", source),
+        ("ce-type", kind),
+        ("ce-time", time),
+        ("ce-subject", about),
+        ("ce-datacontenttype", CONTENT_TYPE),
+        ("ce-dataschema", DATA_SCHEMA),
+        ("correlationid", correlation_id),
+        ("causationid", causation_id),
+        ("tenant", tenant),
+        ("subject", subject),
+        ("body-sha256", &hex(body)),
+    ];
+    let mut text = String::with_capacity(USUAL_TEXT_BYTES);
+    text.push_str("tocsin-signature-v1\n");
+    for (name, value) in lines {
+        for part in [name, ":", value, "\n"] {
+            text.push_str(part);
+        }
+    }
+    text
 }
+
+/// A text of this size is rarely outgrown.
+const USUAL_TEXT_BYTES: usize = 768;
 
 /// Lower-case hex.
 pub fn hex(bytes: &[u8]) -> String {
@@ -266,7 +294,7 @@ impl SigningKey {
     }
 
     /// The value of `Tocsin-Signature`.
-    pub fn sign(&self, attributes: &Attributes, subject: &str, body: &[u8]) -> String {
+    pub fn sign(&self, attributes: &Attributes<'_>, subject: &str, body: &Digest) -> String {
         let text = signed_text(attributes, subject, body);
         let signature = BASE64.encode(self.signer.sign(text.as_bytes()));
         format!("{SIGNATURE_VERSION};k={};s={signature}", self.id)
@@ -335,22 +363,22 @@ mod tests {
     fn every_signed_field_counts() {
         let key = SigningKey::from_seed(Service::Ingress, [7; 32]);
         let attributes = Attributes {
-            id: "1".to_owned(),
+            id: "1".into(),
             ..Attributes::default()
         };
         let signature: Signature = key
-            .sign(&attributes, "events.x", b"body")
+            .sign(&attributes, "events.x", &digest(b"body"))
             .parse()
             .expect("own");
-        let verifies = |attributes: &Attributes, subject: &str, body: &[u8]| {
-            let text = signed_text(attributes, subject, body);
+        let verifies = |attributes: &Attributes<'_>, subject: &str, body: &[u8]| {
+            let text = signed_text(attributes, subject, &digest(body));
             key.public().verifies(text.as_bytes(), &signature.bytes)
         };
         assert!(verifies(&attributes, "events.x", b"body"));
         assert!(!verifies(&attributes, "events.y", b"body"));
         assert!(!verifies(&attributes, "events.x", b"Body"));
         let tenant = Attributes {
-            tenant: "acme/pay".to_owned(),
+            tenant: "acme/pay".into(),
             ..attributes
         };
         assert!(!verifies(&tenant, "events.x", b"body"));

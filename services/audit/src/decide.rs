@@ -5,11 +5,11 @@ mod summary;
 use bytes::Bytes;
 use jiff::Timestamp;
 use serde_json::Value;
-use sha2::{Digest as _, Sha256};
 use tocsin_bus::{Delivery, Raw};
-use tocsin_wire::message::SIGNATURE_HEADER;
+use tocsin_wire::message::{Headers as _, SIGNATURE_HEADER};
 use tocsin_wire::proto::Envelope;
 use tocsin_wire::proto::envelope::Body;
+use tocsin_wire::signing::Digest;
 use tocsin_wire::token::{ALL, UNROUTED};
 use uuid::Uuid;
 
@@ -37,10 +37,11 @@ pub(crate) struct Record {
     pub(crate) team: Option<String>,
     pub(crate) run_id: Option<Uuid>,
     pub(crate) delivery_id: Option<String>,
-    pub(crate) payload_sha256: Vec<u8>,
+    pub(crate) payload_sha256: Digest,
     pub(crate) payload_bytes: i32,
     pub(crate) summary: Value,
-    pub(crate) headers: Value,
+    /// JSON: `[[name, value], …]`, sorted by name.
+    pub(crate) headers: String,
     pub(crate) payload: Bytes,
 }
 
@@ -52,6 +53,7 @@ pub(crate) fn record(stream: &'static str, delivery: Delivery) -> Record {
         signer,
         sequence,
         stored_at,
+        payload_sha256,
         raw,
         ..
     } = delivery;
@@ -77,7 +79,7 @@ pub(crate) fn record(stream: &'static str, delivery: Delivery) -> Record {
         team: tenant.map(|tenant| storable(&tenant.team, MAX_INDEXED_CHARACTERS)),
         run_id: run_id(&envelope),
         delivery_id: delivery_id(&envelope),
-        payload_sha256: Sha256::digest(&raw.payload).to_vec(),
+        payload_sha256,
         payload_bytes: i32::try_from(raw.payload.len()).unwrap_or(i32::MAX),
         summary: envelope
             .body
@@ -102,7 +104,7 @@ impl Record {
             kind: plain(&self.kind),
             delivery_id: None,
             summary: serde_json::json!({ "summary_refused": true }),
-            headers: Value::Array(Vec::new()),
+            headers: "[]".to_owned(),
             ..self.clone()
         }
     }
@@ -136,25 +138,25 @@ pub(crate) fn storable(text: &str, limit: usize) -> String {
 }
 
 fn key_id(raw: &Raw) -> String {
-    let header = raw
-        .headers
-        .iter()
-        .find(|(name, _)| name == SIGNATURE_HEADER);
-    let id = header.and_then(|(_, value)| {
+    let id = raw.header(SIGNATURE_HEADER).and_then(|value| {
         let mut parts = value.split(';');
         parts.find_map(|part| part.strip_prefix("k="))
     });
     storable(id.unwrap_or_default(), MAX_INDEXED_CHARACTERS)
 }
 
-fn headers(raw: &Raw) -> Value {
-    let pair = |(name, value): &(String, String)| {
-        Value::Array(vec![
-            Value::String(storable(name, usize::MAX)),
-            Value::String(storable(value, usize::MAX)),
-        ])
-    };
-    Value::Array(raw.headers.iter().map(pair).collect())
+fn headers(raw: &Raw) -> String {
+    let list = raw.headers();
+    let clean = |(name, value): &(&str, &str)| !name.contains('\0') && !value.contains('\0');
+    // Texts have a form in JSON always.
+    if list.iter().all(clean) {
+        return serde_json::to_string(&list).unwrap_or_default();
+    }
+    let storable = |text| storable(text, usize::MAX);
+    let list = list
+        .into_iter()
+        .map(|(name, value)| [storable(name), storable(value)]);
+    serde_json::to_string(&list.collect::<Vec<_>>()).unwrap_or_default()
 }
 
 fn run_id(envelope: &Envelope) -> Option<Uuid> {

@@ -1,6 +1,9 @@
 //! The schema `audit`: rows in, rows out. All statements of this room.
 
+mod bodies;
 mod read;
+
+use std::collections::HashSet;
 
 use futures::FutureExt as _;
 use jiff::Timestamp;
@@ -21,32 +24,17 @@ pub(crate) struct Records {
     store: Store,
 }
 
-/// One statement for a whole batch. What is there already stays as it is, and so does an erased
-/// body: only a new record brings its body with it.
+/// One statement for a whole batch. What is there already stays as it is.
 const INSERT: &str = "
-    with input as (
-        select * from unnest(
-            $1::timestamptz[], $2::text[], $3::bigint[], $4::uuid[], $5::text[], $6::text[], $7::text[], $8::text[],
-            $9::timestamptz[], $10::uuid[], $11::uuid[], $12::text[], $13::text[], $14::uuid[], $15::text[],
-            $16::bytea[], $17::int[], $18::jsonb[], $19::jsonb[], $20::bytea[])
-        as row(stored_at, stream, stream_sequence, message_id, subject, type, signer, key_id,
-            written_at, correlation_id, causation_id, org, team, run_id, delivery_id,
-            payload_sha256, payload_bytes, summary, headers, payload)
-    ), recorded as (
-        insert into records (stored_at, stream, stream_sequence, message_id, subject, type, signer, key_id,
-            written_at, correlation_id, causation_id, org, team, run_id, delivery_id,
-            payload_sha256, payload_bytes, summary)
-        select stored_at, stream, stream_sequence, message_id, subject, type, signer, key_id,
-            written_at, correlation_id, causation_id, org, team, run_id, delivery_id,
-            payload_sha256, payload_bytes, summary
-        from input
-        on conflict do nothing
-        returning stored_at, stream, stream_sequence
-    )
-    insert into bodies (stored_at, stream, stream_sequence, headers, payload)
-    select stored_at, stream, stream_sequence, headers, payload
-    from input join recorded using (stored_at, stream, stream_sequence)
-    on conflict do nothing";
+    insert into records (stored_at, stream, stream_sequence, message_id, subject, type, signer, key_id,
+        written_at, correlation_id, causation_id, org, team, run_id, delivery_id,
+        payload_sha256, payload_bytes, summary)
+    select * from unnest(
+        $1::timestamptz[], $2::text[], $3::bigint[], $4::uuid[], $5::text[], $6::text[], $7::text[], $8::text[],
+        $9::timestamptz[], $10::uuid[], $11::uuid[], $12::text[], $13::text[], $14::uuid[], $15::text[],
+        $16::bytea[], $17::int[], $18::jsonb[])
+    on conflict do nothing
+    returning stored_at, stream, stream_sequence";
 
 /// For every month that occurs; a function call that finds its partition costs microseconds.
 const ENSURE_PARTITIONS: &str = "
@@ -65,13 +53,16 @@ impl Records {
     /// Records what is not recorded yet; returns how many rows that were. All or nothing.
     pub(crate) async fn insert(&self, records: &[Record]) -> Result<u64, OperationError> {
         let columns = &Columns::of(records);
-        // One statement after the partitions exist, so nothing stricter than READ COMMITTED is needed.
+        // Who inserts a record is the only one to bring its body, so nothing stricter than READ COMMITTED is needed.
         let inserting = self
             .store
             .run_tx_with("record", Isolation::ReadCommitted, |tx| {
                 async move {
                     ensure_partitions(tx, &columns.stored_at).await?;
-                    columns.insert(tx).await
+                    let new = columns.insert(tx).await?;
+                    let new = only(new, records);
+                    bodies::copy(tx, &new).await?;
+                    Ok(u64::try_from(new.len()).unwrap_or(u64::MAX))
                 }
                 .boxed()
             });
@@ -105,6 +96,25 @@ async fn ensure_partitions(
     Ok(())
 }
 
+/// The primary key of a record.
+type Key = (jiff_sqlx::Timestamp, String, i64);
+
+/// Those of `records` that were inserted. Nearly always that is all of them. One that was there already has
+/// brought its body before, and an erased body stays erased.
+fn only(inserted: Vec<Key>, records: &[Record]) -> Vec<&Record> {
+    if inserted.len() == records.len() {
+        return records.iter().collect();
+    }
+    let mut inserted: HashSet<(Timestamp, String, i64)> = inserted
+        .into_iter()
+        .map(|(stored_at, stream, sequence)| (stored_at.to_jiff(), stream, sequence))
+        .collect();
+    let key = |record: &Record| (record.stored_at, record.stream.to_owned(), record.sequence);
+    // Taken out, because a message may stand twice in one batch.
+    let is_new = |record: &&Record| inserted.remove(&key(record));
+    records.iter().filter(is_new).collect()
+}
+
 /// A batch by columns, as UNNEST wants it.
 #[derive(Default)]
 struct Columns<'a> {
@@ -126,8 +136,6 @@ struct Columns<'a> {
     digests: Vec<&'a [u8]>,
     sizes: Vec<i32>,
     summaries: Vec<Json<&'a Value>>,
-    headers: Vec<Json<&'a Value>>,
-    payloads: Vec<&'a [u8]>,
 }
 
 impl<'a> Columns<'a> {
@@ -154,14 +162,12 @@ impl<'a> Columns<'a> {
             columns.digests.push(&record.payload_sha256);
             columns.sizes.push(record.payload_bytes);
             columns.summaries.push(Json(&record.summary));
-            columns.headers.push(Json(&record.headers));
-            columns.payloads.push(&record.payload);
         }
         columns
     }
 
-    async fn insert(&self, tx: &mut Tx<'_>) -> Result<u64, OperationError> {
-        let done = sqlx::query(INSERT)
+    async fn insert(&self, tx: &mut Tx<'_>) -> Result<Vec<Key>, OperationError> {
+        sqlx::query_as(INSERT)
             .bind(&self.stored_at)
             .bind(&self.streams)
             .bind(&self.sequences)
@@ -180,12 +186,9 @@ impl<'a> Columns<'a> {
             .bind(&self.digests)
             .bind(&self.sizes)
             .bind(&self.summaries)
-            .bind(&self.headers)
-            .bind(&self.payloads)
-            .execute(&mut **tx)
+            .fetch_all(&mut **tx)
             .await
-            .map_err(OperationError::query("insert records"))?;
-        Ok(done.rows_affected())
+            .map_err(OperationError::query("insert records"))
     }
 }
 

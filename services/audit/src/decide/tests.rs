@@ -10,14 +10,14 @@ use tocsin_wire::{OrgId, Service, TeamId};
 use super::*;
 
 fn delivery(envelope: Envelope) -> Delivery {
-    let raw = Raw {
-        subject: "events.slack.shared.message.C1".to_owned(),
-        headers: vec![
-            ("Tocsin-Signature".to_owned(), "v1;k=abc;s=AA==".to_owned()),
-            ("ce-id".to_owned(), envelope.id.clone()),
+    let raw = Raw::new(
+        "events.slack.shared.message.C1",
+        [
+            ("Tocsin-Signature", "v1;k=abc;s=AA=="),
+            ("ce-id", &envelope.id),
         ],
-        payload: Bytes::from_static(b"payload"),
-    };
+        Bytes::from_static(b"payload"),
+    );
     Delivery {
         subject: raw.subject.parse().expect("subject"),
         envelope,
@@ -26,6 +26,7 @@ fn delivery(envelope: Envelope) -> Delivery {
         attempt: 1,
         stored_at: "2026-01-02T03:04:05.123456789Z".parse().expect("a time"),
         trace: None,
+        payload_sha256: [7; 32],
         raw,
     }
 }
@@ -58,7 +59,7 @@ fn a_row_has_the_brokers_microseconds_and_who_signed_with_what() {
         (Some("acme"), Some("pay"))
     );
     assert_eq!(row.run_id, Some(run.as_uuid()));
-    assert_eq!(row.payload_sha256, Sha256::digest(b"payload").to_vec());
+    assert_eq!(row.payload_sha256, [7; 32]);
 
     let nobody = envelope(Body::Decision(Decision::default()))
         .owned_by(&OrgId::unrouted(), &TeamId::unrouted());

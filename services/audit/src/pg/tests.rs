@@ -24,10 +24,10 @@ fn row(sequence: i64, stored_at: &str) -> Record {
         team: None,
         run_id: None,
         delivery_id: Some("Ev1".to_owned()),
-        payload_sha256: vec![7; 32],
+        payload_sha256: [7; 32],
         payload_bytes: 4,
         summary: json!({ "title": "t" }),
-        headers: json!([["ce-id", "1"]]),
+        headers: r#"[["ce-id","1"]]"#.to_owned(),
         payload: Bytes::from_static(&[0, 255, 1, 2]),
     }
 }
