@@ -15,9 +15,10 @@ const FUEL: u64 = 10_000;
 const RESULT: &str = "__result";
 
 /// Compiled expressions. One of them may be evaluated by many threads at once.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Program {
-    environment: Environment<'static>,
+    /// None before the first expression: most teams have none, and it knows dozens of functions.
+    environment: Option<Environment<'static>>,
     expressions: Vec<Expression>,
 }
 
@@ -48,17 +49,12 @@ impl Values {
     }
 }
 
-impl Default for Program {
-    fn default() -> Self {
-        let mut environment = Environment::empty();
-        environment.set_undefined_behavior(UndefinedBehavior::Strict);
-        environment.set_fuel(Some(FUEL));
-        builtins::install(&mut environment);
-        Self {
-            environment,
-            expressions: Vec::new(),
-        }
-    }
+fn environment() -> Environment<'static> {
+    let mut environment = Environment::empty();
+    environment.set_undefined_behavior(UndefinedBehavior::Strict);
+    environment.set_fuel(Some(FUEL));
+    builtins::install(&mut environment);
+    environment
 }
 
 impl Program {
@@ -73,12 +69,13 @@ impl Program {
             Fault::new(&expression.source, 0, problem)
         };
         // As an expression first: then nothing in it can end the template that it is put into.
-        self.environment
+        let environment = self.environment.get_or_insert_with(environment);
+        environment
             .compile_expression_owned(source.clone())
             .map_err(refused)?;
         let number = self.expressions.len();
         let template = format!("{{% set {RESULT} = ({source}) %}}");
-        self.environment
+        environment
             .add_template_owned(number.to_string(), template)
             .map_err(refused)?;
         self.expressions.push(expression.clone());
@@ -108,11 +105,13 @@ impl Program {
     }
 
     fn run(&self, number: usize, values: &Values) -> Result<Value, Failure> {
-        let Some(expression) = self.expressions.get(number) else {
+        let (Some(expression), Some(environment)) =
+            (self.expressions.get(number), &self.environment)
+        else {
             let problem = format!("there is no expression {number}");
             return Err(Failure { problem });
         };
-        let template = self.environment.get_template(&number.to_string());
+        let template = environment.get_template(&number.to_string());
         let run = template.and_then(|template| template.render_captured(values.0.clone()));
         let result = run.map(|captured| captured.state().lookup(RESULT).unwrap_or_default());
         let failed = |error: Error| Failure {

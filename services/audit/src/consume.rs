@@ -21,10 +21,10 @@ pub(crate) const STREAMS: [&str; 7] = [
 /// Durable name on each of them.
 const CONSUMER: &str = "audit";
 
-/// One transaction costs one wait for the disk, however many rows it has: 500 rows of 7 KB are
-/// 4 MB, and 50 ms is not noticed by somebody who looks at an event's page.
+/// One transaction costs one wait for the disk, however many rows it has: 250 rows of 7 KB are
+/// 2 MB, what a processor keeps near; 50 ms is not noticed by somebody who looks at an event's page.
 const BATCH: BatchLimits = BatchLimits {
-    max: 500,
+    max: 250,
     wait: Duration::from_millis(50),
 };
 
