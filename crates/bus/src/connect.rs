@@ -9,7 +9,7 @@ use async_nats::jetstream::{self, context::ContextBuilder};
 use jiff::Timestamp;
 use tocsin_wire::permissions::inbox_prefix;
 use tocsin_wire::{Service, SigningKey};
-use tokio::sync::{OnceCell, watch};
+use tokio::sync::{OnceCell, Semaphore, watch};
 
 use crate::declare::{self, declare};
 use crate::error::BusError;
@@ -54,6 +54,8 @@ pub(crate) struct Inner {
     pub(crate) key: SigningKey,
     pub(crate) keys: Keys,
     pub(crate) state: watch::Receiver<BusState>,
+    /// Places of publishes that wait for their acknowledgement.
+    pub(crate) unacknowledged: Semaphore,
     pub(crate) now: Now,
     pub(crate) micro: OnceCell<async_nats::service::Service>,
 }
@@ -118,6 +120,7 @@ impl Bus {
             key,
             keys: Keys::new(root),
             state,
+            unacknowledged: Semaphore::new(MAX_UNACKNOWLEDGED),
             now,
             micro: OnceCell::new(),
         };

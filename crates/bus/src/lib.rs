@@ -9,6 +9,7 @@
 //!
 //! Delivery is at least once: a handler may run twice for any message.
 
+mod acknowledgement;
 mod admin_keys;
 mod backlog;
 mod batches;

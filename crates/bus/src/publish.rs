@@ -2,25 +2,17 @@
 
 use std::error::Error as _;
 
+use async_nats::jetstream;
 use async_nats::jetstream::context::{PublishError as ClientError, PublishErrorKind};
-use async_nats::jetstream::{self, ErrorCode};
-use async_nats::{HeaderMap, HeaderName};
+use async_nats::{HeaderMap, HeaderName, Request};
 use jiff::Timestamp;
 use tocsin_wire::message::{self, Sealed};
 use tocsin_wire::proto::Envelope;
 use tocsin_wire::{Subject, limits};
 
-use crate::connect::Bus;
+use crate::acknowledgement;
+use crate::connect::{ACK_TIMEOUT, Bus};
 use crate::error::Cause;
-
-/// The broker's code for a publish whose expectation hangs on another one that is not stored yet.
-const SEQUENCE_IN_FLIGHT: ErrorCode = ErrorCode(10164);
-
-/// The broker's code for a last message with another id than the expected one.
-const WRONG_ID: ErrorCode = ErrorCode(10070);
-
-/// The broker's code for a stream or a subject without room; the text tells which.
-const FULL: ErrorCode = ErrorCode(10077);
 
 pub(crate) const EXPECTED_SEQUENCE_HEADER: &str = "Nats-Expected-Last-Subject-Sequence";
 
@@ -280,20 +272,26 @@ impl Bus {
             // whoever waits here.
             return Err(PublishError::Unavailable { source: None });
         }
-        let publish = async {
-            let context = &self.inner.jetstream;
-            let sent = context.publish_with_headers(subject.clone(), headers, payload);
-            sent.await?.await
+        let subject = async_nats::Subject::from(subject);
+        let asking = async {
+            // Never closed; whoever waits here waits for the broker.
+            let _place = self.inner.unacknowledged.acquire().await.ok();
+            // The limit below also bounds the wait for a place.
+            let request = Request::new().payload(payload).timeout(None);
+            let request = request.headers(headers);
+            self.inner
+                .client
+                .send_request(subject.clone(), request)
+                .await
         };
-        let Some(answer) = self.while_connected(publish).await else {
+        let asking = tokio::time::timeout(ACK_TIMEOUT, self.while_connected(asking));
+        let Ok(Some(answer)) = asking.await else {
+            let subject = subject.to_string();
             return Err(PublishError::TimedOut { subject });
         };
         match answer {
-            Ok(ack) => Ok(Published {
-                sequence: ack.sequence,
-                duplicate: ack.duplicate,
-            }),
-            Err(error) => Err(classify(subject, error)),
+            Ok(message) => acknowledgement::read(&subject, &message.payload),
+            Err(error) => Err(acknowledgement::unanswered(subject.to_string(), error)),
         }
     }
 }
@@ -306,23 +304,15 @@ fn header_map(pairs: Vec<(&'static str, String)>) -> HeaderMap {
     headers
 }
 
+/// The same from a publish that the client made, whose own kinds are coarser than the server's codes.
 pub(crate) fn classify(subject: String, error: ClientError) -> PublishError {
     let server = error
         .source()
         .and_then(|source| source.downcast_ref::<jetstream::Error>());
-    if let Some(server) = server.filter(|server| server.error_code() == FULL) {
-        return if server.to_string().contains("per subject") {
-            PublishError::SubjectFull { subject }
-        } else {
-            PublishError::StreamFull { subject }
-        };
-    }
-    let not_expected = [SEQUENCE_IN_FLIGHT, WRONG_ID];
-    if server.is_some_and(|server| not_expected.contains(&server.error_code())) {
-        return PublishError::WrongSequence { subject };
+    if let Some(server) = server {
+        return acknowledgement::refused(subject, server.clone());
     }
     match error.kind() {
-        PublishErrorKind::WrongLastSequence => PublishError::WrongSequence { subject },
         PublishErrorKind::TimedOut => PublishError::TimedOut { subject },
         // No responders: the stream has no leader, or is not there at all.
         PublishErrorKind::StreamNotFound
