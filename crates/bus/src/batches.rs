@@ -12,10 +12,11 @@ use futures::{FutureExt as _, StreamExt as _};
 use tokio::time::Instant;
 
 use crate::connect::Bus;
-use crate::consume::{Outcome, Place, backoff};
+use crate::consume::{Outcome, backoff};
 use crate::dead_letter::Reason;
 use crate::error::BusError;
 use crate::message::{Delivery, Raw};
+use crate::place::Place;
 
 /// How much goes into one batch.
 #[derive(Debug, Clone, Copy)]
@@ -83,15 +84,7 @@ where
     H: Fn(Vec<Delivery>) -> F,
     F: Future<Output = Outcome>,
 {
-    let mut messages = Vec::with_capacity(gathered.len());
-    let mut deliveries = Vec::with_capacity(gathered.len());
-    for mut message in gathered {
-        let raw = Raw::take(&mut message.message);
-        if let Some(delivery) = place.open(&message, &raw).await {
-            messages.push((message, raw));
-            deliveries.push(delivery);
-        }
-    }
+    let (messages, deliveries) = place.open_all(gathered).await;
     let Some(attempt) = deliveries.iter().map(|delivery| delivery.attempt).max() else {
         return;
     };

@@ -11,17 +11,16 @@ use async_nats::jetstream;
 use async_nats::jetstream::AckKind;
 use async_nats::jetstream::consumer::PullConsumer;
 use futures::{FutureExt as _, StreamExt as _};
-use metrics::Counter;
-use tocsin_wire::message::{Headers as _, TRACE_HEADER};
-use tocsin_wire::{Subject, limits};
+use tocsin_wire::limits;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinSet;
 use tokio::time::MissedTickBehavior;
 
 use crate::connect::Bus;
-use crate::dead_letter::{self, Reason};
+use crate::dead_letter::Reason;
 use crate::error::BusError;
-use crate::message::{self, Delivery, Raw};
+use crate::message::{Delivery, Raw};
+use crate::place::{FAULT_RETRY, Place};
 
 /// What a handler made of a message.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -46,9 +45,6 @@ const MAX_PULL: usize = 256;
 
 /// Pause after a failed request for messages, so that a missing server costs no busy loop.
 const PULL_RETRY: Duration = Duration::from_millis(250);
-
-/// Retry of a message whose handler panicked or whose dead letter could not be stored.
-const FAULT_RETRY: Duration = Duration::from_secs(2);
 
 impl Bus {
     /// Hands each message of `consumer` (stream and durable name) to `handler`, at most
@@ -182,28 +178,7 @@ where
     }
 }
 
-/// One consumer as seen from its handlers.
-pub(crate) struct Place {
-    pub(crate) bus: Bus,
-    pub(crate) stream: String,
-    pub(crate) consumer: String,
-    pub(crate) counts: Counts,
-}
-
 impl Place {
-    pub(crate) fn new(bus: Bus, (stream, consumer): (&str, &str)) -> Self {
-        Self {
-            bus,
-            stream: stream.to_owned(),
-            consumer: consumer.to_owned(),
-            counts: Counts::new((stream, consumer)),
-        }
-    }
-
-    pub(crate) fn name(&self) -> String {
-        format!("{}/{}", self.stream, self.consumer)
-    }
-
     async fn handle<H, F>(&self, mut message: jetstream::Message, handler: &H)
     where
         H: Fn(Delivery) -> F + Send + Sync,
@@ -246,57 +221,6 @@ impl Place {
         }
     }
 
-    /// The verified message, or nothing: then it has been dealt with here.
-    pub(crate) async fn open(&self, message: &jetstream::Message, raw: &Raw) -> Option<Delivery> {
-        let info = match message.info() {
-            Ok(info) => info,
-            Err(error) => {
-                tracing::error!(consumer = %self.name(), %error, "a message without JetStream metadata; left alone");
-                return None;
-            }
-        };
-        let attempt = u64::try_from(info.delivered).unwrap_or(1);
-        let sequence = info.stream_sequence;
-        let stored_at = message::timestamp(info.published.unix_timestamp_nanos());
-        if attempt > limits::MAX_DELIVERIES {
-            let reason = format!("delivered {attempt} times without success");
-            self.give_up(message, raw, Reason::new("attempts_exhausted", reason))
-                .await;
-            return None;
-        }
-        let inner = &self.bus.inner;
-        let parts = (raw, &raw.payload);
-        let opening = inner
-            .keys
-            .open(&inner.jetstream, parts, &raw.subject, stored_at);
-        let opened = match opening.await {
-            Ok(opened) => opened,
-            Err(error) => {
-                let reason = dead_letter::chain(&error);
-                self.give_up(message, raw, Reason::new(error.code(), reason))
-                    .await;
-                return None;
-            }
-        };
-        let Ok(subject) = raw.subject.parse::<Subject>() else {
-            let reason = format!("{:?} is not a subject of ours", raw.subject);
-            self.give_up(message, raw, Reason::new("undecodable", reason))
-                .await;
-            return None;
-        };
-        Some(Delivery {
-            subject,
-            envelope: opened.envelope,
-            signer: opened.service,
-            sequence,
-            attempt,
-            stored_at,
-            trace: raw.header(TRACE_HEADER).map(str::to_owned),
-            payload_sha256: opened.payload_sha256,
-            raw: raw.clone(),
-        })
-    }
-
     /// Runs `work`, telling the server every second that the message is in good hands.
     async fn with_heartbeats<T>(
         &self,
@@ -316,53 +240,6 @@ impl Place {
                     }
                 }
             }
-        }
-    }
-
-    /// Acknowledges, refuses or postpones. When that fails the message comes back after its
-    /// `ack_wait`, which handlers must bear anyway.
-    pub(crate) async fn settle(&self, message: &jetstream::Message, how: AckKind) {
-        if let Err(error) = message.ack_with(how).await {
-            tracing::debug!(consumer = %self.name(), %error, "cannot acknowledge; the message will come again");
-        }
-    }
-
-    /// Stores the message with its reason among the dead letters, then takes it off the stream.
-    pub(crate) async fn give_up(&self, message: &jetstream::Message, raw: &Raw, reason: Reason) {
-        self.counts.dead.increment(1);
-        match dead_letter::store(self, message, raw, &reason).await {
-            Ok(()) => self.settle(message, AckKind::Term).await,
-            Err(error) => {
-                tracing::error!(consumer = %self.name(), subject = %raw.subject, %error, "cannot store a dead letter; trying again");
-                self.settle(message, AckKind::Nak(Some(FAULT_RETRY))).await;
-            }
-        }
-    }
-}
-
-/// What became of a consumer's messages, as metrics.
-pub(crate) struct Counts {
-    pub(crate) done: Counter,
-    pub(crate) retry: Counter,
-    pub(crate) left: Counter,
-    panic: Counter,
-    dead: Counter,
-}
-
-impl Counts {
-    fn new((stream, consumer): (&str, &str)) -> Self {
-        let outcome = |outcome: &'static str| {
-            metrics::counter!(
-                "tocsin_bus_consumed_total",
-                "consumer" => consumer.to_owned(), "stream" => stream.to_owned(), "outcome" => outcome
-            )
-        };
-        Self {
-            done: outcome("done"),
-            retry: outcome("retry"),
-            left: outcome("left"),
-            panic: outcome("panic"),
-            dead: outcome("dead"),
         }
     }
 }

@@ -8,8 +8,8 @@ use tocsin_wire::proto::envelope::Body;
 use tocsin_wire::proto::{DeadLetter, Envelope, Header};
 use tocsin_wire::{Subject, limits};
 
-use crate::consume::Place;
 use crate::message::Raw;
+use crate::place::Place;
 use crate::publish::PublishError;
 
 /// Room that a dead letter needs beside the original payload.

@@ -25,6 +25,7 @@ mod key_directory;
 mod keys;
 mod message;
 mod object_store;
+mod place;
 mod publish;
 mod queue;
 mod read_back;

@@ -8,7 +8,9 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::service::Service;
-use crate::signing::{Attributes, Digest, KeyId, PublicKey, Signature, SigningKey, signed_text};
+use crate::signing::{
+    Attributes, Check, Digest, KeyId, PublicKey, Signature, SigningKey, signed_text,
+};
 use crate::streams;
 
 /// A public key as it lies in KV `keys`, signed by the root.
@@ -129,6 +131,35 @@ pub enum VerifyError {
     Wrong(KeyId),
 }
 
+/// A signature of a known key that may sign here, before it is computed whether it holds.
+#[derive(Debug, Clone)]
+pub struct Claim {
+    key: KeyId,
+    service: Service,
+    check: Check,
+}
+
+impl Claim {
+    /// Whose signature it is, when it holds.
+    pub fn prove(&self) -> Result<Service, VerifyError> {
+        if self.check.holds() {
+            Ok(self.service)
+        } else {
+            Err(VerifyError::Wrong(self.key.clone()))
+        }
+    }
+
+    /// What remains to be computed.
+    pub fn check(&self) -> &Check {
+        &self.check
+    }
+
+    /// Whose signature it is said to be.
+    pub fn service(&self) -> Service {
+        self.service
+    }
+}
+
 /// Known keys.
 #[derive(Debug, Clone)]
 pub struct KeyRing {
@@ -184,6 +215,19 @@ impl KeyRing {
         body: &Digest,
         at: Timestamp,
     ) -> Result<Service, VerifyError> {
+        let claim = self.claim(signature, attributes, subject, body, at)?;
+        claim.prove()
+    }
+
+    /// All of [`KeyRing::verify`] but the arithmetic.
+    pub fn claim(
+        &self,
+        signature: Option<&str>,
+        attributes: &Attributes<'_>,
+        subject: &str,
+        body: &Digest,
+        at: Timestamp,
+    ) -> Result<Claim, VerifyError> {
         let signature: Signature = signature
             .ok_or(VerifyError::Missing)?
             .parse()
@@ -210,13 +254,13 @@ impl KeyRing {
             });
         }
         let text = signed_text(attributes, subject, body);
-        if record
-            .public_key
-            .verifies(text.as_bytes(), &signature.bytes)
-        {
-            Ok(service)
-        } else {
-            Err(VerifyError::Wrong(key))
+        match record.public_key.check(text, &signature.bytes) {
+            Some(check) => Ok(Claim {
+                key,
+                service,
+                check,
+            }),
+            None => Err(VerifyError::Wrong(key)),
         }
     }
 }

@@ -130,7 +130,7 @@ def measure(program: str, arguments: list[str]) -> int:
     places.prepare()
     environment = tools.environment()
     environment["NATS_SERVER_BIN"] = str(tools.nats_server())
-    folder = build.programs(True, ("tocsin", "tocsin-testkit", "tocsin-tests"))
+    folder = build.programs(True, ("tocsin", "tocsin-testkit", "tocsin-tests", "tocsin-config"))
     path = folder / program
     if not path.exists():
         raise Failure(f"{path} was not built", "tests/Cargo.toml has to name that program")

@@ -4,7 +4,8 @@ use super::*;
 use crate::ids::RunId;
 use crate::keyring::KeyRecord;
 use crate::priority::Priority;
-use crate::proto::{Claim, Decision};
+use crate::proto;
+use crate::proto::Decision;
 use crate::token::Pool;
 
 fn at(second: i64) -> Timestamp {
@@ -94,6 +95,66 @@ fn a_sealed_message_opens_and_a_changed_one_does_not() {
         error.expect_err("unsigned"),
         OpenError::Signature(VerifyError::Missing)
     );
+}
+
+#[test]
+fn among_many_each_counts_for_itself() {
+    let (key, other) = (router(), SigningKey::from_seed(Service::Router, [4; 32]));
+    let ring = ring_with(&[&key, &other]);
+    let subject = decisions().to_string();
+    let count = 3 * CHECKED_AT_ONCE + 1;
+    let sealed: Vec<Sealed> = (0..count)
+        .map(|index| {
+            let key = if index % 2 == 0 { &key } else { &other };
+            seal(&decision(&index.to_string()), &decisions(), key, None)
+        })
+        .collect();
+    // None, one by each rule, the first and the last of a group, all of one group.
+    for forged in [
+        vec![],
+        vec![5],
+        vec![0, CHECKED_AT_ONCE - 1, count - 1],
+        (CHECKED_AT_ONCE..2 * CHECKED_AT_ONCE).collect(),
+    ] {
+        let mut stored = sealed.clone();
+        for &index in &forged {
+            // The signature of another message of the same writer.
+            let from = (index + 2) % count;
+            stored[index]
+                .headers
+                .retain(|(name, _)| *name != SIGNATURE_HEADER);
+            let taken = sealed[from]
+                .headers
+                .header(SIGNATURE_HEADER)
+                .expect("signed");
+            stored[index]
+                .headers
+                .push((SIGNATURE_HEADER, taken.to_owned()));
+        }
+        let claimed = stored.iter().map(|one| {
+            claim(&subject, &one.headers, &one.payload, &ring, at(1)).expect("known key")
+        });
+        for (index, opened) in open_all(claimed.collect()).into_iter().enumerate() {
+            let alone = open(
+                &subject,
+                &stored[index].headers,
+                &stored[index].payload,
+                &ring,
+                at(1),
+            );
+            match (opened, alone) {
+                (Ok(opened), Ok(alone)) => {
+                    assert!(!forged.contains(&index), "{index} is forged");
+                    assert_eq!(opened.envelope, alone.envelope);
+                }
+                (Err(error), Err(alone)) => {
+                    assert!(forged.contains(&index), "{index} is genuine");
+                    assert_eq!(error, alone);
+                }
+                _ => panic!("{index} is judged in two ways"),
+            }
+        }
+    }
 }
 
 #[test]
@@ -187,7 +248,7 @@ fn read_case(case: &serde_json::Value) -> (Attributes<'_>, String, Vec<u8>) {
 proptest! {
     #[test]
     fn header_values_never_break_the_line(about in ".{0,60}") {
-        let body = Body::Claim(Claim { key: about, ..Claim::default() });
+        let body = Body::Claim(proto::Claim { key: about, ..proto::Claim::default() });
         let event = EventId::derive("x");
         let envelope = Envelope::new(event.into(), Service::Router, at(1), event, None, body);
         let encoded = envelope.attributes().about;

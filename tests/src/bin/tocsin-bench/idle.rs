@@ -3,11 +3,15 @@
 use std::cell::Cell;
 use std::time::Duration;
 
-use tocsin_testkit::{Postgres, TestBus, eventually};
+use tocsin_testkit::{Postgres, Program, TestBus, eventually};
 use tokio::time::Instant;
 
 use crate::figures::say;
-use crate::process::{self, GITHUB_SECRET, PAGERDUTY_SECRET, Service, free_address};
+use crate::process::{self, GITHUB_SECRET, PAGERDUTY_SECRET, Service, binary, free_address};
+
+/// The service that is also shipped as a program of its own, for who runs it alone: of the program of all it
+/// needs the most.
+const OWN_PROGRAM: &str = "tocsin-config";
 
 /// For how long memory must not have fallen any more: allocators give back within a second or two.
 const STILL: Duration = Duration::from_secs(2);
@@ -20,22 +24,18 @@ pub(crate) async fn measure() -> anyhow::Result<()> {
     let postgres = Postgres::database().await?;
     let mut services = Vec::new();
     for service in ["ingress", "router", "config", "agent-worker", "audit"] {
-        let database = postgres.another_database().await?;
-        let environment = [
-            ("INGRESS_LISTEN", free_address()?.to_string()),
-            ("CONFIG_LISTEN", free_address()?.to_string()),
-            ("GITHUB_WEBHOOK_SECRET", GITHUB_SECRET.to_owned()),
-            ("PAGERDUTY_WEBHOOK_SECRET", PAGERDUTY_SECRET.to_owned()),
-            ("DATABASE_URL", database),
-            ("MIGRATE", "true".to_owned()),
-            ("ADMIN_TOKEN", "bench-admin".to_owned()),
-            ("TOKEN_PEPPER", "bench-pepper".to_owned()),
-            ("INTERNAL_SERVICE_SECRET", "bench-internal".to_owned()),
-        ];
+        let environment = environment(&postgres).await?;
         services.push((service, process::start(&bus, service, &environment).await?));
     }
+    if let Ok(program) = binary(OWN_PROGRAM) {
+        let environment = environment(&postgres).await?;
+        let own = process::launch(&bus, "config", Program::new(program), &environment).await?;
+        services.push((OWN_PROGRAM, own));
+    }
     settled(&services).await;
-    say("\nidle memory of five services of one program, in MiB:");
+    say(
+        "\nidle memory of five services of one program, and of config as a program of its own, in MiB:",
+    );
     say("                  own   with its share of the program   resident, program and all");
     for (service, started) in &services {
         let process = &started.process;
@@ -47,6 +47,20 @@ pub(crate) async fn measure() -> anyhow::Result<()> {
         ));
     }
     Ok(())
+}
+
+async fn environment(postgres: &Postgres) -> anyhow::Result<[(&'static str, String); 9]> {
+    Ok([
+        ("INGRESS_LISTEN", free_address()?.to_string()),
+        ("CONFIG_LISTEN", free_address()?.to_string()),
+        ("GITHUB_WEBHOOK_SECRET", GITHUB_SECRET.to_owned()),
+        ("PAGERDUTY_WEBHOOK_SECRET", PAGERDUTY_SECRET.to_owned()),
+        ("DATABASE_URL", postgres.another_database().await?),
+        ("MIGRATE", "true".to_owned()),
+        ("ADMIN_TOKEN", "bench-admin".to_owned()),
+        ("TOKEN_PEPPER", "bench-pepper".to_owned()),
+        ("INTERNAL_SERVICE_SECRET", "bench-internal".to_owned()),
+    ])
 }
 
 /// Until what was needed to start has been given back.

@@ -40,10 +40,20 @@ pub(crate) async fn start(
     service: &'static str,
     environment: &[(&str, String)],
 ) -> anyhow::Result<Service> {
+    let program = Program::new(binary("tocsin")?).args([service]);
+    launch(bus, service, program, environment).await
+}
+
+/// Starts a service as `program` and waits until it is ready.
+pub(crate) async fn launch(
+    bus: &TestBus,
+    service: &'static str,
+    program: Program,
+    environment: &[(&str, String)],
+) -> anyhow::Result<Service> {
     let health = free_address()?;
     let settings = bus.settings();
-    let mut program = Program::new(binary("tocsin")?)
-        .args([service])
+    let mut program = program
         .env("NATS_URL", settings.nats_url)
         .env(
             "NATS_NKEY_FILE",

@@ -1,0 +1,193 @@
+//! What a consumer does with a message around its handler: verify it, acknowledge it, give it up.
+
+use std::time::Duration;
+
+use async_nats::jetstream;
+use async_nats::jetstream::AckKind;
+use jiff::Timestamp;
+use metrics::Counter;
+use tocsin_wire::message::{Headers as _, OpenError, Opened, TRACE_HEADER};
+use tocsin_wire::{Subject, limits};
+
+use crate::connect::Bus;
+use crate::dead_letter::{self, Reason};
+use crate::message::{self, Delivery, Raw};
+
+/// Retry of a message whose handler panicked or whose dead letter could not be stored.
+pub(crate) const FAULT_RETRY: Duration = Duration::from_secs(2);
+
+/// What the broker says of a message.
+struct Seen {
+    sequence: u64,
+    attempt: u64,
+    stored_at: Timestamp,
+}
+
+/// One consumer as seen from its handlers.
+pub(crate) struct Place {
+    pub(crate) bus: Bus,
+    pub(crate) stream: String,
+    pub(crate) consumer: String,
+    pub(crate) counts: Counts,
+}
+
+impl Place {
+    pub(crate) fn new(bus: Bus, (stream, consumer): (&str, &str)) -> Self {
+        Self {
+            bus,
+            stream: stream.to_owned(),
+            consumer: consumer.to_owned(),
+            counts: Counts::new((stream, consumer)),
+        }
+    }
+
+    pub(crate) fn name(&self) -> String {
+        format!("{}/{}", self.stream, self.consumer)
+    }
+
+    /// The verified message, or nothing: then it has been dealt with here.
+    pub(crate) async fn open(&self, message: &jetstream::Message, raw: &Raw) -> Option<Delivery> {
+        let seen = self.see(message, raw).await?;
+        let inner = &self.bus.inner;
+        let parts = (raw, &raw.payload);
+        let keys = &inner.keys;
+        let opening = keys.open(&inner.jetstream, parts, &raw.subject, seen.stored_at);
+        let opened = opening.await;
+        self.deliver(message, raw, seen, opened).await
+    }
+
+    /// Those of `messages` that are verified, with what they say; the others have been dealt with here.
+    pub(crate) async fn open_all(
+        &self,
+        messages: Vec<jetstream::Message>,
+    ) -> (Vec<(jetstream::Message, Raw)>, Vec<Delivery>) {
+        let mut arrived = Vec::with_capacity(messages.len());
+        for mut message in messages {
+            let raw = Raw::take(&mut message.message);
+            if let Some(seen) = self.see(&message, &raw).await {
+                arrived.push((message, raw, seen));
+            }
+        }
+        let inner = &self.bus.inner;
+        let asked: Vec<_> = arrived
+            .iter()
+            .map(|(_, raw, seen)| (raw, seen.stored_at))
+            .collect();
+        let opened = inner.keys.open_all(&inner.jetstream, &asked).await;
+        let (mut kept, mut deliveries) = (Vec::new(), Vec::new());
+        for ((message, raw, seen), opened) in arrived.into_iter().zip(opened) {
+            if let Some(delivery) = self.deliver(&message, &raw, seen, opened).await {
+                kept.push((message, raw));
+                deliveries.push(delivery);
+            }
+        }
+        (kept, deliveries)
+    }
+
+    /// What the broker says of a message, unless it has said so too often.
+    async fn see(&self, message: &jetstream::Message, raw: &Raw) -> Option<Seen> {
+        let info = match message.info() {
+            Ok(info) => info,
+            Err(error) => {
+                tracing::error!(consumer = %self.name(), %error, "a message without JetStream metadata; left alone");
+                return None;
+            }
+        };
+        let attempt = u64::try_from(info.delivered).unwrap_or(1);
+        let sequence = info.stream_sequence;
+        let stored_at = message::timestamp(info.published.unix_timestamp_nanos());
+        if attempt > limits::MAX_DELIVERIES {
+            let reason = format!("delivered {attempt} times without success");
+            self.give_up(message, raw, Reason::new("attempts_exhausted", reason))
+                .await;
+            return None;
+        }
+        Some(Seen {
+            sequence,
+            attempt,
+            stored_at,
+        })
+    }
+
+    async fn deliver(
+        &self,
+        message: &jetstream::Message,
+        raw: &Raw,
+        seen: Seen,
+        opened: Result<Opened, OpenError>,
+    ) -> Option<Delivery> {
+        let opened = match opened {
+            Ok(opened) => opened,
+            Err(error) => {
+                let reason = dead_letter::chain(&error);
+                self.give_up(message, raw, Reason::new(error.code(), reason))
+                    .await;
+                return None;
+            }
+        };
+        let Ok(subject) = raw.subject.parse::<Subject>() else {
+            let reason = format!("{:?} is not a subject of ours", raw.subject);
+            self.give_up(message, raw, Reason::new("undecodable", reason))
+                .await;
+            return None;
+        };
+        Some(Delivery {
+            subject,
+            envelope: opened.envelope,
+            signer: opened.service,
+            sequence: seen.sequence,
+            attempt: seen.attempt,
+            stored_at: seen.stored_at,
+            trace: raw.header(TRACE_HEADER).map(str::to_owned),
+            payload_sha256: opened.payload_sha256,
+            raw: raw.clone(),
+        })
+    }
+
+    /// Acknowledges, refuses or postpones. When that fails the message comes back after its
+    /// `ack_wait`, which handlers must bear anyway.
+    pub(crate) async fn settle(&self, message: &jetstream::Message, how: AckKind) {
+        if let Err(error) = message.ack_with(how).await {
+            tracing::debug!(consumer = %self.name(), %error, "cannot acknowledge; the message will come again");
+        }
+    }
+
+    /// Stores the message with its reason among the dead letters, then takes it off the stream.
+    pub(crate) async fn give_up(&self, message: &jetstream::Message, raw: &Raw, reason: Reason) {
+        self.counts.dead.increment(1);
+        match dead_letter::store(self, message, raw, &reason).await {
+            Ok(()) => self.settle(message, AckKind::Term).await,
+            Err(error) => {
+                tracing::error!(consumer = %self.name(), subject = %raw.subject, %error, "cannot store a dead letter; trying again");
+                self.settle(message, AckKind::Nak(Some(FAULT_RETRY))).await;
+            }
+        }
+    }
+}
+
+/// What became of a consumer's messages, as metrics.
+pub(crate) struct Counts {
+    pub(crate) done: Counter,
+    pub(crate) retry: Counter,
+    pub(crate) left: Counter,
+    pub(crate) panic: Counter,
+    dead: Counter,
+}
+
+impl Counts {
+    fn new((stream, consumer): (&str, &str)) -> Self {
+        let outcome = |outcome: &'static str| {
+            metrics::counter!(
+                "tocsin_bus_consumed_total",
+                "consumer" => consumer.to_owned(), "stream" => stream.to_owned(), "outcome" => outcome
+            )
+        };
+        Self {
+            done: outcome("done"),
+            retry: outcome("retry"),
+            left: outcome("left"),
+            panic: outcome("panic"),
+            dead: outcome("dead"),
+        }
+    }
+}
