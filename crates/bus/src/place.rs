@@ -155,7 +155,8 @@ impl Place {
     /// Stores the message with its reason among the dead letters, then takes it off the stream.
     pub(crate) async fn give_up(&self, message: &jetstream::Message, raw: &Raw, reason: Reason) {
         self.counts.dead.increment(1);
-        match dead_letter::store(self, message, raw, &reason).await {
+        // Boxed: rare, and larger than all else here.
+        match Box::pin(dead_letter::store(self, message, raw, &reason)).await {
             Ok(()) => self.settle(message, AckKind::Term).await,
             Err(error) => {
                 tracing::error!(consumer = %self.name(), subject = %raw.subject, %error, "cannot store a dead letter; trying again");

@@ -1,6 +1,7 @@
 //! Publishing: signed, acknowledged by the stream, with an id that makes a repeat harmless.
 
 use std::error::Error as _;
+use std::pin::pin;
 
 use async_nats::jetstream;
 use async_nats::jetstream::context::{PublishError as ClientError, PublishErrorKind};
@@ -273,7 +274,8 @@ impl Bus {
             return Err(PublishError::Unavailable { source: None });
         }
         let subject = async_nats::Subject::from(subject);
-        let asking = async {
+        // Pinned here: who takes a future holds it twice.
+        let asking = pin!(async {
             // Never closed; whoever waits here waits for the broker.
             let _place = self.inner.unacknowledged.acquire().await.ok();
             // The limit below also bounds the wait for a place.
@@ -283,7 +285,7 @@ impl Bus {
                 .client
                 .send_request(subject.clone(), request)
                 .await
-        };
+        });
         let asking = tokio::time::timeout(ACK_TIMEOUT, self.while_connected(asking));
         let Ok(Some(answer)) = asking.await else {
             let subject = subject.to_string();

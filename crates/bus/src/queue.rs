@@ -27,6 +27,16 @@ pub struct Counted {
     pub fence: Fence,
 }
 
+impl Counted {
+    /// The same with one more admitted run of `team`, stored at `sequence` under this fence.
+    #[must_use]
+    pub fn and_admitted(mut self, team: &TeamId, sequence: u64) -> Self {
+        self.load.teams.entry(team.clone()).or_default().running += 1;
+        self.fence.sequence = sequence;
+        self
+    }
+}
+
 /// A run that waits.
 #[derive(Debug, Clone)]
 pub struct Queued {
@@ -102,7 +112,11 @@ impl Bus {
         Ok(Counted { load, fence })
     }
 
-    async fn count_waiting(&self, pool: &Pool, org: &OrgId) -> Result<OrgLoad, BusError> {
+    pub(crate) async fn count_waiting(
+        &self,
+        pool: &Pool,
+        org: &OrgId,
+    ) -> Result<OrgLoad, BusError> {
         let mut load = OrgLoad::default();
         let filter = format!("backlog.run.{pool}.{org}.>");
         for (subject, count) in self.subjects_of("BACKLOG", &filter).await? {

@@ -177,7 +177,7 @@ pub async fn run(settings: Settings, context: Context) -> Result<(), Error> {
     for stream in STREAMS {
         let (bus, recorder) = (bus.clone(), recorder.clone());
         context.tasks.spawn(format!("record {stream}"), async move {
-            let following = recorder.follow(bus, stream).await;
+            let following = Box::pin(recorder.follow(bus, stream)).await;
             following.map_err(|source| Error::Consume { stream, source })
         });
     }

@@ -7,12 +7,14 @@
 //! arrive.
 
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+use std::time::Duration;
 
-use tocsin_bus::{Bus, BusError, Counted, Outgoing, PublishError};
+use tocsin_bus::{Bus, BusError, Counted, Fence, Outgoing, PublishError, Published};
 use tocsin_wire::proto::{Envelope, Placement};
 use tocsin_wire::queue::{Cap, OrgLimits};
-use tocsin_wire::{Pool, Priority, Subject, limits};
+use tocsin_wire::{OrgId, Pool, Priority, Subject, limits};
 use tokio::sync::{Mutex, MutexGuard};
+use tokio::time::Instant;
 
 use crate::index::Index;
 use crate::owner::Owner;
@@ -24,6 +26,11 @@ const TRIES: usize = 50;
 /// Runs of one org that is counted go one after the other within a process, so that they do not overtake
 /// each other all the time; other orgs that share a turn wait some milliseconds.
 const TURNS: usize = 64;
+
+/// How long a count is good for the org's next run as well, if no other process admitted one since, which the fence
+/// tells. Runs that ended meanwhile only make more room; those that began to wait meanwhile do so because
+/// there is none, so nobody is told to wait by an old count.
+const REMEMBERED: Duration = Duration::from_millis(200);
 
 /// Where a run went.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -60,7 +67,28 @@ pub(crate) struct Arrival<'a> {
 /// WORK and BACKLOG, as the router writes them.
 pub(crate) struct Places {
     bus: Bus,
-    turns: Vec<Mutex<()>>,
+    turns: Vec<Mutex<Turn>>,
+}
+
+/// Whose turn it is holds this.
+#[derive(Default)]
+struct Turn {
+    /// The latest count of an org that shares this turn, with what was admitted after it.
+    remembered: Option<Remembered>,
+}
+
+struct Remembered {
+    org: OrgId,
+    counted: Counted,
+    at: Instant,
+}
+
+impl Turn {
+    fn recall(&mut self, org: &OrgId) -> Option<(Counted, Instant)> {
+        let latest = self.remembered.take()?;
+        let is_good = latest.org == *org && latest.at.elapsed() < REMEMBERED;
+        is_good.then_some((latest.counted, latest.at))
+    }
 }
 
 impl Placed {
@@ -101,7 +129,7 @@ impl Places {
     pub(crate) fn new(bus: Bus) -> Self {
         Self {
             bus,
-            turns: (0..TURNS).map(|_| Mutex::new(())).collect(),
+            turns: (0..TURNS).map(|_| Mutex::default()).collect(),
         }
     }
 
@@ -115,7 +143,7 @@ impl Places {
         let (counts_running, counts_queued) = index.queues().read(org, |limits| {
             (limits.counts_running(team), limits.counts_queued(team))
         });
-        let _turn = if counts_running || counts_queued {
+        let mut turn = if counts_running || counts_queued {
             self.turn(arrival.owner).await
         } else {
             None
@@ -136,12 +164,12 @@ impl Places {
             }
         }
         let waits = if counts_running {
-            self.admit_counted(index, arrival).await?
+            let turn = turn.as_deref_mut();
+            self.admit_counted(index, arrival, turn).await?
         } else {
             let full = Cap::Team(limits::TEAM_WINDOW.unsigned_abs());
-            self.store(arrival.on(arrival.window()))
-                .await?
-                .then_some(full)
+            let stored = self.store(arrival.on(arrival.window())).await?;
+            stored.is_none().then_some(full)
         };
         let Some(waits) = waits else {
             return Ok(Placed::Admitted);
@@ -150,9 +178,8 @@ impl Places {
             self.queue_counted(index, arrival).await?
         } else {
             let full = Cap::Team(limits::TEAM_BACKLOG.unsigned_abs());
-            self.store(arrival.on(arrival.backlog()))
-                .await?
-                .then_some(full)
+            let stored = self.store(arrival.on(arrival.backlog())).await?;
+            stored.is_none().then_some(full)
         };
         Ok(full.map_or(Placed::Waits(waits), Placed::Full))
     }
@@ -174,21 +201,41 @@ impl Places {
         &self,
         index: &Index,
         arrival: &Arrival<'_>,
+        mut turn: Option<&mut Turn>,
     ) -> Result<Option<Cap>, PlaceError> {
         let Owner { org, team } = arrival.owner;
         for _ in 0..TRIES {
-            let counted = self.bus.count_admitted(&Pool::shared(), org).await?;
+            let recalled = turn.as_deref_mut().and_then(|turn| turn.recall(org));
+            let is_old = recalled.is_some();
+            let (counted, at) = match recalled {
+                Some(recalled) => recalled,
+                None => {
+                    let at = Instant::now();
+                    (self.bus.count_admitted(&Pool::shared(), org).await?, at)
+                }
+            };
             let wait = |limits: &OrgLimits| counted.load.must_wait(team, limits);
-            if let Some(cap) = index.queues().read(org, wait) {
-                return Ok(Some(cap));
+            match index.queues().read(org, wait) {
+                Some(_) if is_old => continue,
+                Some(cap) => return Ok(Some(cap)),
+                None => {}
             }
-            let full = Cap::Team(limits::TEAM_WINDOW.unsigned_abs());
-            if let Some(is_full) = self
-                .store_fenced(arrival, arrival.window(), counted)
-                .await?
-            {
-                return Ok(is_full.then_some(full));
+            let fence = counted.fence.clone();
+            let Some(stored) = self.store_fenced(arrival, arrival.window(), fence).await? else {
+                continue;
+            };
+            let Some(stored) = stored else {
+                return Ok(Some(Cap::Team(limits::TEAM_WINDOW.unsigned_abs())));
+            };
+            // A repeat's sequence is not the newest.
+            if let Some(turn) = turn.filter(|_| !stored.duplicate) {
+                turn.remembered = Some(Remembered {
+                    org: org.clone(),
+                    counted: counted.and_admitted(team, stored.sequence),
+                    at,
+                });
             }
+            return Ok(None);
         }
         let org = org.to_string();
         Err(PlaceError::Contended { org })
@@ -209,41 +256,39 @@ impl Places {
                 return Ok(Some(cap));
             }
             let full = Cap::Team(limits::TEAM_BACKLOG.unsigned_abs());
-            if let Some(is_full) = self
-                .store_fenced(arrival, arrival.backlog(), counted)
-                .await?
-            {
-                return Ok(is_full.then_some(full));
+            let storing = self.store_fenced(arrival, arrival.backlog(), counted.fence);
+            if let Some(stored) = storing.await? {
+                return Ok(stored.is_none().then_some(full));
             }
         }
         let org = org.to_string();
         Err(PlaceError::Contended { org })
     }
 
-    /// Whether the subject is full; `None` when the count is old.
+    /// As [`Places::store`]; `None` when the count is old.
     async fn store_fenced(
         &self,
         arrival: &Arrival<'_>,
         subject: Subject,
-        counted: Counted,
-    ) -> Result<Option<bool>, PublishError> {
-        match self.store(arrival.on(subject).fenced(counted.fence)).await {
-            Ok(is_full) => Ok(Some(is_full)),
+        fence: Fence,
+    ) -> Result<Option<Option<Published>>, PublishError> {
+        match self.store(arrival.on(subject).fenced(fence)).await {
+            Ok(stored) => Ok(Some(stored)),
             Err(PublishError::WrongSequence { .. }) => Ok(None),
             Err(error) => Err(error),
         }
     }
 
-    /// Whether the subject is full; else the run is stored, now or before.
-    async fn store(&self, outgoing: Outgoing) -> Result<bool, PublishError> {
+    /// Where the run is stored, now or before; `None` when the subject is full.
+    async fn store(&self, outgoing: Outgoing) -> Result<Option<Published>, PublishError> {
         match self.bus.publish(outgoing).await {
-            Ok(_stored_or_repeated) => Ok(false),
-            Err(PublishError::SubjectFull { .. }) => Ok(true),
+            Ok(stored_or_repeated) => Ok(Some(stored_or_repeated)),
+            Err(PublishError::SubjectFull { .. }) => Ok(None),
             Err(error) => Err(error),
         }
     }
 
-    async fn turn(&self, owner: &Owner) -> Option<MutexGuard<'_, ()>> {
+    async fn turn(&self, owner: &Owner) -> Option<MutexGuard<'_, Turn>> {
         let mut hasher = DefaultHasher::new();
         owner.org.hash(&mut hasher);
         let count = u64::try_from(self.turns.len()).unwrap_or(1).max(1);
