@@ -7,7 +7,7 @@ use serde_json::json;
 use tocsin_wire::queue::Next;
 use tocsin_wire::{OrgId, Pool, Priority, Subject, TeamId};
 
-use crate::connect::Bus;
+use crate::connect::{ACK_TIMEOUT, Bus};
 use crate::direct::Found;
 use crate::error::BusError;
 use crate::publish::{Fence, PublishError};
@@ -164,7 +164,7 @@ impl Bus {
             fence.apply(&mut headers);
         }
         let work = waiting.consumed_on().to_string();
-        self.publish_bytes(work, headers, next.message.payload)
+        self.publish_bytes(work, headers, next.message.payload, ACK_TIMEOUT)
             .await
             .map(|_| ())
     }

@@ -2,6 +2,7 @@
 
 use std::error::Error as _;
 use std::pin::pin;
+use std::time::Duration;
 
 use async_nats::jetstream;
 use async_nats::jetstream::context::{PublishError as ClientError, PublishErrorKind};
@@ -36,6 +37,7 @@ pub struct Outgoing {
     fence: Option<Fence>,
     is_impossible: bool,
     trace: Option<String>,
+    patience: Duration,
 }
 
 /// What was the newest message of some subjects: whoever counted them publishes only while it is.
@@ -62,6 +64,7 @@ impl Outgoing {
             fence: None,
             is_impossible: false,
             trace: None,
+            patience: ACK_TIMEOUT,
         }
     }
 
@@ -82,6 +85,13 @@ impl Outgoing {
     /// Never to be stored.
     pub(crate) fn impossible(mut self) -> Self {
         self.is_impossible = true;
+        self
+    }
+
+    /// Given up after `patience` instead of three seconds; it may be stored all the same.
+    #[must_use]
+    pub fn within(mut self, patience: Duration) -> Self {
+        self.patience = patience;
         self
     }
 
@@ -180,7 +190,8 @@ impl Bus {
     /// When nobody knows whether it counts.
     pub async fn take(&self, window: &Subject) -> Result<bool, PublishError> {
         let subject = window.to_string();
-        let taking = self.publish_bytes(subject, HeaderMap::new(), bytes::Bytes::new());
+        let taking =
+            self.publish_bytes(subject, HeaderMap::new(), bytes::Bytes::new(), ACK_TIMEOUT);
         match taking.await {
             Ok(_) => Ok(true),
             Err(PublishError::SubjectFull { .. }) => Ok(false),
@@ -202,6 +213,7 @@ impl Bus {
             subject,
             envelope,
             trace,
+            patience,
             ..
         } = outgoing;
         let target = subject.consumed_on().to_string();
@@ -209,7 +221,7 @@ impl Bus {
         let mut headers = header_map(sealed.headers);
         headers.insert(SCHEDULE_HEADER, format!("@at {at:.0}"));
         headers.insert(SCHEDULE_TARGET_HEADER, target);
-        self.publish_bytes(sealed.subject, headers, sealed.payload)
+        self.publish_bytes(sealed.subject, headers, sealed.payload, patience)
             .await
     }
 
@@ -226,6 +238,7 @@ impl Bus {
             fence,
             is_impossible,
             trace,
+            patience,
         } = outgoing;
         let sealed = message::seal(&envelope, &subject, &self.inner.key, trace.as_deref());
         let mut headers = header_map(sealed.headers);
@@ -238,7 +251,7 @@ impl Bus {
         if is_impossible {
             headers.insert(EXPECTED_ID_HEADER, IMPOSSIBLE_ID);
         }
-        self.publish_bytes(sealed.subject, headers, sealed.payload)
+        self.publish_bytes(sealed.subject, headers, sealed.payload, patience)
     }
 
     pub(crate) async fn publish_sealed(
@@ -250,7 +263,7 @@ impl Bus {
         if let Some(sequence) = expected_sequence {
             headers.insert(EXPECTED_SEQUENCE_HEADER, sequence.to_string());
         }
-        self.publish_bytes(sealed.subject, headers, sealed.payload)
+        self.publish_bytes(sealed.subject, headers, sealed.payload, ACK_TIMEOUT)
             .await
     }
 
@@ -259,6 +272,7 @@ impl Bus {
         subject: String,
         headers: HeaderMap,
         payload: bytes::Bytes,
+        patience: Duration,
     ) -> Result<Published, PublishError> {
         if payload.len() > limits::MAX_MESSAGE_BYTES {
             let (bytes, limit) = (payload.len(), limits::MAX_MESSAGE_BYTES);
@@ -286,7 +300,7 @@ impl Bus {
                 .send_request(subject.clone(), request)
                 .await
         });
-        let asking = tokio::time::timeout(ACK_TIMEOUT, self.while_connected(asking));
+        let asking = tokio::time::timeout(patience, self.while_connected(asking));
         let Ok(Some(answer)) = asking.await else {
             let subject = subject.to_string();
             return Err(PublishError::TimedOut { subject });

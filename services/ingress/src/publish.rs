@@ -2,7 +2,6 @@
 
 use std::{sync::OnceLock, time::Duration};
 
-use futures::FutureExt as _;
 use jiff::Timestamp;
 use tocsin_bus::{Bus, Kept, Outgoing, PublishError, Published};
 use tocsin_wire::{
@@ -62,8 +61,8 @@ impl Publisher {
     ) -> Result<Published, Rejection> {
         let bus = self.bus()?;
         let subject = subject(&event).map_err(Rejection::Subject)?;
-        let publishing = bus.publish(Outgoing::new(subject, envelope(event, now)));
-        acknowledged(publishing).await
+        let outgoing = Outgoing::new(subject, envelope(event, now)).within(PUBLISH_TIMEOUT);
+        bus.publish(outgoing).await.map_err(unpublished)
     }
 
     /// Stores an event that comes out at `until`.
@@ -75,8 +74,9 @@ impl Publisher {
     ) -> Result<Published, Rejection> {
         let bus = self.bus()?;
         let subject = deferred_subject(&event).map_err(Rejection::Subject)?;
-        let outgoing = Outgoing::new(subject, envelope(event, now));
-        acknowledged(bus.publish_at(outgoing, until)).await
+        let outgoing = Outgoing::new(subject, envelope(event, now)).within(PUBLISH_TIMEOUT);
+        let publishing = bus.publish_at(outgoing, until);
+        publishing.await.map_err(unpublished)
     }
 
     /// The connection, when there is one.
@@ -86,16 +86,13 @@ impl Publisher {
     }
 }
 
-/// No `async fn`: it would hold what it waits for twice.
-fn acknowledged(
-    publishing: impl Future<Output = Result<Published, PublishError>>,
-) -> impl Future<Output = Result<Published, Rejection>> {
-    let limit = PUBLISH_TIMEOUT;
-    tokio::time::timeout(limit, publishing).map(move |answer| {
-        answer
-            .map_err(|_elapsed| Rejection::Unacknowledged { limit })?
-            .map_err(Rejection::Publish)
-    })
+fn unpublished(error: PublishError) -> Rejection {
+    match error {
+        PublishError::TimedOut { .. } => Rejection::Unacknowledged {
+            limit: PUBLISH_TIMEOUT,
+        },
+        other => Rejection::Publish(other),
+    }
 }
 
 fn deferred_subject(event: &Event) -> Result<Subject, InvalidToken> {
