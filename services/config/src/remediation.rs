@@ -99,7 +99,7 @@ pub(crate) struct Proposal {
     pub(crate) urgency: Urgency,
     /// What would undo it, for people.
     #[serde(default)]
-    #[schema(value_type = Option<Object>)]
+    #[schema(value_type = Value, required = false)]
     pub(crate) rollback_action: Option<Value>,
     #[serde(default)]
     pub(crate) correlation_id: Option<String>,

@@ -73,7 +73,7 @@ pub(super) struct RemediationView {
     #[schema(value_type = Option<String>, format = DateTime)]
     finished_at: Option<Timestamp>,
     /// As the executor reported it.
-    #[schema(value_type = Option<Object>)]
+    #[schema(value_type = Value, required = false)]
     result: Option<Value>,
     /// The remediation that this one takes back.
     rolls_back: Option<String>,
@@ -387,7 +387,7 @@ pub(super) struct Finish {
     #[schema(inline)]
     status: Ended,
     /// What was done or went wrong; `previous_replicas` of a scaling makes it possible to take it back.
-    #[schema(value_type = Option<Object>)]
+    #[schema(value_type = Value, required = false)]
     result: Option<Value>,
 }
 

@@ -97,7 +97,7 @@ pub(crate) struct FieldDefinition {
     pub(crate) required: bool,
     /// What people may start from; it is not merged into anything.
     #[serde(default)]
-    #[schema(value_type = Option<Object>)]
+    #[schema(value_type = Value, required = false)]
     pub(crate) default_value: Option<Value>,
     /// Nodes below this level cannot change it.
     #[serde(default)]
@@ -117,7 +117,7 @@ pub(crate) struct FieldDefinition {
     #[serde(default)]
     pub(crate) max_value: Option<f64>,
     #[serde(default)]
-    #[schema(value_type = Option<Vec<Object>>)]
+    #[schema(value_type = Option<Vec<Value>>)]
     pub(crate) allowed_values: Option<Vec<Value>>,
     #[serde(default)]
     pub(crate) category: String,
