@@ -1,7 +1,6 @@
 //! What a stream answers to a publish.
 //!
-//! Read here and not by the client, whose way of reading it tries one form after the other and costs more than
-//! all else that a publish does beside the signature.
+//! Read here and not by the client, which keeps a copy of each to try one form after the other.
 
 use async_nats::client::{RequestError, RequestErrorKind};
 use async_nats::jetstream::{self, ErrorCode};

@@ -207,19 +207,7 @@ impl KeyRing {
 
     /// Checks a `Tocsin-Signature` of a message consumed on `subject`. `at` is when the server
     /// stored it (not what the message says of itself, which a thief of a revoked key could choose).
-    pub fn verify(
-        &self,
-        signature: Option<&str>,
-        attributes: &Attributes<'_>,
-        subject: &str,
-        body: &Digest,
-        at: Timestamp,
-    ) -> Result<Service, VerifyError> {
-        let claim = self.claim(signature, attributes, subject, body, at)?;
-        claim.prove()
-    }
-
-    /// All of [`KeyRing::verify`] but the arithmetic.
+    /// All but the arithmetic, which [`Claim::prove`] does.
     pub fn claim(
         &self,
         signature: Option<&str>,
@@ -297,7 +285,8 @@ mod tests {
         let check = |record: KeyRecord, subject: &str, time| {
             let mut ring = KeyRing::new(root.public());
             assert!(ring.insert(record));
-            ring.verify(Some(&signed), &attributes, subject, &digest(b"b"), at(time))
+            ring.claim(Some(&signed), &attributes, subject, &digest(b"b"), at(time))
+                .and_then(|claim| claim.prove())
         };
 
         assert_eq!(

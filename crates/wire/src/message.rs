@@ -466,13 +466,14 @@ pub fn open_value(
     let envelope = Envelope::decode(signed.envelope.clone()).map_err(OpenError::Undecodable)?;
     let payload_sha256 = digest(&signed.envelope);
     let service = ring
-        .verify(
+        .claim(
             Some(&signed.signature),
             &envelope.attributes(),
             subject,
             &payload_sha256,
             at,
         )
+        .and_then(|claim| claim.prove())
         .map_err(OpenError::Signature)?;
     Ok(Opened {
         envelope,

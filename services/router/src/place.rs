@@ -28,8 +28,8 @@ const TRIES: usize = 50;
 const TURNS: usize = 64;
 
 /// How long a count is good for the org's next run as well, if no other process admitted one since, which the fence
-/// tells. Runs that ended meanwhile only make more room; those that began to wait meanwhile do so because
-/// there is none, so nobody is told to wait by an old count.
+/// tells. It takes no place from who waits: a team that got room since then got it from a run that ended, and the old
+/// count still holds that one's place taken. For the same reason nobody is told to wait by an old count.
 const REMEMBERED: Duration = Duration::from_millis(200);
 
 /// Where a run went.
