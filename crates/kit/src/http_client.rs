@@ -9,7 +9,10 @@ mod body;
 mod guard;
 mod web_socket;
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
 
 use reqwest::{Method, RequestBuilder, Url, redirect};
 use rustls::crypto::{CryptoProvider, ring};
@@ -107,9 +110,16 @@ pub struct BuildError(#[source] reqwest::Error);
 /// A pooled HTTP client. Cheap to clone; clones share the pool.
 #[derive(Clone, Debug)]
 pub struct HttpClient {
-    client: reqwest::Client,
+    pool: Arc<Pool>,
     /// `None`: goes wherever it is told.
     guard: Option<Arc<Guard>>,
+}
+
+#[derive(Debug)]
+struct Pool {
+    client: OnceLock<reqwest::Client>,
+    timeouts: Timeouts,
+    http1_only: bool,
 }
 
 impl HttpClient {
@@ -119,15 +129,15 @@ impl HttpClient {
     /// # Errors
     /// When TLS cannot be set up.
     pub fn new(policy: &OutboundPolicy) -> Result<Self, BuildError> {
+        Self::when_needed(policy).ready()
+    }
+
+    /// As [`HttpClient::new`], built by its first request: with the system's certificates it is a megabyte, and
+    /// many services never make one. That request fails when TLS cannot be set up.
+    #[must_use]
+    pub fn when_needed(policy: &OutboundPolicy) -> Self {
         let guard = Arc::new(Guard::new(policy.allow.clone()));
-        let client = builder(policy.timeouts)
-            .dns_resolver(GuardedResolver(Arc::clone(&guard)))
-            .build()
-            .map_err(BuildError)?;
-        Ok(Self {
-            client,
-            guard: Some(guard),
-        })
+        Self::unbuilt(policy.timeouts, false, Some(guard))
     }
 
     /// A client for URLs that the operator configured, such as `OPENAI_BASE_URL`: no address is
@@ -136,11 +146,7 @@ impl HttpClient {
     /// # Errors
     /// When TLS cannot be set up.
     pub fn trusted(timeouts: Timeouts) -> Result<Self, BuildError> {
-        let client = builder(timeouts).build().map_err(BuildError)?;
-        Ok(Self {
-            client,
-            guard: None,
-        })
+        Self::unbuilt(timeouts, false, None).ready()
     }
 
     /// As [`HttpClient::trusted`], and speaks only HTTP/1.1, with which a [`WebSocket`] begins.
@@ -148,11 +154,41 @@ impl HttpClient {
     /// # Errors
     /// When TLS cannot be set up.
     pub fn for_web_sockets(timeouts: Timeouts) -> Result<Self, BuildError> {
-        let client = builder(timeouts).http1_only().build();
-        Ok(Self {
-            client: client.map_err(BuildError)?,
-            guard: None,
-        })
+        Self::unbuilt(timeouts, true, None).ready()
+    }
+
+    fn unbuilt(timeouts: Timeouts, http1_only: bool, guard: Option<Arc<Guard>>) -> Self {
+        let pool = Pool {
+            client: OnceLock::new(),
+            timeouts,
+            http1_only,
+        };
+        Self {
+            pool: Arc::new(pool),
+            guard,
+        }
+    }
+
+    fn ready(self) -> Result<Self, BuildError> {
+        self.client()?;
+        Ok(self)
+    }
+
+    fn client(&self) -> Result<&reqwest::Client, BuildError> {
+        let pool = &self.pool;
+        if let Some(client) = pool.client.get() {
+            return Ok(client);
+        }
+        let mut builder = builder(pool.timeouts);
+        if pool.http1_only {
+            builder = builder.http1_only();
+        }
+        if let Some(guard) = &self.guard {
+            builder = builder.dns_resolver(GuardedResolver(Arc::clone(guard)));
+        }
+        let built = builder.build().map_err(BuildError)?;
+        // Of two that build it at once, both use the first's.
+        Ok(pool.client.get_or_init(|| built))
     }
 
     /// Whether a request to this URL may be made, as far as the URL itself tells; what its name
@@ -171,7 +207,7 @@ impl HttpClient {
     /// Begins a request.
     ///
     /// # Errors
-    /// When the URL is malformed or refused.
+    /// When the URL is malformed or refused, or TLS cannot be set up.
     pub fn request(
         &self,
         method: Method,
@@ -179,7 +215,7 @@ impl HttpClient {
     ) -> Result<RequestBuilder, GuardError> {
         let url = guard::parse(url.as_ref())?;
         self.check(&url)?;
-        Ok(self.client.request(method, url))
+        Ok(self.client()?.request(method, url))
     }
 
     /// Begins a GET.

@@ -8,7 +8,7 @@ use clap::{Args, Command, FromArgMatches};
 
 use crate::{
     BoxError, Clock, Context, ErrorChain, HttpClient, Stop, Tasks, health,
-    http_client::{BuildError, OutboundSettings, install_crypto_provider},
+    http_client::{OutboundSettings, install_crypto_provider},
     http_server::{self, ServeError},
     settings::{self, HttpListen, Seconds},
     tasks::{Failure, Unfinished},
@@ -49,8 +49,6 @@ enum ProcessError {
     Telemetry(#[source] TelemetryError),
     #[error("start the async runtime")]
     Runtime(#[source] std::io::Error),
-    #[error("set up outbound HTTP")]
-    Http(#[source] BuildError),
     #[error("listen for signals")]
     Signals(#[source] std::io::Error),
     #[error("serve health and metrics")]
@@ -149,7 +147,7 @@ where
     F: Future<Output = Result<(), E>> + Send + 'static,
     E: Into<BoxError> + Send + 'static,
 {
-    let http = HttpClient::new(&settings.outbound.policy()).map_err(ProcessError::Http)?;
+    let http = HttpClient::when_needed(&settings.outbound.policy());
     let instance = settings.instance.clone().unwrap_or_else(default_instance);
     MetricsHandle::describe_build(service, &instance);
     let context = Context::new(service, instance, Clock::system(), Stop::new(), http);

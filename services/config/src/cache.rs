@@ -27,7 +27,7 @@ use crate::merge::Config;
 use crate::node::{Lineage, NodeId};
 
 /// Nodes are told apart by so many marks. Two that share one cost a needless computation, no more.
-const MARKS: usize = 1 << 16;
+const MARKS: usize = 1 << 14;
 
 /// Bytes besides the answer that an entry takes, roughly.
 const OVERHEAD: usize = 512;

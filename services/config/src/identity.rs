@@ -18,8 +18,7 @@ pub(crate) mod sso;
 pub(crate) mod sweep;
 
 use tocsin_bus::Revoked;
-use tocsin_kit::HttpClient;
-use tocsin_kit::http_client::{BuildError, Timeouts};
+use tocsin_kit::http_client::BuildError;
 use tokio::sync::Notify;
 
 pub(crate) use networks::Networks;
@@ -41,10 +40,9 @@ pub(crate) struct Identity {
 impl Identity {
     /// Also returns what [`notes::keep`] reads.
     pub(crate) fn new(settings: IdentitySettings) -> Result<(Self, notes::Inbox), BuildError> {
-        let trusted = HttpClient::trusted(Timeouts::default())?;
         let (notes, inbox) = notes::channel();
         let identity = Self {
-            keys: keys::Keys::new(&settings.oidc, trusted),
+            keys: keys::Keys::new(&settings.oidc)?,
             cache: cache::TokenCache::new(),
             revoked: Revoked::new(),
             revoked_here: Notify::new(),

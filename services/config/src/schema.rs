@@ -5,6 +5,8 @@ mod cron;
 mod normalise;
 mod sentence;
 
+use std::sync::OnceLock;
+
 use jsonschema::{Draft, Validator};
 use serde_json::Value;
 
@@ -13,7 +15,7 @@ pub(crate) use normalise::normalised;
 pub(crate) use tocsin_expr::nearest;
 
 use crate::merge::Config;
-use crate::policy::Violation;
+use crate::policy::{Path, Rule, Violation};
 
 /// Reviewed as a data file, shipped inside the binary, published as it is.
 const SHIPPED: &str = include_str!("schema/config.schema.json");
@@ -21,22 +23,17 @@ const SHIPPED: &str = include_str!("schema/config.schema.json");
 /// Faults of one config that are told at once; more of them only hide the first.
 const MAX_VIOLATIONS: usize = 50;
 
-/// The shipped schema cannot be used: a fault of the build.
+/// The shipped schema is no JSON: a fault of the build.
 #[derive(Debug, thiserror::Error)]
-pub enum SchemaError {
-    /// It is no JSON.
-    #[error("the config schema in this program is not JSON")]
-    Json(#[source] serde_json::Error),
-    /// It is no JSON Schema.
-    #[error("the config schema in this program is not a JSON Schema: {0}")]
-    Schema(String),
-}
+#[error("the config schema in this program is not JSON")]
+pub struct SchemaError(#[source] serde_json::Error);
 
 /// The schema, ready to check.
 #[derive(Debug)]
 pub(crate) struct Schema {
     document: Value,
-    validator: Validator,
+    /// Compiled for the first write: a megabyte and more, and many a process only reads.
+    validator: OnceLock<Result<Validator, String>>,
 }
 
 impl Schema {
@@ -45,18 +42,9 @@ impl Schema {
     /// # Errors
     /// When the shipped file is broken; a test keeps it whole.
     pub(crate) fn shipped() -> Result<Self, SchemaError> {
-        let document: Value = serde_json::from_str(SHIPPED).map_err(SchemaError::Json)?;
-        let validator = jsonschema::options()
-            .with_draft(Draft::Draft202012)
-            .with_format("cron", is_cron)
-            .with_format("time-zone", is_time_zone)
-            .with_format("timestamp", is_timestamp)
-            .should_validate_formats(true)
-            .build(&document)
-            .map_err(|error| SchemaError::Schema(error.to_string()))?;
         Ok(Self {
-            document,
-            validator,
+            document: serde_json::from_str(SHIPPED).map_err(SchemaError)?,
+            validator: OnceLock::new(),
         })
     }
 
@@ -67,13 +55,39 @@ impl Schema {
 
     /// What is wrong with the shape of one node's own config.
     pub(crate) fn check(&self, config: &Config) -> Vec<Violation> {
+        let validator = match self.validator.get_or_init(|| compile(&self.document)) {
+            Ok(validator) => validator,
+            // Nothing is taken that nobody checked.
+            Err(error) => {
+                let message = format!("the config schema in this program is broken: {error}");
+                let expected = "checked by a schema that is whole";
+                let root = Path::default();
+                return vec![Violation::saying(
+                    Rule::NotAllowed,
+                    &root,
+                    expected,
+                    message,
+                )];
+            }
+        };
         let instance = Value::Object(config.clone());
-        let errors = self.validator.iter_errors(&instance);
+        let errors = validator.iter_errors(&instance);
         errors
             .flat_map(|error| sentence::violations(&self.document, &error))
             .take(MAX_VIOLATIONS)
             .collect()
     }
+}
+
+fn compile(document: &Value) -> Result<Validator, String> {
+    jsonschema::options()
+        .with_draft(Draft::Draft202012)
+        .with_format("cron", is_cron)
+        .with_format("time-zone", is_time_zone)
+        .with_format("timestamp", is_timestamp)
+        .should_validate_formats(true)
+        .build(document)
+        .map_err(|error| error.to_string())
 }
 
 #[cfg(test)]

@@ -15,9 +15,10 @@ use ipnet::IpNet;
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use url::{Host, Url};
 
+use super::BuildError;
 use crate::BoxError;
 
-/// A request was not made. Sending it again does not help; the URL or the allow-list must change.
+/// A request was not made. Sending it again does not help; the URL, the allow-list or the machine must change.
 #[derive(Debug, thiserror::Error)]
 pub enum GuardError {
     #[error("{url:?} is not a URL; write it in full, such as https://example.com/path")]
@@ -36,6 +37,8 @@ pub enum GuardError {
     Host { host: String },
     #[error("{host} has no public address; the operator can allow it with OUTBOUND_ALLOW")]
     Resolved { host: String },
+    #[error(transparent)]
+    Client(#[from] BuildError),
 }
 
 /// The refusal behind a failed request, if it was the guard that stopped it.

@@ -97,8 +97,8 @@ impl HttpClient {
             host: host.clone(),
             source: source.without_url(),
         };
-        let request = self
-            .client
+        let client = self.client().map_err(GuardError::Client).map_err(refused)?;
+        let request = client
             .get(url)
             .header(header::CONNECTION, "Upgrade")
             .header(header::UPGRADE, WEBSOCKET)

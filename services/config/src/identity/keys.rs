@@ -6,6 +6,7 @@ use std::time::Duration;
 use arc_swap::ArcSwapOption;
 use jiff::Timestamp;
 use jsonwebtoken::jwk::JwkSet;
+use tocsin_kit::http_client::{BuildError, Timeouts};
 use tocsin_kit::{ErrorChain, HttpClient};
 use tokio::sync::Mutex;
 use url::Url;
@@ -27,15 +28,14 @@ const FAILURE_PAUSE: Duration = Duration::from_secs(5);
 #[derive(Debug)]
 enum Source {
     Inline(Arc<JwkSet>),
-    Url(Url),
-    Issuer(String),
+    Url(Url, HttpClient),
+    Issuer(String, HttpClient),
 }
 
 /// Keys that are fetched when they are needed, kept, and fetched again when one is missing.
 #[derive(Debug)]
 pub(crate) struct Keys {
     source: Source,
-    http: HttpClient,
     known: ArcSwapOption<Known>,
     /// Whoever holds it asks the provider; when it last failed.
     asking: Mutex<Option<Timestamp>>,
@@ -54,18 +54,24 @@ impl Known {
 }
 
 impl Keys {
-    pub(crate) fn new(settings: &OidcSettings, http: HttpClient) -> Self {
+    /// # Errors
+    /// When a provider is to be asked and TLS cannot be set up.
+    pub(crate) fn new(settings: &OidcSettings) -> Result<Self, BuildError> {
+        let http = || HttpClient::trusted(Timeouts::default());
         let source = match (&settings.oidc_jwks_json.0, &settings.oidc_jwks_url) {
             (Some(keys), _) => Source::Inline(Arc::new(keys.clone())),
-            (None, Some(url)) => Source::Url(url.clone()),
-            (None, None) => Source::Issuer(settings.oidc_issuer.clone()),
+            // Nobody's tokens are checked, so nobody is asked.
+            (None, _) if !settings.is_complete() => {
+                Source::Inline(Arc::new(JwkSet { keys: vec![] }))
+            }
+            (None, Some(url)) => Source::Url(url.clone(), http()?),
+            (None, None) => Source::Issuer(settings.oidc_issuer.clone(), http()?),
         };
-        Self {
+        Ok(Self {
             source,
-            http,
             known: ArcSwapOption::empty(),
             asking: Mutex::new(None),
-        }
+        })
     }
 
     /// Keys that hold the one called `id`, if the provider has it.
@@ -120,12 +126,14 @@ impl Keys {
     }
 
     async fn fetch(&self) -> Result<JwkSet, ProviderError> {
-        let url = match &self.source {
-            Source::Inline(keys) => return Ok(JwkSet::clone(keys)),
-            Source::Url(url) => url.clone(),
-            Source::Issuer(issuer) => discovery::discover(&self.http, issuer).await?.jwks_uri,
-        };
-        discovery::keys(&self.http, &url).await
+        match &self.source {
+            Source::Inline(keys) => Ok(JwkSet::clone(keys)),
+            Source::Url(url, http) => discovery::keys(http, url).await,
+            Source::Issuer(issuer, http) => {
+                let url = discovery::discover(http, issuer).await?.jwks_uri;
+                discovery::keys(http, &url).await
+            }
+        }
     }
 }
 
