@@ -12,6 +12,8 @@ mod documents;
 mod layers;
 #[path = "rules/manifests.rs"]
 mod manifests;
+#[path = "rules/profile.rs"]
+mod profile;
 #[path = "rules/sources.rs"]
 mod sources;
 #[path = "rules/workspace.rs"]

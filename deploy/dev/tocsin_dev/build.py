@@ -16,14 +16,20 @@ from .say import Failure, Step, line, step
 REPORT_EVERY = 15.0
 
 
-def programs(release: bool, packages: tuple[str, ...] = ("tocsin", "tocsin-testkit")) -> Path:
+def programs(
+    release: bool,
+    packages: tuple[str, ...] = ("tocsin", "tocsin-testkit"),
+    target: Optional[Path] = None,
+    environment: Optional[dict[str, str]] = None,
+) -> Path:
     """Builds the programs of `packages`; returns the folder that holds them."""
+    target = target or places.target()
     flags = [word for package in packages for word in ("-p", package)]
     if release:
         flags.append("--release")
     with step(f"build {' and '.join(packages)}{' (release)' if release else ''}") as current:
-        cargo(["build", "--bins", *flags], current)
-    return places.target() / ("release" if release else "debug")
+        cargo(["build", "--bins", "--target-dir", str(target), *flags], current, environment=environment)
+    return target / ("release" if release else "debug")
 
 
 def cargo(arguments: list[str], current: Step, folder: Path = places.ROOT, environment: Optional[dict[str, str]] = None) -> None:

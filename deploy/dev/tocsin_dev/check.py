@@ -128,14 +128,18 @@ def measure(program: str, arguments: list[str]) -> int:
     """Builds everything for release and becomes the load generator or the chaos run."""
     tools.need_cargo()
     places.prepare()
+    folder = build.programs(True, ("tocsin", "tocsin-testkit", "tocsin-tests", "tocsin-config"))
+    return run_beside_servers(folder / program, arguments, folder)
+
+
+def run_beside_servers(program: Path, arguments: list[str], programs: Path) -> int:
+    """Runs `program`, which starts those in `programs`, with nats-server and PostgreSQL to be found."""
+    if not program.exists():
+        raise Failure(f"{program} was not built", "tests/Cargo.toml has to name that program")
     environment = tools.environment()
     environment["NATS_SERVER_BIN"] = str(tools.nats_server())
-    folder = build.programs(True, ("tocsin", "tocsin-testkit", "tocsin-tests", "tocsin-config"))
-    path = folder / program
-    if not path.exists():
-        raise Failure(f"{path} was not built", "tests/Cargo.toml has to name that program")
-    environment["TOCSIN_BIN_DIR"] = str(folder)
-    command = [str(path), *arguments]
+    environment["TOCSIN_BIN_DIR"] = str(programs)
+    command = [str(program), *arguments]
     if os.environ.get("DATABASE_URL"):
         return subprocess.run(command, cwd=places.ROOT, env=environment).returncode
     environment["POSTGRES_BIN_DIR"] = str(servers.reachable_programs())

@@ -6,7 +6,7 @@ import argparse
 import os
 import signal
 
-from . import check, fuzz, look, supervisor, up
+from . import check, fuzz, look, profile, supervisor, up
 from .say import Failure, error, line
 
 VERBS = {
@@ -16,6 +16,7 @@ VERBS = {
     "fuzz": "each fuzz target of ingress for a minute (--seconds N, names of targets)",
     "lint": "format, clippy, cargo-deny",
     "bench": "build for release and run the load generator (./dev bench --help)",
+    "profile": "record what the services do, for release builds to be optimised for (deploy/profile/README.md)",
     "chaos": "build for release, kill every process under load and count what was lost: nothing",
     "status": "what runs, where, and whether it is ready",
     "reset": "stop everything and wipe its data (--yes does not ask)",
@@ -62,6 +63,8 @@ def _run(arguments: list[str]) -> int:
         return check.test(rest)
     if verb == "fuzz":
         return fuzz.fuzz(rest)
+    if verb == "profile":
+        return profile.profile(rest)
     if verb in ("bench", "chaos"):
         return check.measure(f"tocsin-{verb}", rest)
     if verb == "nats":

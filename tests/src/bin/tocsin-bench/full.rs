@@ -22,9 +22,9 @@ use crate::load::Load;
 use crate::process::{self, GITHUB_SECRET, PAGERDUTY_SECRET, Service, binary, free_address};
 
 /// Teams among which runs are spread.
-const TEAMS: u64 = 100;
+pub(crate) const TEAMS: u64 = 100;
 /// One delivery in so many becomes a run.
-const RUN_EVERY: u64 = 10;
+pub(crate) const RUN_EVERY: u64 = 10;
 /// Connections of the sender.
 const CONNECTIONS: usize = 32;
 /// How soon everything must have been read after the last delivery.
@@ -37,59 +37,58 @@ const START_RATE: u64 = 200;
 const START_SECONDS: u64 = 20;
 /// A minute of full load stores some gigabytes.
 const STREAM_SIZE_FACTOR: u32 = 10;
-const ADMIN: &str = "bench-admin";
-const ORG: &str = "bench";
+pub(crate) const ADMIN: &str = "bench-admin";
+pub(crate) const ORG: &str = "bench";
 
-struct Installation {
+pub(crate) struct Installation {
     bus: TestBus,
     ingress: SocketAddr,
-    services: Vec<(&'static str, Service)>,
+    pub(crate) config: SocketAddr,
+    pub(crate) services: Vec<(&'static str, Service)>,
     _standins: Process,
     _postgres: Postgres,
 }
 
 /// Prints what the installation keeps up with at `rate` for `seconds`.
-pub(crate) async fn measure(rate: u64, seconds: u64) -> anyhow::Result<()> {
+pub(crate) async fn measure(rate: u64, seconds: u64, run_every: u64) -> anyhow::Result<()> {
     let installation = start().await?;
     say(&format!(
-        "\nevery service on, {rate} deliveries/s for {seconds} s, one in {RUN_EVERY} becomes a run"
+        "\nevery service on, {rate} deliveries/s for {seconds} s, one in {run_every} becomes a run"
     ));
-    sustained(&installation, rate, seconds).await?;
+    let load = installation.load(
+        Some(rate),
+        Duration::from_secs(seconds),
+        0,
+        mixed(run_every),
+    );
+    sustained(&installation, load).await?;
     let seconds = seconds.min(START_SECONDS);
     let first = 1_000_000_000;
-    let mixed = starts(&installation, mixed(), first, seconds, RUN_EVERY).await?;
+    let mixed = starts(&installation, first, seconds, run_every).await?;
     say(&format!(
-        "webhook -> run started, {START_RATE} deliveries/s, one in {RUN_EVERY} a run: {mixed}"
+        "webhook -> run started, {START_RATE} deliveries/s, one in {run_every} a run: {mixed}"
     ));
     Ok(())
 }
 
-/// One PagerDuty incident for every nine pushes.
-fn mixed() -> Arc<Build> {
+/// One PagerDuty incident in so many deliveries; the others are pushes that start nothing.
+pub(crate) fn mixed(run_every: u64) -> Arc<Build> {
     let (run, push) = (
         pagerduty(PAGERDUTY_SECRET, TEAMS),
         github_push(GITHUB_SECRET),
     );
     Arc::new(move |index, request| {
-        if index.is_multiple_of(RUN_EVERY) {
-            run(index / RUN_EVERY, request);
+        if index.is_multiple_of(run_every) {
+            run(index / run_every, request);
         } else {
             push(index, request);
         }
     })
 }
 
-async fn sustained(installation: &Installation, rate: u64, seconds: u64) -> anyhow::Result<()> {
+/// Sends `load`, waits until everything is read, and prints what it took.
+pub(crate) async fn sustained(installation: &Installation, load: Load) -> anyhow::Result<()> {
     let before = installation.cpu()?;
-    let load = Load {
-        targets: vec![installation.ingress],
-        connections: CONNECTIONS,
-        rate: Some(rate),
-        duration: Duration::from_secs(seconds),
-        first: 0,
-        build: mixed(),
-        observe: None,
-    };
     let sent = load.run().await?;
     let ended = Instant::now();
     anyhow::ensure!(
@@ -133,21 +132,13 @@ async fn sustained(installation: &Installation, rate: u64, seconds: u64) -> anyh
 /// From intended time of the delivery to the moment the broker stored `run_started`.
 async fn starts(
     installation: &Installation,
-    build: Arc<Build>,
     first: u64,
     seconds: u64,
     run_every: u64,
 ) -> anyhow::Result<Latencies> {
     let began = clock()();
-    let load = Load {
-        targets: vec![installation.ingress],
-        connections: CONNECTIONS,
-        rate: Some(START_RATE),
-        duration: Duration::from_secs(seconds),
-        first,
-        build,
-        observe: None,
-    };
+    let duration = Duration::from_secs(seconds);
+    let load = installation.load(Some(START_RATE), duration, first, mixed(run_every));
     let sent = load.run().await?;
     anyhow::ensure!(
         sent.refused == 0,
@@ -178,6 +169,25 @@ async fn starts(
 }
 
 impl Installation {
+    /// Deliveries from number `first` on, as fast as they are taken without a `rate`.
+    pub(crate) fn load(
+        &self,
+        rate: Option<u64>,
+        duration: Duration,
+        first: u64,
+        build: Arc<Build>,
+    ) -> Load {
+        Load {
+            targets: vec![self.ingress],
+            connections: CONNECTIONS,
+            rate,
+            duration,
+            first,
+            build,
+            observe: None,
+        }
+    }
+
     async fn started(
         &self,
         intended: &HashMap<String, Timestamp>,
@@ -271,7 +281,7 @@ fn list<'a>(value: &'a Value, name: &str) -> impl Iterator<Item = &'a Value> {
         .flatten()
 }
 
-async fn start() -> anyhow::Result<Installation> {
+pub(crate) async fn start() -> anyhow::Result<Installation> {
     let bus = TestBus::start_sized(STREAM_SIZE_FACTOR).await?;
     let postgres = Postgres::start_private().await?;
     let [ingress, config, slack, prometheus, model] = [
@@ -315,6 +325,7 @@ async fn start() -> anyhow::Result<Installation> {
     let installation = Installation {
         bus,
         ingress,
+        config,
         services,
         _standins: standins,
         _postgres: postgres,

@@ -14,6 +14,7 @@ mod full;
 mod idle;
 mod load;
 mod process;
+mod profile;
 mod raw_nats;
 mod rotation;
 mod route;
@@ -59,6 +60,8 @@ enum Part {
     Idle,
     /// Ingress under attack, beside good senders: fails when a promise is broken.
     Siege,
+    /// What services do all day, for builds that record it (`./dev profile`); measures nothing.
+    Profile,
 }
 
 /// Measures Tocsin on this machine.
@@ -80,6 +83,9 @@ struct Arguments {
     /// Seconds with every service on.
     #[arg(long, default_value_t = 60)]
     full_seconds: u64,
+    /// With every service on, one delivery in so many becomes a run.
+    #[arg(long, default_value_t = full::RUN_EVERY, value_parser = clap::value_parser!(u64).range(1..))]
+    full_run_every: u64,
     /// Orgs of a hundred teams each in the bench of config.
     #[arg(long, default_value_t = 100)]
     config_orgs: usize,
@@ -133,7 +139,8 @@ async fn run(arguments: &Arguments) -> anyhow::Result<()> {
         ack::measure(arguments.rounds, arguments.seconds).await?;
     }
     if wants(Part::Full) {
-        full::measure(arguments.full_rate, arguments.full_seconds).await?;
+        let run_every = arguments.full_run_every;
+        full::measure(arguments.full_rate, arguments.full_seconds, run_every).await?;
     }
     if wants(Part::Config) {
         let size = config::Size {
@@ -174,6 +181,12 @@ async fn run(arguments: &Arguments) -> anyhow::Result<()> {
             siege::Size::full(arguments.siege_seconds)
         };
         siege::measure(size).await?;
+    }
+    // Only when asked for: it has no figures.
+    let smoke_of_all = arguments.smoke && arguments.parts.is_empty();
+    if smoke_of_all || arguments.parts.contains(&Part::Profile) {
+        let rate = arguments.rate.unwrap_or(profile::RATE);
+        profile::work(rate, arguments.full_seconds).await?;
     }
     Ok(())
 }
