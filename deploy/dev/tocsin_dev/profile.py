@@ -27,7 +27,12 @@ def profile(arguments: list[str]) -> int:
     counts = target / "counts"
     shutil.rmtree(counts, ignore_errors=True)
     # Build scripts are built the same way, and theirs is nothing to record.
-    recording = os.environ | {"TOCSIN_PROFILE": str(counts), "LLVM_PROFILE_FILE": os.devnull}
+    # Ours, whatever else the environment names.
+    recording = os.environ | {
+        "RUSTC_WRAPPER": str(PROFILE.with_name("rustc")),
+        "TOCSIN_PROFILE": str(counts),
+        "LLVM_PROFILE_FILE": os.devnull,
+    }
     instrumented = build.programs(True, PACKAGES, target, recording)
     plain = build.programs(False, ("tocsin-testkit", "tocsin-tests"))
     for name in ("tocsin-bench", "tocsin-standins"):
@@ -39,18 +44,21 @@ def profile(arguments: list[str]) -> int:
         found = sorted(counts.glob("*.profraw"))
         if not found:
             raise Failure(f"no process left a record in {counts}", "were they killed instead of ended?")
-        subprocess.run([str(merge), "merge", "--sparse", "-o", str(PROFILE), *map(str, found)], check=True)
+        tools.run([str(merge), "merge", "--sparse", "-o", str(PROFILE), *map(str, found)], "the counts could not be merged")
         current.note(f"{PROFILE.stat().st_size // 1024} KiB")
-    # Cargo does not know that its compiler reads this file.
-    shutil.rmtree(places.target() / "release", ignore_errors=True)
+    # Cargo builds our crates again when this file changes, but not the libraries.
+    shutil.rmtree(places.target() / "release" / ".fingerprint", ignore_errors=True)
     return 0
 
 
 def _llvm_profdata() -> Path:
     """The tool of the toolchain's own version; counts of another LLVM cannot be read."""
-    library = subprocess.run(["rustc", "--print", "target-libdir"], cwd=places.ROOT, capture_output=True, text=True, check=True).stdout
-    program = Path(library.strip()).parent / "bin" / "llvm-profdata"
-    if not program.exists():
-        with step("rustup component add llvm-tools"):
-            subprocess.run(["rustup", "component", "add", "llvm-tools"], cwd=places.ROOT, capture_output=True, check=True)
+    library = subprocess.run(["rustc", "--print", "target-libdir"], cwd=places.ROOT, capture_output=True, text=True)
+    program = Path(library.stdout.strip()).parent / "bin" / "llvm-profdata"
+    if library.returncode == 0 and program.exists():
+        return program
+    if not shutil.which("rustup"):
+        raise Failure(f"there is no {program}", "install LLVM's tools of the version that rustc -vV names")
+    with step("install llvm-tools, with which counts are read"):
+        tools.run(["rustup", "component", "add", "llvm-tools"], "rustup could not add llvm-tools")
     return program

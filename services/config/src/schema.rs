@@ -55,20 +55,9 @@ impl Schema {
 
     /// What is wrong with the shape of one node's own config.
     pub(crate) fn check(&self, config: &Config) -> Vec<Violation> {
-        let validator = match self.validator.get_or_init(|| compile(&self.document)) {
+        let validator = match self.validator() {
             Ok(validator) => validator,
-            // Nothing is taken that nobody checked.
-            Err(error) => {
-                let message = format!("the config schema in this program is broken: {error}");
-                let expected = "checked by a schema that is whole";
-                let root = Path::default();
-                return vec![Violation::saying(
-                    Rule::NotAllowed,
-                    &root,
-                    expected,
-                    message,
-                )];
-            }
+            Err(broken) => return vec![*broken],
         };
         let instance = Value::Object(config.clone());
         let errors = validator.iter_errors(&instance);
@@ -76,6 +65,31 @@ impl Schema {
             .flat_map(|error| sentence::violations(&self.document, &error))
             .take(MAX_VIOLATIONS)
             .collect()
+    }
+
+    /// Says so when nothing can be checked: a fault of the build, for which every write is refused.
+    pub(crate) fn broken(&self) -> Option<Violation> {
+        self.validator().err().map(|broken| *broken)
+    }
+
+    fn validator(&self) -> Result<&Validator, Box<Violation>> {
+        let compiled = self.validator.get_or_init(|| compile(&self.document));
+        compiled.as_ref().map_err(|error| {
+            let message = format!("the config schema in this program is broken: {error}");
+            let expected = "checked by a schema that is whole";
+            let root = Path::default();
+            let violation = Violation::saying(Rule::NotAllowed, &root, expected, message);
+            Box::new(violation)
+        })
+    }
+
+    /// One that can check nothing.
+    #[cfg(test)]
+    pub(crate) fn broken_one() -> Self {
+        Self {
+            document: serde_json::json!({ "type": "nonsense" }),
+            validator: OnceLock::new(),
+        }
     }
 }
 

@@ -31,7 +31,7 @@ pub(crate) enum SnsError {
     Foreign { url: String },
     #[error("{MAX_REQUESTS} requests to Amazon SNS are under way already")]
     Busy(#[source] TryAcquireError),
-    #[error("{url} may not be asked for; OUTBOUND_ALLOW decides")]
+    #[error("{url} was not asked for")]
     Refused {
         url: String,
         #[source]

@@ -5,11 +5,15 @@ use std::process::Command;
 use crate::workspace::root;
 
 const DEBUG: [&str; 2] = ["--out-dir", "/target/debug/deps"];
+/// A checkout may lie below a folder of that name.
+const BELOW_RELEASE: [&str; 2] = ["--out-dir", "/release/tocsin/target/debug/deps"];
 const RELEASE: [&str; 2] = ["--out-dir", "/target/release/deps"];
 
 #[test]
 fn only_release_builds_use_the_profile() {
-    assert_eq!(compiler_gets(&DEBUG, ""), DEBUG.join(" "));
+    for debug in [DEBUG, BELOW_RELEASE] {
+        assert_eq!(compiler_gets(&debug, ""), debug.join(" "));
+    }
     let profile = root().join("deploy/profile/tocsin.profdata");
     assert!(profile.is_file(), "{} is missing", profile.display());
     let expected = format!(

@@ -44,7 +44,7 @@ fn optional_url<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Url
 pub(crate) enum ProviderError {
     #[error("{0:?} is no URL")]
     Address(String),
-    #[error("{url} may not be asked")]
+    #[error("{url} was not asked")]
     Refused {
         url: String,
         #[source]

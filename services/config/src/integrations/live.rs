@@ -105,7 +105,7 @@ pub(crate) async fn send(integration: &Integration, call: Call, client: &HttpCli
     };
     let mut request = match client.request(call.method, &call.url) {
         Ok(request) => request.timeout(TEST_TIMEOUT),
-        Err(error) => return failed(format!("the address is refused: {}", ErrorChain(&error))),
+        Err(error) => return failed(format!("the request was not made: {}", ErrorChain(&error))),
     };
     for (name, value) in call.headers {
         request = request.header(name, value);

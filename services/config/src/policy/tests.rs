@@ -27,6 +27,23 @@ fn rules(fields: Vec<Field>, policy: Value) -> Rules {
     Rules::new(standards(), fields, security.expect("good"))
 }
 
+#[test]
+fn nothing_is_taken_by_a_schema_that_checks_nothing() {
+    let standards = Arc::new(Standards {
+        schema: Schema::broken_one(),
+        catalogue: Catalogue::shipped().expect("catalogue"),
+        defaults: crate::defaults::system_defaults().expect("defaults"),
+    });
+    let security = Security::new(
+        SecurityPolicy::default(),
+        "bob".to_owned(),
+        Timestamp::UNIX_EPOCH,
+    );
+    let rules = Rules::new(standards, Vec::new(), security.expect("good"));
+    let verdict = by_team(&rules, json!({}), &json!({ "agents": {} }));
+    assert_eq!(broken(verdict), [(Rule::NotAllowed, String::new())]);
+}
+
 fn config(value: &Value) -> Config {
     value.as_object().expect("object").clone()
 }

@@ -101,7 +101,7 @@ struct Arguments {
     /// Seconds of each proof: rate windows, rotation of secrets.
     #[arg(long, default_value_t = 60)]
     proof_seconds: u64,
-    /// Deliveries a second of windows, rotation and sources, in place of what is promised for each.
+    /// Deliveries a second of windows, rotation, sources and profile, in place of what is usual for each.
     #[arg(long)]
     rate: Option<u64>,
     /// A short check that everything can be measured: one round of a second.
