@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use jiff::Timestamp;
+use tocsin_testkit::eventually;
 use tocsin_wire::Service;
 use tokio::time::Instant;
 
@@ -22,6 +23,8 @@ const LOOK_INTERVAL: Duration = Duration::from_millis(500);
 const SAMPLE: usize = 25;
 /// How long audit may take to catch up with what the streams hold.
 const RECORD_LIMIT: Duration = Duration::from_secs(60);
+/// How long a killed part may stay away before the round is given up.
+const BACK_LIMIT: Duration = Duration::from_secs(60);
 /// Between two lines of progress.
 const PROGRESS_INTERVAL: Duration = Duration::from_secs(5);
 
@@ -118,7 +121,7 @@ async fn unrecorded(stack: &Stack, counts: &Counts) -> anyhow::Result<Vec<String
     let mut left: Vec<String> = sample.collect();
     let bus = stack.operator().await?;
     let began = Instant::now();
-    while !left.is_empty() && began.elapsed() < RECORD_LIMIT {
+    loop {
         let mut still_left = Vec::new();
         for event in left {
             let question = serde_json::json!({ "event_id": event });
@@ -135,21 +138,18 @@ async fn unrecorded(stack: &Stack, counts: &Counts) -> anyhow::Result<Vec<String
             }
         }
         left = still_left;
+        if left.is_empty() || began.elapsed() > RECORD_LIMIT {
+            return Ok(left);
+        }
         tokio::time::sleep(LOOK_INTERVAL).await;
     }
-    Ok(left)
 }
 
 /// A kill is over when the new process is ready; the old one may answer for a moment.
 async fn back_again(stack: &Stack, component: Component) -> anyhow::Result<Duration> {
     let died = Instant::now();
-    while stack.is_running_anew(component).await.is_none() {
-        tokio::time::sleep(Duration::from_millis(20)).await;
-        anyhow::ensure!(
-            died.elapsed() < Duration::from_secs(60),
-            "{component} stays away"
-        );
-    }
+    let what = format!("{component} runs again");
+    eventually(&what, BACK_LIMIT, || stack.is_running_anew(component)).await;
     stack.ready(component).await?;
     Ok(died.elapsed())
 }

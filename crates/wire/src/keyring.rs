@@ -205,9 +205,9 @@ impl KeyRing {
         self.records.contains_key(key)
     }
 
-    /// Checks a `Tocsin-Signature` of a message consumed on `subject`. `at` is when the server
-    /// stored it (not what the message says of itself, which a thief of a revoked key could choose).
-    /// All but the arithmetic, which [`Claim::prove`] does.
+    /// Checks a `Tocsin-Signature` of a message consumed on `subject`: whose key it names, and whether that key
+    /// may. Whether the signature holds, [`Claim::prove`] says. `at` is when the server stored the message (not
+    /// what the message says of itself, which a thief of a revoked key could choose).
     pub fn claim(
         &self,
         signature: Option<&str>,
