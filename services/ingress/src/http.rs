@@ -8,6 +8,7 @@
 
 mod answer;
 mod body;
+mod gathered;
 mod pace;
 
 use std::net::{IpAddr, SocketAddr};

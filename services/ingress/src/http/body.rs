@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use axum::body::{Body, BodyDataStream};
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use futures::StreamExt as _;
 use http::{HeaderMap, header};
 use tokio::time::Instant;
@@ -14,10 +14,9 @@ use crate::error::Rejection;
 use crate::large::{LargeBodies, Room};
 use crate::provider::Throttled;
 
+use super::gathered::{Gathered, Overrun};
 use super::pace::{Pace, SlowBodies};
 
-/// Reserved for a body of unknown length; most webhooks are smaller.
-const FIRST_BYTES: usize = 8 * 1024;
 /// Bytes of a refused body that are read and dropped: more than the largest that GitHub sends.
 const MAX_DRAIN_BYTES: usize = 32 << 20;
 /// How long that may take; any sender that we answer is on a fast line.
@@ -43,8 +42,8 @@ pub(super) struct Whole {
 
 /// The whole body, of at most `bounds.limit` bytes, as it was sent; what comes in one piece is not copied,
 /// and no body is moved to make room for its rest once it is large. One that comes too slowly is not waited
-/// for. One that says of itself that it is
-/// compressed is refused: few bytes could become many, and no sender signs those.
+/// for. One that says of itself that it is compressed is refused: few bytes could become many, and no sender
+/// signs those.
 ///
 /// Of what is refused nothing is kept, but it is read for a while: a sender that still writes
 /// when its connection closes sees a reset instead of its answer.
@@ -92,12 +91,11 @@ async fn collect(
     let Bounds { limit, large, .. } = bounds;
     let mut room = None;
     let mut pace = Pace::new(bounds.slow);
-    let mut first = Bytes::new();
-    let mut whole = BytesMut::new();
+    let mut gathered = Gathered::default();
     while let Some(piece) = pace.keep(pieces.next()).await? {
         let piece = piece.map_err(Rejection::BodyIncomplete)?;
         pace.arrived(piece.len());
-        let read = first.len() + whole.len() + piece.len();
+        let read = gathered.len() + piece.len();
         if read > limit {
             return Err(Rejection::BodyTooLarge { limit });
         }
@@ -106,26 +104,17 @@ async fn collect(
             let (most, waiting) = (declared.unwrap_or(limit), Instant::now());
             room = Some(large.enter(most, bounds.throttled).await?);
             pace.is_large_since(waiting);
-            // All that may come: what is not written takes addresses, but no memory.
-            whole.reserve(most.saturating_sub(whole.len()));
+            gathered = gathered.into_pages(most).map_err(|error| {
+                tracing::warn!(bytes = most, %error, "the kernel has no memory for a large body");
+                Rejection::Crowded(bounds.throttled)
+            })?;
         }
-        if first.is_empty() && whole.is_empty() {
-            first = piece;
-            continue;
-        }
-        if whole.is_empty() {
-            let expected = declared.unwrap_or(FIRST_BYTES);
-            whole.reserve(expected.min(MAX_INLINE_BODY_BYTES));
-            whole.extend_from_slice(&first);
-            first = Bytes::new();
-        }
-        whole.extend_from_slice(&piece);
+        let pushed = gathered.push(piece, declared);
+        pushed.map_err(|Overrun| Rejection::BodyTooLarge {
+            limit: declared.unwrap_or(limit),
+        })?;
     }
-    let bytes = if whole.is_empty() {
-        first
-    } else {
-        whole.freeze()
-    };
+    let bytes = gathered.freeze();
     Ok(Whole { bytes, _room: room })
 }
 
@@ -241,7 +230,7 @@ mod tests {
         }
         let small = read(&none, large_body(8), bounds).await.expect("inline");
         assert_eq!(small.bytes.len(), 512 * 1024);
-        let declared = "524289".parse().expect("value");
+        let declared = "589824".parse().expect("value");
         let declared = HeaderMap::from_iter([(header::CONTENT_LENGTH, declared)]);
         for (case, headers) in [("unknown", &none), ("declared", &declared)] {
             let refused = read(headers, large_body(9), bounds).await;
