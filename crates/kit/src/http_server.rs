@@ -220,11 +220,9 @@ impl Server {
             Arc::clone(&self.requests),
             self.tracker.clone(),
             self.stop.clone(),
+            permit,
         );
-        self.tracker.spawn(async move {
-            connection.await;
-            drop(permit);
-        });
+        self.tracker.spawn(connection);
     }
 }
 

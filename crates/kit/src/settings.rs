@@ -77,6 +77,10 @@ pub fn parse_service<S: Args>(
     reason = "kit is where the environment is read"
 )]
 fn without_empty_variables(command: Command) -> Command {
+    // Rare, and to go through all commands takes a third of a megabyte.
+    if std::env::vars_os().all(|(_name, value)| !value.is_empty()) {
+        return command;
+    }
     without_variables(command, &|name| {
         std::env::var_os(name).is_some_and(|value| value.is_empty())
     })

@@ -121,7 +121,7 @@ pub async fn run_on(
         admin_tokens: settings.admin_token.clone(),
         peppers: settings.token_pepper.clone(),
         internal_secrets: settings.internal_service_secret.clone(),
-        shipped: shipped::Shipped::read().map_err(Error::Defaults)?,
+        shipped: shipped::Shipped::read(database.standards()).map_err(Error::Defaults)?,
         http: context.http.clone(),
         vault: vault(&settings)?,
         ingress: ingress::Ingress::default(),

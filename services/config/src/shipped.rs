@@ -3,19 +3,17 @@
 use std::collections::BTreeSet;
 
 use serde_json::Value;
-use tocsin_wire::catalogue::Catalogue;
 
-use crate::defaults;
 use crate::integrations::{self, Schemas};
 use crate::merge::Config;
+use crate::policy::Standards;
 use crate::templates::{self, Template};
 
-/// The data files of this program.
+/// The data files of this program, beside those that writes are judged by.
 #[derive(Debug)]
 pub(crate) struct Shipped {
     pub(crate) templates: Vec<Template>,
     pub(crate) integrations: Schemas,
-    pub(crate) catalogue: Catalogue,
     /// Agents that the program brings.
     built_in: BTreeSet<String>,
 }
@@ -23,21 +21,19 @@ pub(crate) struct Shipped {
 impl Shipped {
     /// # Errors
     /// When a shipped file is broken: a fault of the build, which tests keep out.
-    pub(crate) fn read() -> Result<Self, serde_json::Error> {
-        let catalogue = Catalogue::shipped()?;
-        let defaults = defaults::system_defaults()?;
-        let agents = defaults.get("agents").and_then(Value::as_object);
+    pub(crate) fn read(standards: &Standards) -> Result<Self, serde_json::Error> {
+        let agents = standards.defaults.get("agents").and_then(Value::as_object);
         let in_defaults = agents.into_iter().flat_map(Config::keys).cloned();
         Ok(Self {
             templates: templates::shipped()?,
             integrations: integrations::shipped()?,
-            built_in: catalogue
+            built_in: standards
+                .catalogue
                 .agents
                 .keys()
                 .cloned()
                 .chain(in_defaults)
                 .collect(),
-            catalogue,
         })
     }
 

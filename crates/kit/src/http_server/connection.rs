@@ -19,6 +19,7 @@ use hyper_util::{
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::TcpStream,
+    sync::OwnedSemaphorePermit,
     time::{sleep, timeout},
 };
 use tokio_rustls::{TlsAcceptor, server::TlsStream};
@@ -74,7 +75,8 @@ impl Connections {
         builder
     }
 
-    /// A future that serves the connection until it closes, drains, or the hard stop drops it.
+    /// A future that serves the connection until it closes, drains, or the hard stop drops it, and then gives
+    /// back its `permit`: to do that around it would hold it twice.
     pub(super) fn serve(
         &self,
         stream: TcpStream,
@@ -82,6 +84,7 @@ impl Connections {
         requests: Arc<Requests>,
         tracker: TaskTracker,
         stop: Stop,
+        permit: OwnedSemaphorePermit,
     ) -> impl Future<Output = ()> + Send + 'static {
         let builder = self.builder(tracker, stop.clone());
         let header_timeout = self.header_timeout;
@@ -103,6 +106,7 @@ impl Connections {
                 drive(&builder, stream, peer, &requests, header_timeout, &stop).await;
             }
             observed.connections.decrement(1);
+            drop(permit);
         }
     }
 }

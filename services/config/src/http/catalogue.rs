@@ -79,7 +79,7 @@ struct Tools {
     params(ToolFilter),
     responses((status = 200, description = "By id.", body = Tools)))]
 async fn tools(State(app): State<Arc<App>>, InQuery(filter): InQuery<ToolFilter>) -> Json<Tools> {
-    let tools = app.shipped.catalogue.tools.values();
+    let tools = app.database.standards().catalogue.tools.values();
     let wanted = tools.filter(|tool| {
         filter
             .category
@@ -156,7 +156,7 @@ struct Agents {
 #[utoipa::path(get, path = "/api/v1/agents/metadata", operation_id = "agent_list", tag = "catalogue",
     responses((status = 200, description = "By id.", body = Agents)))]
 async fn agents(State(app): State<Arc<App>>) -> Json<Agents> {
-    let catalogue = &app.shipped.catalogue;
+    let catalogue = &app.database.standards().catalogue;
     let agents = catalogue.agents.values().map(|agent| AgentView {
         id: agent.id.clone(),
         name: agent.name.clone(),
@@ -214,24 +214,31 @@ async fn my_tools(State(app): State<Arc<App>>, caller: Caller) -> Result<Json<Te
             switch == &Value::Bool(false) || switch.get("enabled") == Some(&Value::Bool(false))
         })
     };
-    let tools = app.shipped.catalogue.tools.values().map(|tool| {
-        let missing = tool.required_integrations.iter().filter(|id| {
-            let integration = app.shipped.integrations.get(*id);
-            let values = integrations::values(&effective, id);
-            values.is_empty() || integration.is_some_and(|known| !known.missing(&values).is_empty())
+    let tools = app
+        .database
+        .standards()
+        .catalogue
+        .tools
+        .values()
+        .map(|tool| {
+            let missing = tool.required_integrations.iter().filter(|id| {
+                let integration = app.shipped.integrations.get(*id);
+                let values = integrations::values(&effective, id);
+                values.is_empty()
+                    || integration.is_some_and(|known| !known.missing(&values).is_empty())
+            });
+            let missing_integrations: Vec<String> = missing.cloned().collect();
+            let mut agents = owners.get(&tool.id).cloned().unwrap_or_default();
+            agents.extend(owners.get("*").into_iter().flatten().cloned());
+            agents.sort_unstable();
+            agents.dedup();
+            TeamTool {
+                usable: !agents.is_empty() && missing_integrations.is_empty() && !is_off(&tool.id),
+                agents,
+                missing_integrations,
+                tool: ToolView::from(tool),
+            }
         });
-        let missing_integrations: Vec<String> = missing.cloned().collect();
-        let mut agents = owners.get(&tool.id).cloned().unwrap_or_default();
-        agents.extend(owners.get("*").into_iter().flatten().cloned());
-        agents.sort_unstable();
-        agents.dedup();
-        TeamTool {
-            usable: !agents.is_empty() && missing_integrations.is_empty() && !is_off(&tool.id),
-            agents,
-            missing_integrations,
-            tool: ToolView::from(tool),
-        }
-    });
     let tools: Vec<TeamTool> = tools.collect();
     Ok(Json(TeamTools {
         total: tools.len(),

@@ -288,7 +288,7 @@ async fn preview(
 fn next_steps(app: &App, template: &Template, effective: &Config) -> Vec<String> {
     let tools = template.required_tools.iter();
     let mut needed: Vec<&str> = tools
-        .filter_map(|tool| app.shipped.catalogue.tools.get(tool))
+        .filter_map(|tool| app.database.standards().catalogue.tools.get(tool))
         .flat_map(|tool| tool.required_integrations.iter().map(String::as_str))
         .collect();
     needed.sort_unstable();
