@@ -77,13 +77,22 @@ pub fn parse_service<S: Args>(
     reason = "kit is where the environment is read"
 )]
 fn without_empty_variables(command: Command) -> Command {
-    // Rare, and to go through all commands takes a third of a megabyte.
-    if std::env::vars_os().all(|(_name, value)| !value.is_empty()) {
-        return command;
+    let is_empty = |name: &OsStr| std::env::var_os(name).is_some_and(|value| value.is_empty());
+    // Rare, and to change all commands takes a third of a megabyte.
+    if reads_any(&command, &is_empty) {
+        without_variables(command, &is_empty)
+    } else {
+        command
     }
-    without_variables(command, &|name| {
-        std::env::var_os(name).is_some_and(|value| value.is_empty())
-    })
+}
+
+/// Whether the command, or one below it, is connected to a variable that `named` knows.
+fn reads_any(command: &Command, named: &dyn Fn(&OsStr) -> bool) -> bool {
+    let mut variables = command.get_arguments().filter_map(clap::Arg::get_env);
+    variables.any(named)
+        || command
+            .get_subcommands()
+            .any(|subcommand| reads_any(subcommand, named))
 }
 
 /// The command, and those below it, with no connection to the variables that `ignored` names.

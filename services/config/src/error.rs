@@ -8,7 +8,6 @@ use tocsin_store::StoreError;
 use crate::decide::Refusal;
 use crate::node::NodeId;
 use crate::policy::PolicyRefusal;
-use crate::schema::SchemaError;
 
 /// Why the master keys cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -21,9 +20,6 @@ pub enum Error {
     /// A shipped data file is broken: a fault of the build.
     #[error("a data file in this program (defaults, templates, integrations, catalogue) is broken")]
     Defaults(#[source] serde_json::Error),
-    /// The shipped schema is broken: a fault of the build.
-    #[error("the config schema in this program cannot be used")]
-    Schema(#[source] SchemaError),
     /// The shipped catalogue is broken: a fault of the build.
     #[error("the catalogue in this program cannot be used")]
     Catalogue(#[source] serde_json::Error),

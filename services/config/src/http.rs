@@ -36,7 +36,7 @@ use std::sync::Arc;
 
 use axum::middleware::from_fn;
 use axum::{Extension, Router};
-use tocsin_kit::{Clock, HttpClient, SecretList};
+use tocsin_kit::{Clock, HttpClient, Problem, SecretList};
 
 use crate::cache::Cache;
 use crate::identity::Identity;
@@ -44,7 +44,7 @@ use crate::ingress::Ingress;
 use crate::merge::Config;
 use crate::pg::Database;
 use crate::secrets::master::Vault;
-use crate::shipped::Shipped;
+use crate::shipped::{OnceShipped, Shipped};
 use routes::route;
 
 pub(crate) use access::{Access, AccessSettings, Caller, CallerKind, Proof, Scope};
@@ -66,10 +66,21 @@ pub(crate) struct App {
     pub(crate) ingress: Ingress,
     /// Whether admins need `admin:*`.
     pub(crate) require_admin_star: bool,
-    pub(crate) shipped: Shipped,
+    pub(crate) shipped: OnceShipped,
     /// For addresses that tenants name: guarded.
     pub(crate) http: HttpClient,
     pub(crate) identity: Identity,
+}
+
+impl App {
+    /// What this release brings as data.
+    pub(in crate::http) fn shipped(&self) -> Result<&Shipped, Problem> {
+        let shipped = self.shipped.get(self.database.standards());
+        shipped.map_err(|error| {
+            tracing::error!(%error, "a data file in this program is no JSON");
+            Problem::internal()
+        })
+    }
 }
 
 /// One area of the API.

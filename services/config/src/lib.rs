@@ -63,7 +63,6 @@ use tokio::sync::watch;
 
 pub use error::Error;
 pub use rebuild::{Rebuilt, rebuild};
-pub use schema::SchemaError;
 pub use secrets::SecretSettings;
 pub use settings::Settings;
 
@@ -121,7 +120,7 @@ pub async fn run_on(
         admin_tokens: settings.admin_token.clone(),
         peppers: settings.token_pepper.clone(),
         internal_secrets: settings.internal_service_secret.clone(),
-        shipped: shipped::Shipped::read(database.standards()).map_err(Error::Defaults)?,
+        shipped: shipped::OnceShipped::default(),
         http: context.http.clone(),
         vault: vault(&settings)?,
         ingress: ingress::Ingress::default(),
@@ -161,7 +160,7 @@ pub async fn run_on(
 /// What every write is judged by, whatever the database says.
 fn standards(defaults: &merge::Config) -> Result<Arc<policy::Standards>, Error> {
     Ok(Arc::new(policy::Standards {
-        schema: schema::Schema::shipped().map_err(Error::Schema)?,
+        schema: schema::Schema::shipped(),
         catalogue: Catalogue::shipped().map_err(Error::Catalogue)?,
         defaults: defaults.clone(),
     }))

@@ -23,57 +23,74 @@ const SHIPPED: &str = include_str!("schema/config.schema.json");
 /// Faults of one config that are told at once; more of them only hide the first.
 const MAX_VIOLATIONS: usize = 50;
 
-/// The shipped schema is no JSON: a fault of the build.
-#[derive(Debug, thiserror::Error)]
-#[error("the config schema in this program is not JSON")]
-pub struct SchemaError(#[source] serde_json::Error);
-
-/// The schema, ready to check.
+/// The schema, which checks configs.
 #[derive(Debug)]
 pub(crate) struct Schema {
+    text: &'static str,
+    /// Made for the first write: a megabyte and more, and many a process only reads.
+    compiled: OnceLock<Result<Compiled, String>>,
+}
+
+/// Ready to check.
+#[derive(Debug)]
+struct Compiled {
     document: Value,
-    /// Compiled for the first write: a megabyte and more, and many a process only reads.
-    validator: OnceLock<Result<Validator, String>>,
+    validator: Validator,
 }
 
 impl Schema {
     /// The one of this release. Made once, at start.
-    ///
-    /// # Errors
-    /// When the shipped file is broken; a test keeps it whole.
-    pub(crate) fn shipped() -> Result<Self, SchemaError> {
-        Ok(Self {
-            document: serde_json::from_str(SHIPPED).map_err(SchemaError)?,
-            validator: OnceLock::new(),
-        })
+    pub(crate) fn shipped() -> Self {
+        Self::of(SHIPPED)
+    }
+
+    fn of(text: &'static str) -> Self {
+        Self {
+            text,
+            compiled: OnceLock::new(),
+        }
     }
 
     /// As it is published.
-    pub(crate) fn document(&self) -> &Value {
-        &self.document
+    ///
+    /// # Errors
+    /// When the shipped file is broken; a test keeps it whole.
+    pub(crate) fn document(&self) -> Result<Value, serde_json::Error> {
+        serde_json::from_str(self.text)
     }
 
     /// What is wrong with the shape of one node's own config.
     pub(crate) fn check(&self, config: &Config) -> Vec<Violation> {
-        let validator = match self.validator() {
-            Ok(validator) => validator,
+        let Compiled {
+            document,
+            validator,
+        } = match self.compiled() {
+            Ok(compiled) => compiled,
             Err(broken) => return vec![*broken],
         };
         let instance = Value::Object(config.clone());
         let errors = validator.iter_errors(&instance);
         errors
-            .flat_map(|error| sentence::violations(&self.document, &error))
+            .flat_map(|error| sentence::violations(document, &error))
             .take(MAX_VIOLATIONS)
             .collect()
     }
 
     /// Says so when nothing can be checked: a fault of the build, for which every write is refused.
     pub(crate) fn broken(&self) -> Option<Violation> {
-        self.validator().err().map(|broken| *broken)
+        self.compiled().err().map(|broken| *broken)
     }
 
-    fn validator(&self) -> Result<&Validator, Box<Violation>> {
-        let compiled = self.validator.get_or_init(|| compile(&self.document));
+    fn compiled(&self) -> Result<&Compiled, Box<Violation>> {
+        let compile = || {
+            let document = self.document().map_err(|error| error.to_string())?;
+            let validator = compile(&document)?;
+            Ok(Compiled {
+                document,
+                validator,
+            })
+        };
+        let compiled = self.compiled.get_or_init(compile);
         compiled.as_ref().map_err(|error| {
             let message = format!("the config schema in this program is broken: {error}");
             let expected = "checked by a schema that is whole";
@@ -86,10 +103,7 @@ impl Schema {
     /// One that can check nothing.
     #[cfg(test)]
     pub(crate) fn broken_one() -> Self {
-        Self {
-            document: serde_json::json!({ "type": "nonsense" }),
-            validator: OnceLock::new(),
-        }
+        Self::of(r#"{ "type": "nonsense" }"#)
     }
 }
 

@@ -1,6 +1,7 @@
-//! What this release brings as data: parsed once, at start.
+//! What this release brings as data: parsed once, when somebody first asks.
 
 use std::collections::BTreeSet;
+use std::sync::OnceLock;
 
 use serde_json::Value;
 
@@ -8,6 +9,22 @@ use crate::integrations::{self, Schemas};
 use crate::merge::Config;
 use crate::policy::Standards;
 use crate::templates::{self, Template};
+
+/// Holds them from then on. Few processes are ever asked, and all of them would hold half a megabyte.
+#[derive(Debug, Default)]
+pub(crate) struct OnceShipped(OnceLock<Shipped>);
+
+impl OnceShipped {
+    /// # Errors
+    /// As [`Shipped::read`].
+    pub(crate) fn get(&self, standards: &Standards) -> Result<&Shipped, serde_json::Error> {
+        if let Some(shipped) = self.0.get() {
+            return Ok(shipped);
+        }
+        let shipped = Shipped::read(standards)?;
+        Ok(self.0.get_or_init(|| shipped))
+    }
+}
 
 /// The data files of this program, beside those that writes are judged by.
 #[derive(Debug)]
@@ -21,7 +38,7 @@ pub(crate) struct Shipped {
 impl Shipped {
     /// # Errors
     /// When a shipped file is broken: a fault of the build, which tests keep out.
-    pub(crate) fn read(standards: &Standards) -> Result<Self, serde_json::Error> {
+    fn read(standards: &Standards) -> Result<Self, serde_json::Error> {
         let agents = standards.defaults.get("agents").and_then(Value::as_object);
         let in_defaults = agents.into_iter().flat_map(Config::keys).cloned();
         Ok(Self {

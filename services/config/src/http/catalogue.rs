@@ -214,6 +214,7 @@ async fn my_tools(State(app): State<Arc<App>>, caller: Caller) -> Result<Json<Te
             switch == &Value::Bool(false) || switch.get("enabled") == Some(&Value::Bool(false))
         })
     };
+    let integrations = &app.shipped()?.integrations;
     let tools = app
         .database
         .standards()
@@ -222,7 +223,7 @@ async fn my_tools(State(app): State<Arc<App>>, caller: Caller) -> Result<Json<Te
         .values()
         .map(|tool| {
             let missing = tool.required_integrations.iter().filter(|id| {
-                let integration = app.shipped.integrations.get(*id);
+                let integration = integrations.get(*id);
                 let values = integrations::values(&effective, id);
                 values.is_empty()
                     || integration.is_some_and(|known| !known.missing(&values).is_empty())

@@ -58,12 +58,12 @@ struct Schemas {
 /// What can be connected, and what each needs
 #[utoipa::path(get, path = "/api/v1/integrations/schemas", operation_id = "integration_schemas", tag = "integrations",
     responses((status = 200, description = "By id.", body = Schemas)))]
-async fn schemas(State(app): State<Arc<App>>) -> Json<Schemas> {
-    let integrations: Vec<Integration> = app.shipped.integrations.values().cloned().collect();
-    Json(Schemas {
+async fn schemas(State(app): State<Arc<App>>) -> Result<Json<Schemas>, Problem> {
+    let integrations: Vec<Integration> = app.shipped()?.integrations.values().cloned().collect();
+    Ok(Json(Schemas {
         total: integrations.len(),
         integrations,
-    })
+    }))
 }
 
 /// `…/integrations/schemas/{integration}`
@@ -87,7 +87,7 @@ async fn schema(
 }
 
 fn known<'a>(app: &'a App, id: &str) -> Result<&'a Integration, Problem> {
-    app.shipped.integrations.get(id).ok_or_else(|| {
+    app.shipped()?.integrations.get(id).ok_or_else(|| {
         Problem::not_found(
             "integration_not_found",
             format!("there is no integration {id:?}; GET /api/v1/integrations/schemas lists those there are"),
@@ -202,7 +202,7 @@ async fn views(app: &App, org: &OrgId, node: &NodeId) -> Result<Vec<View>, Probl
         .into_iter()
         .map(|test| (test.integration.clone(), test))
         .collect();
-    let all = app.shipped.integrations.values();
+    let all = app.shipped()?.integrations.values();
     Ok(all
         .map(|one| view(one, (&effective, &own), &tests))
         .collect())

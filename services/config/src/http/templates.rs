@@ -167,7 +167,7 @@ async fn list(
 ) -> Result<Json<List>, Problem> {
     let usage = app.database.template_usage().await?;
     let own = app.database.templates().await?;
-    let shipped = app.shipped.templates.iter();
+    let shipped = app.shipped()?.templates.iter();
     let shipped = shipped.map(|one| View::new(one.slug.clone(), one.clone(), &usage));
     let own = own.into_iter().map(|one| View::of_admin(one, &usage));
     let wanted = filter.search.map(|text| text.to_lowercase());
@@ -201,7 +201,7 @@ async fn read_one(
     InPath(TemplatePath { template }): InPath<TemplatePath>,
 ) -> Result<Json<View>, Problem> {
     let usage = app.database.template_usage().await?;
-    if let Some(found) = app.shipped.template(&template) {
+    if let Some(found) = app.shipped()?.template(&template) {
         return Ok(Json(View::new(found.slug.clone(), found.clone(), &usage)));
     }
     let stored = app.database.template(&template).await?;
@@ -217,7 +217,7 @@ fn no_template(template: &str) -> Problem {
 }
 
 async fn chosen(app: &App, template: &str) -> Result<Chosen, Problem> {
-    if let Some(found) = app.shipped.template(template) {
+    if let Some(found) = app.shipped()?.template(template) {
         return Ok(Chosen {
             id: found.slug.clone(),
             template: found.clone(),
@@ -255,7 +255,7 @@ async fn preview(
     template: &str,
 ) -> Result<Json<Preview>, Problem> {
     let chosen = chosen(app, template).await?;
-    let built_in = app.shipped.built_in_agents();
+    let built_in = app.shipped()?.built_in_agents();
     let follow = Follow {
         org,
         node,
@@ -280,12 +280,13 @@ async fn preview(
         effective_diff: diff::between(&before, &after),
         own_diff: diff::between(&own, &applied.config),
         disabled_agents: applied.disabled,
-        next_steps: next_steps(app, &chosen.template, &after),
+        next_steps: next_steps(app, &chosen.template, &after)?,
     }))
 }
 
 /// Integrations and MCP servers that the template needs and the node does not have.
-fn next_steps(app: &App, template: &Template, effective: &Config) -> Vec<String> {
+fn next_steps(app: &App, template: &Template, effective: &Config) -> Result<Vec<String>, Problem> {
+    let integrations = &app.shipped()?.integrations;
     let tools = template.required_tools.iter();
     let mut needed: Vec<&str> = tools
         .filter_map(|tool| app.database.standards().catalogue.tools.get(tool))
@@ -294,7 +295,7 @@ fn next_steps(app: &App, template: &Template, effective: &Config) -> Vec<String>
     needed.sort_unstable();
     needed.dedup();
     let unready = needed.into_iter().filter_map(|id| {
-        let integration = app.shipped.integrations.get(id)?;
+        let integration = integrations.get(id)?;
         let missing = integration.missing(&integrations::values(effective, id));
         (!missing.is_empty()).then(|| {
             format!(
@@ -310,7 +311,7 @@ fn next_steps(app: &App, template: &Template, effective: &Config) -> Vec<String>
         .iter()
         .filter(|id| servers.is_none_or(|servers| !servers.contains_key(id.as_str())));
     let absent = absent.map(|id| format!("Add the MCP server {id} under mcp_servers.{id}"));
-    unready.chain(absent).collect()
+    Ok(unready.chain(absent).collect())
 }
 
 /// What became of an application.
@@ -339,7 +340,7 @@ async fn apply(
 ) -> Result<Json<Applied>, Problem> {
     let chosen = chosen(app, template).await?;
     let author = caller.author(app);
-    let built_in = app.shipped.built_in_agents();
+    let built_in = app.shipped()?.built_in_agents();
     let follow = Follow {
         org,
         node,
@@ -371,7 +372,7 @@ async fn apply(
         application_id: Some(follow.application),
         pending_change_id: None,
         message: format!("{node} follows {name} from version {} on", after.version),
-        next_steps: next_steps(app, &chosen.template, &line.effective(&app.defaults)),
+        next_steps: next_steps(app, &chosen.template, &line.effective(&app.defaults))?,
         node_id: node.to_string(),
         version: Some(after.version),
         disabled_agents: disabled,
@@ -388,7 +389,7 @@ pub(super) async fn create_org(
     caller: &Caller,
 ) -> Result<(Outcome, bool), Problem> {
     let author = caller.author(app);
-    let template = app.shipped.template(templates::OF_NEW_ORGS);
+    let template = app.shipped()?.template(templates::OF_NEW_ORGS);
     let (
         Action::Create {
             parent,
@@ -406,7 +407,7 @@ pub(super) async fn create_org(
         let request = WriteRequest::new(id, action);
         return Ok((app.database.write(org, &request, &author).await?, false));
     }
-    let built_in = app.shipped.built_in_agents();
+    let built_in = app.shipped()?.built_in_agents();
     let applied = templates::apply(&template.template, config, &app.defaults, &built_in);
     let request = WriteRequest::new(
         id.clone(),
@@ -509,7 +510,7 @@ async fn in_use(app: &App, org: &OrgId, node: &NodeId) -> Result<Json<InUse>, Pr
         }));
     };
     let usage = app.database.template_usage().await?;
-    let template = match app.shipped.template(&application.template) {
+    let template = match app.shipped()?.template(&application.template) {
         Some(found) => Some(View::new(found.slug.clone(), found.clone(), &usage)),
         None => {
             let stored = app.database.template(&application.template).await?;

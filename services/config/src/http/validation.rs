@@ -36,8 +36,12 @@ pub(super) fn routes() -> Routes {
 /// The JSON Schema (2020-12) of one node's config
 #[utoipa::path(get, path = "/api/v1/config/schema", operation_id = "config_schema", tag = "config",
     responses((status = 200, description = "The schema that every write is checked with.", body = Object)))]
-pub(super) async fn schema(State(app): State<Arc<App>>) -> Json<Value> {
-    Json(app.database.standards().schema.document().clone())
+pub(super) async fn schema(State(app): State<Arc<App>>) -> Result<Json<Value>, Problem> {
+    let document = app.database.standards().schema.document();
+    document.map(Json).map_err(|error| {
+        tracing::error!(%error, "the config schema in this program is no JSON");
+        Problem::internal()
+    })
 }
 
 /// What a validation found.

@@ -10,7 +10,7 @@ use crate::node::tests::node;
 
 pub(crate) fn standards() -> Arc<Standards> {
     Arc::new(Standards {
-        schema: Schema::shipped().expect("schema"),
+        schema: Schema::shipped(),
         catalogue: Catalogue::shipped().expect("catalogue"),
         defaults: crate::defaults::system_defaults().expect("defaults"),
     })

@@ -157,7 +157,7 @@ async fn create(
     })?;
     let author = caller.author(&app);
     let id = random::time_ordered_id(author.at);
-    let stored = match app.shipped.template(&template.slug) {
+    let stored = match app.shipped()?.template(&template.slug) {
         Some(_) => None,
         None => app.database.create_template(id, &template, &author).await?,
     };
@@ -176,7 +176,7 @@ async fn create(
 
 /// One that may be changed.
 async fn changeable(app: &App, template: &str) -> Result<Stored, Problem> {
-    if app.shipped.template(template).is_some() {
+    if app.shipped()?.template(template).is_some() {
         return Err(Problem::conflict(
             "template_shipped",
             format!(
