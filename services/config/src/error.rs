@@ -17,8 +17,8 @@ pub struct MasterKeysError(#[from] crate::secrets::master::MasterKeyError);
 /// The service ended.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// A shipped data file is broken: a fault of the build.
-    #[error("a data file in this program (defaults, templates, integrations, catalogue) is broken")]
+    /// The shipped defaults are broken: a fault of the build.
+    #[error("the defaults in this program are broken")]
     Defaults(#[source] serde_json::Error),
     /// The shipped catalogue is broken: a fault of the build.
     #[error("the catalogue in this program cannot be used")]

@@ -127,8 +127,7 @@ pub(crate) fn routes() -> Routes {
 
 /// Serves them, with their description.
 pub(crate) fn router(app: Arc<App>) -> Router {
-    // One area after another: a table brings the description of its routes along, which is many times
-    // as large as what is needed to serve them.
+    // One area after another: what a table takes while it is made is free again for the next.
     AREAS
         .iter()
         .fold(Router::new(), |router, area| {
