@@ -7,8 +7,6 @@ use std::time::Duration;
 use async_nats::jetstream;
 use async_nats::jetstream::AckKind;
 use async_nats::jetstream::consumer::PullConsumer;
-use async_nats::jetstream::consumer::pull::Batch;
-use futures::{FutureExt as _, StreamExt as _};
 use tokio::time::Instant;
 
 use crate::connect::Bus;
@@ -17,6 +15,7 @@ use crate::dead_letter::Reason;
 use crate::error::BusError;
 use crate::message::{Delivery, Raw};
 use crate::place::Place;
+use crate::request::Request;
 
 /// How much goes into one batch.
 #[derive(Debug, Clone, Copy)]
@@ -26,12 +25,6 @@ pub struct BatchLimits {
     /// How long the first message of a batch waits for more.
     pub wait: Duration,
 }
-
-/// How long a request waits when nothing is there; also how long a stop takes at most.
-const IDLE_WAIT: Duration = Duration::from_secs(1);
-
-/// Pause after a failed request.
-const PULL_RETRY: Duration = Duration::from_millis(250);
 
 impl Bus {
     /// Hands the messages of `consumer` to `handler` in batches, one batch at a time, until `stop`
@@ -97,82 +90,44 @@ struct Reader {
     pull: PullConsumer,
     place: Place,
     limits: BatchLimits,
-    asked: Option<Asked>,
-}
-
-/// A request that the server has not ended yet. It outlives the batch that it was made for: what the
-/// server sends to a request that nobody reads any more would lie about until its `ack_wait` is over.
-struct Asked {
-    messages: Batch,
-    /// A server that was restarted never ends it.
-    forgotten_at: Instant,
+    /// It outlives the batch that it was made for.
+    asked: Option<Request>,
 }
 
 impl Reader {
     /// Waits for the first message, then takes what comes within the limits.
     async fn gather(&mut self, gathered: &mut Vec<jetstream::Message>) {
         let mut full_at: Option<Instant> = None;
-        loop {
-            let Some(asked) = self.asked().await else {
+        while gathered.len() < self.limits.max {
+            if self.asked.is_none() {
+                self.asked = Request::make(&self.pull, self.limits.max, &self.place).await;
+            }
+            let Some(asked) = &mut self.asked else {
                 return;
             };
-            let until = full_at.unwrap_or(asked.forgotten_at);
-            // What has arrived is taken first, however late it is.
-            match tokio::time::timeout_at(until, asked.messages.next()).await {
-                Ok(Some(Ok(message))) => gathered.push(message),
-                Ok(Some(Err(error))) => {
-                    tracing::debug!(consumer = %self.place.name(), %error, "request for messages ended");
-                    self.asked = None;
-                    tokio::time::sleep(PULL_RETRY).await;
-                    return;
-                }
-                Ok(None) => {
-                    self.asked = None;
-                    return;
-                }
-                Err(_late) => {
-                    if full_at.is_none() {
-                        self.asked = None;
-                    }
-                    return;
-                }
-            }
-            if gathered.len() >= self.limits.max {
+            let next = asked.next(&self.place);
+            let next = match full_at {
+                None => next.await,
+                Some(at) => match tokio::time::timeout_at(at, next).await {
+                    Ok(next) => next,
+                    Err(_late) => return,
+                },
+            };
+            let Some(message) = next else {
+                self.asked = None;
                 return;
-            }
+            };
+            gathered.push(message);
             full_at.get_or_insert_with(|| Instant::now() + self.limits.wait);
         }
     }
 
-    /// The request that is open, or a new one.
-    async fn asked(&mut self) -> Option<&mut Asked> {
-        if self.asked.is_none() {
-            let request = self.pull.batch().max_messages(self.limits.max);
-            match request.expires(IDLE_WAIT).messages().await {
-                Ok(messages) => {
-                    self.asked = Some(Asked {
-                        messages,
-                        forgotten_at: Instant::now() + IDLE_WAIT * 2,
-                    });
-                }
-                Err(error) => {
-                    tracing::debug!(consumer = %self.place.name(), %error, "cannot ask for messages; asking again");
-                    tokio::time::sleep(PULL_RETRY).await;
-                }
-            }
-        }
-        self.asked.as_mut()
-    }
-
     /// What has arrived and was not gathered.
     fn arrived(&mut self) -> Vec<jetstream::Message> {
-        let mut arrived = Vec::new();
-        while let Some(asked) = &mut self.asked
-            && let Some(Some(Ok(message))) = asked.messages.next().now_or_never()
-        {
-            arrived.push(message);
-        }
-        arrived
+        let asked = self.asked.as_mut();
+        asked.map_or_else(Vec::new, |asked| {
+            std::iter::from_fn(|| asked.arrived()).collect()
+        })
     }
 }
 

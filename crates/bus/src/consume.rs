@@ -10,6 +10,7 @@ use std::time::Duration;
 use async_nats::jetstream;
 use async_nats::jetstream::AckKind;
 use async_nats::jetstream::consumer::PullConsumer;
+use futures::stream::{self, BoxStream, SelectAll};
 use futures::{FutureExt as _, StreamExt as _};
 use tocsin_wire::limits;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -21,6 +22,7 @@ use crate::dead_letter::Reason;
 use crate::error::BusError;
 use crate::message::{Delivery, Raw};
 use crate::place::{FAULT_RETRY, Place};
+use crate::request::Request;
 
 /// What a handler made of a message.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -36,15 +38,14 @@ pub enum Outcome {
     Leave,
 }
 
-/// How long one request for messages waits: also how long a stop takes at most, and how soon a
-/// request that a restarted server has forgotten is made again.
-const PULL_WAIT: Duration = Duration::from_secs(1);
-
 /// Largest request; bounds what one process holds while its `ack_wait` runs.
 const MAX_PULL: usize = 256;
 
-/// Pause after a failed request for messages, so that a missing server costs no busy loop.
-const PULL_RETRY: Duration = Duration::from_millis(250);
+/// Requests that are open at a time.
+const OPEN_REQUESTS: usize = 2;
+
+/// Free slots that are worth a second request: with few, the server would hear of one for each message.
+const WORTH_A_REQUEST: usize = 32;
 
 impl Bus {
     /// Hands each message of `consumer` (stream and durable name) to `handler`, at most
@@ -60,32 +61,32 @@ impl Bus {
         H: Fn(Delivery) -> F + Send + Sync + 'static,
         F: Future<Output = Outcome> + Send,
     {
-        let pull = self.consumer(consumer).await?;
         let place = Arc::new(Place::new(self.clone(), consumer));
+        let mut requests = Requests {
+            pull: self.consumer(consumer).await?,
+            place: Arc::clone(&place),
+            slots: Arc::new(Semaphore::new(concurrency)),
+            open: SelectAll::new(),
+        };
         let handler = Arc::new(handler);
-        let slots = Arc::new(Semaphore::new(concurrency));
         let mut running = JoinSet::new();
         let mut stop = pin!(stop);
         loop {
-            let permits = tokio::select! {
+            let next = tokio::select! {
                 () = &mut stop => break,
-                permits = free_slots(&slots) => permits,
+                next = requests.next() => next,
             };
-            let Some(permits) = permits else { break };
             while running.try_join_next().is_some() {}
-            let stopped = pull_once(
-                &pull,
-                permits,
-                &place,
-                &handler,
-                &mut running,
-                stop.as_mut(),
-            )
-            .await;
-            if stopped {
-                break;
-            }
+            let Some((message, permit)) = next else {
+                continue;
+            };
+            let (place, handler) = (Arc::clone(&place), Arc::clone(&handler));
+            running.spawn(async move {
+                place.handle(message, handler.as_ref()).await;
+                drop(permit);
+            });
         }
+        requests.give_back().await;
         while running.join_next().await.is_some() {}
         Ok(())
     }
@@ -105,77 +106,66 @@ impl Bus {
     }
 }
 
-/// Waits for one free slot, then takes every other that is free as well.
-async fn free_slots(slots: &Arc<Semaphore>) -> Option<Vec<OwnedSemaphorePermit>> {
-    let mut permits = vec![Arc::clone(slots).acquire_owned().await.ok()?];
-    while permits.len() < MAX_PULL {
-        match Arc::clone(slots).try_acquire_owned() {
-            Ok(permit) => permits.push(permit),
-            Err(_none_free) => break,
-        }
-    }
-    Some(permits)
+/// What the server sent to one request, each with the slot that it was asked for.
+type Arriving = BoxStream<'static, (jetstream::Message, OwnedSemaphorePermit)>;
+
+/// Keeps requests open for the slots that are free.
+struct Requests {
+    pull: PullConsumer,
+    place: Arc<Place>,
+    slots: Arc<Semaphore>,
+    open: SelectAll<Arriving>,
 }
 
-/// One request for as many messages as there are permits. `true` when `stop` completed.
-async fn pull_once<H, F>(
-    pull: &PullConsumer,
-    mut permits: Vec<OwnedSemaphorePermit>,
-    place: &Arc<Place>,
-    handler: &Arc<H>,
-    running: &mut JoinSet<()>,
-    mut stop: impl Future<Output = ()> + Unpin,
-) -> bool
-where
-    H: Fn(Delivery) -> F + Send + Sync + 'static,
-    F: Future<Output = Outcome> + Send,
-{
-    let batch = pull
-        .batch()
-        .max_messages(permits.len())
-        .expires(PULL_WAIT)
-        .messages()
-        .await;
-    let mut batch = match batch {
-        Ok(batch) => batch,
-        Err(error) => {
-            tracing::debug!(consumer = %place.name(), %error, "cannot ask for messages; asking again");
-            tokio::time::sleep(PULL_RETRY).await;
-            return false;
+impl Requests {
+    /// The next message. A second request is made before the first has ended: the server would have nobody to
+    /// send to until it hears of the next one. `None`: nothing came for a while. Nothing is lost when
+    /// it is dropped while it waits.
+    async fn next(&mut self) -> Option<(jetstream::Message, OwnedSemaphorePermit)> {
+        while self.open.len() < OPEN_REQUESTS {
+            let Some(permits) = self.free_slots().await else {
+                break;
+            };
+            let request = Request::make(&self.pull, permits.len(), &self.place).await?;
+            self.open
+                .push(arriving(request, permits, Arc::clone(&self.place)));
         }
-    };
-    let mut stopped = false;
-    // A request that the server forgot (it restarted) must not hold the slots for ever.
-    let deadline = tokio::time::sleep(PULL_WAIT.saturating_mul(2));
-    let mut deadline = pin!(deadline);
-    loop {
-        let next = tokio::select! {
-            () = &mut stop, if !stopped => {
-                stopped = true;
-                continue;
-            }
-            () = &mut deadline => None,
-            next = batch.next() => next,
-        };
-        match next {
-            None => return stopped,
-            Some(Err(error)) => {
-                tracing::debug!(consumer = %place.name(), %error, "request for messages ended");
-                tokio::time::sleep(PULL_RETRY).await;
-                return stopped;
-            }
-            // What arrives after the stop goes back at once, to another instance.
-            Some(Ok(message)) if stopped => place.settle(&message, AckKind::Nak(None)).await,
-            Some(Ok(message)) => {
-                let permit = permits.pop();
-                let (place, handler) = (Arc::clone(place), Arc::clone(handler));
-                running.spawn(async move {
-                    place.handle(message, handler.as_ref()).await;
-                    drop(permit);
-                });
-            }
+        self.open.next().await
+    }
+
+    /// Those that are free; as long as nothing is asked for, waits for the first.
+    async fn free_slots(&mut self) -> Option<Vec<OwnedSemaphorePermit>> {
+        let mut permits = Vec::new();
+        if self.open.is_empty() {
+            permits.push(Arc::clone(&self.slots).acquire_owned().await.ok()?);
+        } else if self.slots.available_permits() < WORTH_A_REQUEST {
+            return None;
+        }
+        while permits.len() < MAX_PULL
+            && let Ok(permit) = Arc::clone(&self.slots).try_acquire_owned()
+        {
+            permits.push(permit);
+        }
+        Some(permits)
+    }
+
+    /// Ends: what the server sends before it hears of that goes back at once, to another instance.
+    async fn give_back(mut self) {
+        while let Some((message, _permit)) = self.open.next().await {
+            self.place.settle(&message, AckKind::Nak(None)).await;
         }
     }
+}
+
+/// Slots that no message came for are free again when the request ends.
+fn arriving(request: Request, permits: Vec<OwnedSemaphorePermit>, place: Arc<Place>) -> Arriving {
+    let state = (request, permits, place);
+    stream::unfold(state, |(mut request, mut permits, place)| async move {
+        let message = request.next(&place).await?;
+        let permit = permits.pop()?;
+        Some(((message, permit), (request, permits, place)))
+    })
+    .boxed()
 }
 
 impl Place {

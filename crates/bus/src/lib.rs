@@ -29,6 +29,7 @@ mod place;
 mod publish;
 mod queue;
 mod read_back;
+mod request;
 mod revoked;
 mod sealing_keys;
 mod secrets;
