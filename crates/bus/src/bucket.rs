@@ -1,5 +1,7 @@
 //! Key-value buckets with signed values.
 
+use std::pin::pin;
+
 use async_nats::jetstream::kv::{CreateErrorKind, DeleteErrorKind, Store, UpdateErrorKind};
 use jiff::Timestamp;
 use tocsin_wire::message::{self, OpenError};
@@ -224,7 +226,8 @@ impl Bucket {
         key: &str,
         asking: impl Future<Output = Result<T, KeyValueError>>,
     ) -> Result<T, KeyValueError> {
-        let answer = self.bus.while_connected(asking).await;
+        // Pinned here: who takes a future holds it twice.
+        let answer = self.bus.while_connected(pin!(asking)).await;
         answer.unwrap_or_else(|| Err(self.failed(operation, key, "the connection was lost".into())))
     }
 

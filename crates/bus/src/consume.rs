@@ -3,7 +3,7 @@
 use std::any::Any;
 use std::future::Future;
 use std::panic::AssertUnwindSafe;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -180,7 +180,8 @@ impl Place {
         };
         let attempt = delivery.attempt;
         // A handler may panic before it returns its future, so the call stands inside as well.
-        let work = AssertUnwindSafe(async { handler(delivery).await }).catch_unwind();
+        let work = AssertUnwindSafe(async { handler(*delivery).await }).catch_unwind();
+        let work = pin!(work);
         let outcome = self.with_heartbeats(&message, work).await;
         match outcome {
             Ok(Outcome::Done) => {
@@ -215,9 +216,8 @@ impl Place {
     async fn with_heartbeats<T>(
         &self,
         message: &jetstream::Message,
-        work: impl Future<Output = T>,
+        mut work: Pin<&mut impl Future<Output = T>>,
     ) -> T {
-        let mut work = pin!(work);
         let mut beat = tokio::time::interval(limits::PROGRESS_INTERVAL);
         beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
         beat.tick().await;

@@ -80,7 +80,7 @@ impl Keys {
         self.refresh(jetstream).await;
         let opened = self.with_ring(|ring| message::open(subject, headers, payload, ring, at));
         match unknown_key(&opened) {
-            Some(key) if self.learn(jetstream, &key).await => {
+            Some(key) if Box::pin(self.learn(jetstream, &key)).await => {
                 self.with_ring(|ring| message::open(subject, headers, payload, ring, at))
             }
             _ => opened,
@@ -128,7 +128,7 @@ impl Keys {
         self.refresh(jetstream).await;
         let opened = self.with_ring(|ring| message::open_value(subject, value, ring, at));
         match unknown_key(&opened) {
-            Some(key) if self.learn(jetstream, &key).await => {
+            Some(key) if Box::pin(self.learn(jetstream, &key)).await => {
                 self.with_ring(|ring| message::open_value(subject, value, ring, at))
             }
             _ => opened,
@@ -142,16 +142,26 @@ impl Keys {
     /// Reads the bucket again when it has changed; asked at most once per interval, and never in
     /// the way of messages when the server is slow to answer.
     async fn refresh(&self, jetstream: &Context) {
-        {
-            let mut refreshed = self
-                .refreshed
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner);
-            if refreshed.is_some_and(|at| at.elapsed() < REFRESH_INTERVAL) {
-                return;
-            }
-            *refreshed = Some(Instant::now());
+        if self.is_due() {
+            // Boxed, as all that is rare here: what opens a message is part of whatever handles one.
+            Box::pin(self.catch_up(jetstream)).await;
         }
+    }
+
+    /// Whether to ask again, which somebody does from now on.
+    fn is_due(&self) -> bool {
+        let mut refreshed = self
+            .refreshed
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        if refreshed.is_some_and(|at| at.elapsed() < REFRESH_INTERVAL) {
+            return false;
+        }
+        *refreshed = Some(Instant::now());
+        true
+    }
+
+    async fn catch_up(&self, jetstream: &Context) {
         let last = match last_sequence(jetstream).await {
             Ok(last) => last,
             Err(error) => {

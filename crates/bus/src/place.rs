@@ -46,14 +46,23 @@ impl Place {
     }
 
     /// The verified message, or nothing: then it has been dealt with here.
-    pub(crate) async fn open(&self, message: &jetstream::Message, raw: &Raw) -> Option<Delivery> {
+    pub(crate) async fn open(
+        &self,
+        message: &jetstream::Message,
+        raw: &Raw,
+    ) -> Option<Box<Delivery>> {
         let seen = self.see(message, raw).await?;
         let inner = &self.bus.inner;
         let parts = (raw, &raw.payload);
         let keys = &inner.keys;
         let opening = keys.open(&inner.jetstream, parts, &raw.subject, seen.stored_at);
-        let opened = opening.await;
-        self.deliver(message, raw, seen, opened).await
+        match delivery(raw, &seen, opening.await) {
+            Ok(delivery) => Some(delivery),
+            Err(reason) => {
+                self.give_up(message, raw, reason).await;
+                None
+            }
+        }
     }
 
     /// Those of `messages` that are verified, with what they say; the others have been dealt with here.
@@ -76,9 +85,12 @@ impl Place {
         let opened = inner.keys.open_all(&inner.jetstream, &asked).await;
         let (mut kept, mut deliveries) = (Vec::new(), Vec::new());
         for ((message, raw, seen), opened) in arrived.into_iter().zip(opened) {
-            if let Some(delivery) = self.deliver(&message, &raw, seen, opened).await {
-                kept.push((message, raw));
-                deliveries.push(delivery);
+            match delivery(&raw, &seen, opened) {
+                Ok(delivery) => {
+                    kept.push((message, raw));
+                    deliveries.push(*delivery);
+                }
+                Err(reason) => self.give_up(&message, &raw, reason).await,
             }
         }
         (kept, deliveries)
@@ -109,41 +121,6 @@ impl Place {
         })
     }
 
-    async fn deliver(
-        &self,
-        message: &jetstream::Message,
-        raw: &Raw,
-        seen: Seen,
-        opened: Result<Opened, OpenError>,
-    ) -> Option<Delivery> {
-        let opened = match opened {
-            Ok(opened) => opened,
-            Err(error) => {
-                let reason = dead_letter::chain(&error);
-                self.give_up(message, raw, Reason::new(error.code(), reason))
-                    .await;
-                return None;
-            }
-        };
-        let Ok(subject) = raw.subject.parse::<Subject>() else {
-            let reason = format!("{:?} is not a subject of ours", raw.subject);
-            self.give_up(message, raw, Reason::new("undecodable", reason))
-                .await;
-            return None;
-        };
-        Some(Delivery {
-            subject,
-            envelope: opened.envelope,
-            signer: opened.service,
-            sequence: seen.sequence,
-            attempt: seen.attempt,
-            stored_at: seen.stored_at,
-            trace: raw.header(TRACE_HEADER).map(str::to_owned),
-            payload_sha256: opened.payload_sha256,
-            raw: raw.clone(),
-        })
-    }
-
     /// Acknowledges, refuses or postpones. When that fails the message comes back after its
     /// `ack_wait`, which handlers must bear anyway.
     pub(crate) async fn settle(&self, message: &jetstream::Message, how: AckKind) {
@@ -164,6 +141,31 @@ impl Place {
             }
         }
     }
+}
+
+/// What a handler gets, or why none gets it. Boxed: a future that it passes through would have room for it
+/// at each step.
+fn delivery(
+    raw: &Raw,
+    seen: &Seen,
+    opened: Result<Opened, OpenError>,
+) -> Result<Box<Delivery>, Reason> {
+    let opened = opened.map_err(|error| Reason::new(error.code(), dead_letter::chain(&error)))?;
+    let subject = raw.subject.parse::<Subject>().map_err(|_error| {
+        let reason = format!("{:?} is not a subject of ours", raw.subject);
+        Reason::new("undecodable", reason)
+    })?;
+    Ok(Box::new(Delivery {
+        subject,
+        envelope: opened.envelope,
+        signer: opened.service,
+        sequence: seen.sequence,
+        attempt: seen.attempt,
+        stored_at: seen.stored_at,
+        trace: raw.header(TRACE_HEADER).map(str::to_owned),
+        payload_sha256: opened.payload_sha256,
+        raw: raw.clone(),
+    }))
 }
 
 /// What became of a consumer's messages, as metrics.

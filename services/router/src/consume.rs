@@ -191,7 +191,7 @@ impl Router {
     }
 
     /// Settles one delivery. May run twice for any.
-    pub(crate) async fn handle(&self, delivery: Delivery) -> Outcome {
+    pub(crate) async fn handle(&self, delivery: &Delivery) -> Outcome {
         let Some(id) = delivery.envelope.message_id() else {
             return Outcome::Reject("the id of the event is no UUID".to_owned());
         };
@@ -255,13 +255,16 @@ impl Router {
         let _slot = self.slots.acquire().await.ok();
         let mut first = First::This(Earlier::default());
         if let Some(start) = &decided.start {
-            let open = match &alert {
-                Some(alert) => self.storm.candidate(alert).await?,
-                None => None,
+            // Boxed, as all that follows for a run only: most events start none.
+            let claiming = async {
+                let open = match &alert {
+                    Some(alert) => self.storm.candidate(alert).await?,
+                    None => None,
+                };
+                let open = open.map(|open| open.run);
+                Ok::<First, Unsettled>(self.claim(task, &start.owner, open).await?)
             };
-            first = self
-                .claim(task, &start.owner, open.map(|open| open.run))
-                .await?;
+            first = Box::pin(claiming).await?;
             if let First::This(earlier) = &first {
                 task.is_repeat |= earlier.found;
                 if let Some((owner, _)) = &earlier.settled {
@@ -281,15 +284,18 @@ impl Router {
                 match alert.filter(|_| start.joins_open_run) {
                     Some(alert) => {
                         let runs = (run, earlier.joins.filter(|other| *other != run));
-                        self.join_or_start(task, &alert, runs, &start, &mut decision)
-                            .await?;
+                        let joining = self.join_or_start(task, &alert, runs, &start, &mut decision);
+                        Box::pin(joining).await?;
                     }
-                    None => self.start(task, run, &start, None, &mut decision).await?,
+                    None => {
+                        let starting = self.start(task, run, &start, None, &mut decision);
+                        Box::pin(starting).await?;
+                    }
                 }
             }
             (First::This(_), None) => {
                 if let Some(alert) = alert {
-                    self.tell_resolved(task, &alert, &mut decision).await?;
+                    Box::pin(self.tell_resolved(task, &alert, &mut decision)).await?;
                 }
             }
         }

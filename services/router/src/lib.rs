@@ -101,7 +101,7 @@ pub async fn run(settings: Settings, context: Context) -> Result<(), Error> {
         let (router, soft) = (Arc::clone(&router), context.stop.clone());
         let handler = move |delivery| {
             let router = Arc::clone(&router);
-            async move { Box::pin(router.handle(delivery)).await }
+            async move { Box::pin(router.handle(&delivery)).await }
         };
         let stop = async move { soft.soft().await };
         bus.consume(consumer, Router::in_hand(concurrency), stop, handler)
