@@ -7,6 +7,8 @@ use std::time::Duration;
 use async_nats::jetstream;
 use async_nats::jetstream::AckKind;
 use async_nats::jetstream::consumer::PullConsumer;
+use futures::StreamExt as _;
+use futures::stream::FuturesUnordered;
 use tokio::time::Instant;
 
 use crate::connect::Bus;
@@ -26,12 +28,15 @@ pub struct BatchLimits {
     pub wait: Duration,
 }
 
+/// Batches that are handled at a time: while one waits for the database, the next is verified.
+const BATCHES_IN_HAND: usize = 2;
+
 impl Bus {
-    /// Hands the messages of `consumer` to `handler` in batches, one batch at a time, until `stop`
-    /// completes. The outcome counts for the whole batch.
+    /// Hands the messages of `consumer` to `handler` in batches, two at a time, until `stop` completes. The
+    /// outcome counts for the whole batch.
     ///
-    /// While one batch is handled the next is gathered, so a reader that is behind waits for the
-    /// slower of the two and not for both. What is gathered at a stop goes back at once.
+    /// Meanwhile the next is gathered, so a reader that is behind waits for the slowest of its steps and
+    /// not for all of them. What is gathered at a stop goes back at once.
     pub async fn consume_batches<H, F>(
         &self,
         consumer: (&str, &str),
@@ -48,24 +53,27 @@ impl Bus {
             place: Place::new(self.clone(), consumer),
             limits,
             asked: None,
+            gathered: Vec::new(),
+            full_at: None,
         };
         let place = Place::new(self.clone(), consumer);
         let mut stop = pin!(stop);
-        let mut stopped = false;
-        let mut next = Vec::new();
-        while !stopped {
-            let handling = handle(std::mem::take(&mut next), &place, &handler);
-            let gathering = async {
-                tokio::select! {
-                    () = &mut stop => true,
-                    () = reader.gather(&mut next) => false,
-                }
-            };
-            ((), stopped) = tokio::join!(handling, gathering);
+        let mut handling = FuturesUnordered::new();
+        let mut is_ready = false;
+        loop {
+            if is_ready && handling.len() < BATCHES_IN_HAND {
+                handling.push(handle(reader.take(), &place, &handler));
+                is_ready = false;
+            }
+            tokio::select! {
+                () = &mut stop => break,
+                Some(()) = handling.next() => {}
+                () = reader.gather(), if !is_ready => is_ready = true,
+            }
         }
-        next.extend(reader.arrived());
-        for message in &next {
-            place.settle(message, AckKind::Nak(None)).await;
+        while handling.next().await.is_some() {}
+        for message in reader.rest() {
+            place.settle(&message, AckKind::Nak(None)).await;
         }
         Ok(())
     }
@@ -92,42 +100,54 @@ struct Reader {
     limits: BatchLimits,
     /// It outlives the batch that it was made for.
     asked: Option<Request>,
+    gathered: Vec<jetstream::Message>,
+    /// When what is gathered waits for no more.
+    full_at: Option<Instant>,
 }
 
 impl Reader {
-    /// Waits for the first message, then takes what comes within the limits.
-    async fn gather(&mut self, gathered: &mut Vec<jetstream::Message>) {
-        let mut full_at: Option<Instant> = None;
-        while gathered.len() < self.limits.max {
+    /// Waits for the first message, then takes what comes within the limits. Nothing is lost when it is dropped
+    /// while it waits.
+    async fn gather(&mut self) {
+        while self.gathered.len() < self.limits.max {
             if self.asked.is_none() {
                 self.asked = Request::make(&self.pull, self.limits.max, &self.place).await;
             }
             let Some(asked) = &mut self.asked else {
-                return;
+                continue;
             };
             let next = asked.next(&self.place);
-            let next = match full_at {
+            let next = match self.full_at {
                 None => next.await,
                 Some(at) => match tokio::time::timeout_at(at, next).await {
                     Ok(next) => next,
                     Err(_late) => return,
                 },
             };
-            let Some(message) = next else {
-                self.asked = None;
-                return;
-            };
-            gathered.push(message);
-            full_at.get_or_insert_with(|| Instant::now() + self.limits.wait);
+            match next {
+                Some(message) => {
+                    self.gathered.push(message);
+                    let until = || Instant::now() + self.limits.wait;
+                    self.full_at.get_or_insert_with(until);
+                }
+                None => self.asked = None,
+            }
         }
     }
 
-    /// What has arrived and was not gathered.
-    fn arrived(&mut self) -> Vec<jetstream::Message> {
-        let asked = self.asked.as_mut();
-        asked.map_or_else(Vec::new, |asked| {
-            std::iter::from_fn(|| asked.arrived()).collect()
-        })
+    /// What is gathered, for the next to be gathered.
+    fn take(&mut self) -> Vec<jetstream::Message> {
+        self.full_at = None;
+        std::mem::take(&mut self.gathered)
+    }
+
+    /// What is gathered and what has arrived.
+    fn rest(mut self) -> Vec<jetstream::Message> {
+        let mut rest = self.take();
+        if let Some(mut asked) = self.asked {
+            rest.extend(std::iter::from_fn(|| asked.arrived()));
+        }
+        rest
     }
 }
 

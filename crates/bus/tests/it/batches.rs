@@ -1,14 +1,19 @@
 //! Consuming in batches.
 
+use std::cell::Cell;
 use std::sync::Mutex;
 use std::time::Duration;
 
-use tocsin_bus::{BatchLimits, Outcome};
+use tocsin_bus::{BatchLimits, Delivery, Outcome};
 use tocsin_testkit::{TestBus, eventually};
 use tocsin_wire::Service;
+use tokio::sync::Barrier;
 use tokio_util::sync::CancellationToken;
 
 use crate::samples::{LIMIT, publish_events};
+
+/// Well under the four seconds after which what nobody answers for comes again.
+const AT_ONCE: Duration = Duration::from_secs(3);
 
 /// Batches end while more is on its way: what arrives then belongs to the next one.
 #[tokio::test]
@@ -41,5 +46,102 @@ async fn nothing_is_delivered_twice_while_messages_keep_coming() {
         stop.cancel();
     };
     let (consumed, ()) = tokio::join!(consuming, publishing);
+    consumed.expect("consumes");
+}
+
+/// Each batch waits until another one is handled beside it, so one at a time would get nowhere.
+#[tokio::test]
+async fn two_batches_are_handled_at_a_time() {
+    let test = TestBus::start().await.expect("bus");
+    let ingress = test.connect(Service::Ingress).await.expect("connects");
+    let audit = test.connect(Service::Audit).await.expect("connects");
+    publish_events(&ingress, 0..200).await;
+    let (stop, both) = (CancellationToken::new(), Barrier::new(2));
+    let (running, most, done) = (Cell::new(0), Cell::new(0), Cell::new(0));
+    let limits = BatchLimits {
+        max: 50,
+        wait: Duration::from_secs(1),
+    };
+    let handler = |batch: Vec<Delivery>| {
+        running.set(running.get() + 1);
+        most.set(most.get().max(running.get()));
+        let (running, done, both) = (&running, &done, &both);
+        async move {
+            both.wait().await;
+            running.set(running.get() - 1);
+            done.set(done.get() + batch.len());
+            Outcome::Done
+        }
+    };
+    let consuming = audit.consume_batches(("EVENTS", "audit"), limits, stop.cancelled(), handler);
+    let looking = async {
+        eventually("all of them", LIMIT, || async {
+            let done = done.get();
+            (done == 200)
+                .then_some(())
+                .ok_or_else(|| format!("{done} handled"))
+        })
+        .await;
+        stop.cancel();
+    };
+    let (consumed, ()) = tokio::join!(consuming, looking);
+    consumed.expect("consumes");
+    assert_eq!(most.get(), 2);
+}
+
+/// What nobody has begun is there for another reader at once, long before its `ack_wait` is over.
+#[tokio::test]
+async fn what_is_gathered_at_a_stop_goes_back_at_once() {
+    let test = TestBus::start().await.expect("bus");
+    let ingress = test.connect(Service::Ingress).await.expect("connects");
+    let audit = test.connect(Service::Audit).await.expect("connects");
+    publish_events(&ingress, 0..40).await;
+    let (stop, begun, attempts) = (
+        CancellationToken::new(),
+        Cell::new(0),
+        Mutex::new(Vec::new()),
+    );
+    let limits = BatchLimits {
+        max: 10,
+        wait: Duration::from_secs(1),
+    };
+    let stopped = |batch: Vec<Delivery>| {
+        begun.set(begun.get() + batch.len());
+        let stop = &stop;
+        async move {
+            stop.cancelled().await;
+            Outcome::Done
+        }
+    };
+    let first = audit.consume_batches(("EVENTS", "audit"), limits, stop.cancelled(), stopped);
+    let stopping = async {
+        eventually("two batches", LIMIT, || async {
+            let begun = begun.get();
+            (begun == 20)
+                .then_some(())
+                .ok_or_else(|| format!("{begun} begun"))
+        })
+        .await;
+        stop.cancel();
+    };
+    let (consumed, ()) = tokio::join!(first, stopping);
+    consumed.expect("consumes");
+    let stop = CancellationToken::new();
+    let second = audit.consume_batches(("EVENTS", "audit"), limits, stop.cancelled(), |batch| {
+        let mut attempts = attempts.lock().expect("not poisoned");
+        attempts.extend(batch.iter().map(|delivery| delivery.attempt));
+        std::future::ready(Outcome::Done)
+    });
+    let looking = async {
+        eventually("the rest", AT_ONCE, || async {
+            let count = attempts.lock().expect("not poisoned").len();
+            (count == 20)
+                .then_some(())
+                .ok_or_else(|| format!("{count} came"))
+        })
+        .await;
+        stop.cancel();
+    };
+    let (consumed, ()) = tokio::join!(second, looking);
     consumed.expect("consumes");
 }
