@@ -36,7 +36,7 @@ impl Bus {
     /// outcome counts for the whole batch.
     ///
     /// Meanwhile the next is gathered, so a reader that is behind waits for the slowest of its steps and
-    /// not for all of them. What is gathered at a stop goes back at once.
+    /// not for all of them. What nobody has begun at a stop goes back within a second or two.
     pub async fn consume_batches<H, F>(
         &self,
         consumer: (&str, &str),
@@ -71,10 +71,13 @@ impl Bus {
                 () = reader.gather(), if !is_ready => is_ready = true,
             }
         }
-        while handling.next().await.is_some() {}
-        for message in reader.rest() {
-            place.settle(&message, AckKind::Nak(None)).await;
-        }
+        let giving_back = async {
+            for message in reader.rest().await {
+                place.settle(&message, AckKind::Nak(None)).await;
+            }
+        };
+        let finishing = async { while handling.next().await.is_some() {} };
+        tokio::join!(giving_back, finishing);
         Ok(())
     }
 }
@@ -141,11 +144,11 @@ impl Reader {
         std::mem::take(&mut self.gathered)
     }
 
-    /// What is gathered and what has arrived.
-    fn rest(mut self) -> Vec<jetstream::Message> {
+    /// What is gathered, and what was asked for and comes all the same.
+    async fn rest(mut self) -> Vec<jetstream::Message> {
         let mut rest = self.take();
-        if let Some(mut asked) = self.asked {
-            rest.extend(std::iter::from_fn(|| asked.arrived()));
+        if let Some(asked) = self.asked {
+            rest.extend(asked.rest(&self.place).await);
         }
         rest
     }

@@ -38,13 +38,16 @@ pub enum Outcome {
     Leave,
 }
 
-/// Largest request; bounds what one process holds while its `ack_wait` runs.
+/// Largest request. What is asked for has a free slot each, so that `concurrency` bounds what one process
+/// holds; this bounds what an idle one keeps from the others.
 const MAX_PULL: usize = 256;
 
-/// Requests that are open at a time.
-const OPEN_REQUESTS: usize = 2;
+/// Messages that are still to come when more are asked for. Without, the server would have nobody to send to until
+/// it hears of the next request.
+const ASK_AGAIN_AT: usize = MAX_PULL / 2;
 
-/// Free slots that are worth a second request: with few, the server would hear of one for each message.
+/// Free slots that are worth a request beside an open one: with few, the server would hear of one for each
+/// message.
 const WORTH_A_REQUEST: usize = 32;
 
 impl Bus {
@@ -67,6 +70,7 @@ impl Bus {
             place: Arc::clone(&place),
             slots: Arc::new(Semaphore::new(concurrency)),
             open: SelectAll::new(),
+            to_come: 0,
         };
         let handler = Arc::new(handler);
         let mut running = JoinSet::new();
@@ -106,8 +110,14 @@ impl Bus {
     }
 }
 
-/// What the server sent to one request, each with the slot that it was asked for.
-type Arriving = BoxStream<'static, (jetstream::Message, OwnedSemaphorePermit)>;
+/// A message with the slot that it was asked for.
+type Arrived = (jetstream::Message, OwnedSemaphorePermit);
+
+/// A request ended early; so many slots are free again.
+struct Unused(usize);
+
+/// What comes of one request.
+type Arriving = BoxStream<'static, Result<Arrived, Unused>>;
 
 /// Keeps requests open for the slots that are free.
 struct Requests {
@@ -115,30 +125,38 @@ struct Requests {
     place: Arc<Place>,
     slots: Arc<Semaphore>,
     open: SelectAll<Arriving>,
+    /// Messages that were asked for and may still come.
+    to_come: usize,
 }
 
 impl Requests {
-    /// The next message. A second request is made before the first has ended: the server would have nobody to
-    /// send to until it hears of the next one. `None`: nothing came for a while. Nothing is lost when
-    /// it is dropped while it waits.
-    async fn next(&mut self) -> Option<(jetstream::Message, OwnedSemaphorePermit)> {
-        while self.open.len() < OPEN_REQUESTS {
-            let Some(permits) = self.free_slots().await else {
-                break;
-            };
-            let request = Request::make(&self.pull, permits.len(), &self.place).await?;
-            self.open
-                .push(arriving(request, permits, Arc::clone(&self.place)));
+    /// The next message; `None` when it is time to ask again. Nothing is lost when it is dropped while it waits.
+    async fn next(&mut self) -> Option<Arrived> {
+        if let Some(permits) = self.free_slots().await {
+            let asked = permits.len();
+            let request = Request::make(&self.pull, asked, &self.place).await?;
+            let arriving = arriving(request, permits, Arc::clone(&self.place));
+            self.open.push(arriving);
+            self.to_come += asked;
         }
-        self.open.next().await
+        match self.open.next().await? {
+            Ok(arrived) => {
+                self.to_come = self.to_come.saturating_sub(1);
+                Some(arrived)
+            }
+            Err(Unused(slots)) => {
+                self.to_come = self.to_come.saturating_sub(slots);
+                None
+            }
+        }
     }
 
-    /// Those that are free; as long as nothing is asked for, waits for the first.
+    /// Slots to ask for messages for, if it is time; as long as nothing is to come, waits for the first.
     async fn free_slots(&mut self) -> Option<Vec<OwnedSemaphorePermit>> {
         let mut permits = Vec::new();
-        if self.open.is_empty() {
+        if self.to_come == 0 {
             permits.push(Arc::clone(&self.slots).acquire_owned().await.ok()?);
-        } else if self.slots.available_permits() < WORTH_A_REQUEST {
+        } else if self.to_come > ASK_AGAIN_AT || self.slots.available_permits() < WORTH_A_REQUEST {
             return None;
         }
         while permits.len() < MAX_PULL
@@ -149,23 +167,35 @@ impl Requests {
         Some(permits)
     }
 
-    /// Ends: what the server sends before it hears of that goes back at once, to another instance.
+    /// Ends: what the server sends before it has heard of that goes back, to another instance. Only when all requests
+    /// have ended, as it would come to one of them again and again.
     async fn give_back(mut self) {
-        while let Some((message, _permit)) = self.open.next().await {
+        let mut unhandled = Vec::new();
+        while let Some(arrival) = self.open.next().await {
+            if let Ok((message, _permit)) = arrival {
+                unhandled.push(message);
+            }
+        }
+        for message in unhandled {
             self.place.settle(&message, AckKind::Nak(None)).await;
         }
     }
 }
 
-/// Slots that no message came for are free again when the request ends.
+/// What comes until `request` ends.
 fn arriving(request: Request, permits: Vec<OwnedSemaphorePermit>, place: Arc<Place>) -> Arriving {
-    let state = (request, permits, place);
-    stream::unfold(state, |(mut request, mut permits, place)| async move {
-        let message = request.next(&place).await?;
-        let permit = permits.pop()?;
-        Some(((message, permit), (request, permits, place)))
-    })
-    .boxed()
+    let state = Some((request, permits, place));
+    let next = |state| async move {
+        let (mut request, mut permits, place): (Request, Vec<_>, Arc<Place>) = state?;
+        match (request.next(&place).await, permits.pop()) {
+            (Some(message), Some(permit)) => {
+                Some((Ok((message, permit)), Some((request, permits, place))))
+            }
+            (None, Some(_)) => Some((Err(Unused(permits.len() + 1)), None)),
+            (_, None) => None,
+        }
+    };
+    stream::unfold(state, next).boxed()
 }
 
 impl Place {

@@ -142,14 +142,14 @@ impl Keys {
     /// Reads the bucket again when it has changed; asked at most once per interval, and never in
     /// the way of messages when the server is slow to answer.
     async fn refresh(&self, jetstream: &Context) {
-        if self.is_due() {
+        if self.take_turn() {
             // Boxed, as all that is rare here: what opens a message is part of whatever handles one.
             Box::pin(self.catch_up(jetstream)).await;
         }
     }
 
-    /// Whether to ask again, which somebody does from now on.
-    fn is_due(&self) -> bool {
+    /// `true` for whoever is the first to find that it is time to ask again.
+    fn take_turn(&self) -> bool {
         let mut refreshed = self
             .refreshed
             .lock()

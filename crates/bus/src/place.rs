@@ -56,7 +56,8 @@ impl Place {
         let parts = (raw, &raw.payload);
         let keys = &inner.keys;
         let opening = keys.open(&inner.jetstream, parts, &raw.subject, seen.stored_at);
-        match delivery(raw, &seen, opening.await) {
+        // Boxed: a future that it passes through would have room for it at each step.
+        match delivery(raw, &seen, opening.await).map(Box::new) {
             Ok(delivery) => Some(delivery),
             Err(reason) => {
                 self.give_up(message, raw, reason).await;
@@ -88,7 +89,7 @@ impl Place {
             match delivery(&raw, &seen, opened) {
                 Ok(delivery) => {
                     kept.push((message, raw));
-                    deliveries.push(*delivery);
+                    deliveries.push(delivery);
                 }
                 Err(reason) => self.give_up(&message, &raw, reason).await,
             }
@@ -143,19 +144,14 @@ impl Place {
     }
 }
 
-/// What a handler gets, or why none gets it. Boxed: a future that it passes through would have room for it
-/// at each step.
-fn delivery(
-    raw: &Raw,
-    seen: &Seen,
-    opened: Result<Opened, OpenError>,
-) -> Result<Box<Delivery>, Reason> {
+/// What a handler gets, or why none gets it.
+fn delivery(raw: &Raw, seen: &Seen, opened: Result<Opened, OpenError>) -> Result<Delivery, Reason> {
     let opened = opened.map_err(|error| Reason::new(error.code(), dead_letter::chain(&error)))?;
     let subject = raw.subject.parse::<Subject>().map_err(|_error| {
         let reason = format!("{:?} is not a subject of ours", raw.subject);
         Reason::new("undecodable", reason)
     })?;
-    Ok(Box::new(Delivery {
+    Ok(Delivery {
         subject,
         envelope: opened.envelope,
         signer: opened.service,
@@ -165,7 +161,7 @@ fn delivery(
         trace: raw.header(TRACE_HEADER).map(str::to_owned),
         payload_sha256: opened.payload_sha256,
         raw: raw.clone(),
-    }))
+    })
 }
 
 /// What became of a consumer's messages, as metrics.

@@ -4,6 +4,7 @@
 //! A dev-dependency only (and of the stand-in binary): it may panic, read the environment and start processes, which
 //! no service may. Everything it starts ends with the test, also when the test is killed.
 
+mod consumers;
 mod directory;
 mod environment;
 
@@ -15,6 +16,7 @@ pub mod process;
 pub mod proxy;
 
 pub use bus::TestBus;
+pub use consumers::ConsumerState;
 pub use eventually::eventually;
 pub use nats::{NatsOptions, NatsServer};
 pub use postgres::Postgres;

@@ -7,6 +7,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use tocsin_bus::{BatchLimits, Bus, BusError, Delivery, Outcome};
 use tocsin_kit::{Check, Clock, ErrorChain, Stop};
+use tokio::sync::Semaphore;
 
 use crate::decide::{Record, record};
 use crate::error::OperationError;
@@ -21,8 +22,9 @@ pub(crate) const STREAMS: [&str; 7] = [
 /// Durable name on each of them.
 const CONSUMER: &str = "audit";
 
-/// One transaction costs one wait for the disk, however many rows it has: 250 rows of 7 KB are
-/// 2 MB, what a processor keeps near; 50 ms is not noticed by somebody who looks at an event's page.
+/// One transaction costs one wait for the disk, however many rows it has: 250 rows of 7 KB are 2 MB, what a
+/// processor keeps near, and a stream that is behind has four batches here: two in hand, one gathered, one on its
+/// way. 50 ms is not noticed by somebody who looks at an event's page.
 const BATCH: BatchLimits = BatchLimits {
     max: 250,
     wait: Duration::from_millis(50),
@@ -34,10 +36,21 @@ const OUTAGE_PAUSE: Duration = Duration::from_millis(250);
 /// What a stopping instance gives back is taken by the next one after this.
 const HAND_BACK: Duration = Duration::from_millis(250);
 
+/// Connections that are left to whoever asks what is recorded.
+const READERS: u32 = 2;
+
+/// How many batches are written at a time, of so many connections.
+pub(crate) fn writers(connections: u32) -> usize {
+    let writers = connections.saturating_sub(READERS).max(1);
+    usize::try_from(writers).unwrap_or(1)
+}
+
 /// Writes batches, and waits while the database is away. Cheap to clone.
 #[derive(Clone)]
 pub(crate) struct Recorder {
     pub(crate) records: Records,
+    /// As many as [`writers`] says.
+    pub(crate) turns: Arc<Semaphore>,
     pub(crate) outage: Outage,
     pub(crate) clock: Clock,
     pub(crate) stop: Stop,
@@ -55,8 +68,8 @@ impl Recorder {
             .await
     }
 
-    /// Keeps the batch until it is recorded. While the database is away nothing is acknowledged, and
-    /// of what follows only the next batch is asked for: an outage of any length is one delivery.
+    /// Keeps the batch until it is recorded. While the database is away nothing is acknowledged and nothing more
+    /// is asked for: an outage of any length is one delivery or two.
     async fn handle(&self, stream: &'static str, batch: Vec<Delivery>) -> Outcome {
         let oldest = batch.iter().map(|delivery| delivery.stored_at).min();
         let records: Vec<Record> = batch
@@ -82,6 +95,8 @@ impl Recorder {
     /// All at once; one by one when the database refuses a value, so that one row cannot hold up the
     /// others.
     async fn write(&self, records: &[Record]) -> Result<u64, OperationError> {
+        // Never closed.
+        let _turn = self.turns.acquire().await.ok();
         let error = match self.records.insert(records).await {
             Ok(new) => return Ok(new),
             Err(error) if error.is_about_a_row() => error,

@@ -114,11 +114,12 @@ use tocsin_bus::{Bus, follow_state};
 use tocsin_kit::{Check, Context, ErrorChain};
 use tocsin_store::{Store, StoreError};
 use tocsin_wire::Service;
+use tokio::sync::Semaphore;
 
 pub use error::Error;
 pub use settings::Settings;
 
-use consume::{Outage, Recorder, STREAMS};
+use consume::{Outage, Recorder, STREAMS, writers};
 use pg::Records;
 
 /// Name of our schema.
@@ -168,8 +169,10 @@ pub async fn run(settings: Settings, context: Context) -> Result<(), Error> {
     serve(&context, &bus, &records);
     keep_partitions(&context, &records);
     look_at_postgres(&context, &records, &outage);
+    let writers = writers(settings.store.database_max_connections);
     let recorder = Recorder {
         records,
+        turns: Arc::new(Semaphore::new(writers)),
         outage,
         clock: context.clock.clone(),
         stop: context.stop.clone(),

@@ -5,7 +5,7 @@ use std::sync::Mutex;
 use std::time::Duration;
 
 use tocsin_bus::{BatchLimits, Delivery, Outcome};
-use tocsin_testkit::{TestBus, eventually};
+use tocsin_testkit::{ConsumerState, TestBus, eventually};
 use tocsin_wire::Service;
 use tokio::sync::Barrier;
 use tokio_util::sync::CancellationToken;
@@ -49,6 +49,17 @@ async fn nothing_is_delivered_twice_while_messages_keep_coming() {
     consumed.expect("consumes");
 }
 
+/// Events that the server sent to audit, which has answered for none.
+async fn sent(test: &TestBus) -> Result<u64, String> {
+    let consumers = test.server.consumers().await;
+    let consumers = consumers.map_err(|error| error.to_string())?;
+    let of_audit = |state: &&ConsumerState| state.stream == "EVENTS" && state.name == "audit";
+    Ok(consumers
+        .iter()
+        .find(of_audit)
+        .map_or(0, |state| state.unanswered))
+}
+
 /// Each batch waits until another one is handled beside it, so one at a time would get nowhere.
 #[tokio::test]
 async fn two_batches_are_handled_at_a_time() {
@@ -89,18 +100,15 @@ async fn two_batches_are_handled_at_a_time() {
     assert_eq!(most.get(), 2);
 }
 
-/// What nobody has begun is there for another reader at once, long before its `ack_wait` is over.
+/// What nobody has begun is there for another reader long before its `ack_wait` is over, also what was on its way at
+/// the stop.
 #[tokio::test]
-async fn what_is_gathered_at_a_stop_goes_back_at_once() {
+async fn what_is_gathered_at_a_stop_goes_back() {
     let test = TestBus::start().await.expect("bus");
     let ingress = test.connect(Service::Ingress).await.expect("connects");
     let audit = test.connect(Service::Audit).await.expect("connects");
     publish_events(&ingress, 0..40).await;
-    let (stop, begun, attempts) = (
-        CancellationToken::new(),
-        Cell::new(0),
-        Mutex::new(Vec::new()),
-    );
+    let (stop, begun) = (CancellationToken::new(), Cell::new(0));
     let limits = BatchLimits {
         max: 10,
         wait: Duration::from_secs(1),
@@ -115,18 +123,18 @@ async fn what_is_gathered_at_a_stop_goes_back_at_once() {
     };
     let first = audit.consume_batches(("EVENTS", "audit"), limits, stop.cancelled(), stopped);
     let stopping = async {
-        eventually("two batches", LIMIT, || async {
-            let begun = begun.get();
-            (begun == 20)
+        eventually("two batches in hand and one gathered", LIMIT, || async {
+            let (begun, sent) = (begun.get(), sent(&test).await?);
+            (begun == 20 && sent == 30)
                 .then_some(())
-                .ok_or_else(|| format!("{begun} begun"))
+                .ok_or_else(|| format!("{begun} begun of {sent} that were sent"))
         })
         .await;
         stop.cancel();
     };
     let (consumed, ()) = tokio::join!(first, stopping);
     consumed.expect("consumes");
-    let stop = CancellationToken::new();
+    let (stop, attempts) = (CancellationToken::new(), Mutex::new(Vec::new()));
     let second = audit.consume_batches(("EVENTS", "audit"), limits, stop.cancelled(), |batch| {
         let mut attempts = attempts.lock().expect("not poisoned");
         attempts.extend(batch.iter().map(|delivery| delivery.attempt));
@@ -144,4 +152,7 @@ async fn what_is_gathered_at_a_stop_goes_back_at_once() {
     };
     let (consumed, ()) = tokio::join!(second, looking);
     consumed.expect("consumes");
+    let mut attempts = attempts.into_inner().expect("not poisoned");
+    attempts.sort_unstable();
+    assert_eq!(attempts, [[1; 10], [2; 10]].concat());
 }

@@ -234,3 +234,36 @@ async fn everything_flows_again_after_the_server_was_killed() {
     stop.cancel();
     consuming.await.expect("stops");
 }
+
+/// The next reader of what comes while one stops has it as fresh as if it had never been sent.
+#[tokio::test]
+async fn what_comes_during_a_stop_is_given_back_once() {
+    let test = TestBus::start().await.expect("bus");
+    let ingress = test.connect(Service::Ingress).await.expect("connects");
+    let router = test.connect(Service::Router).await.expect("connects");
+    publish_events(&ingress, 0..1).await;
+    let (seen, stop) = (Seen::default(), CancellationToken::new());
+    let counter = seen.clone();
+    let stopping = spawn_router(&router, &stop, move |delivery| {
+        counter.add(title(&delivery.envelope));
+        Outcome::Done
+    });
+    eventually("the first", LIMIT, || async { seen.len() == 1 }).await;
+    stop.cancel();
+    publish_events(&ingress, 1..4).await;
+    stopping.await.expect("stops");
+    let (attempts, stop) = (Arc::new(Mutex::new(Vec::new())), CancellationToken::new());
+    let noted = Arc::clone(&attempts);
+    let next = spawn_router(&router, &stop, move |delivery| {
+        noted.lock().expect("not poisoned").push(delivery.attempt);
+        Outcome::Done
+    });
+    eventually("the others", LIMIT, || async {
+        attempts.lock().expect("not poisoned").len() == 3
+    })
+    .await;
+    stop.cancel();
+    next.await.expect("stops");
+    let most = attempts.lock().expect("not poisoned").iter().max().copied();
+    assert_eq!(most, Some(2));
+}

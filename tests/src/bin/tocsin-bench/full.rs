@@ -224,38 +224,13 @@ impl Installation {
     /// Messages that a durable consumer has not acknowledged yet, by `<stream>/<consumer>`; without
     /// those that have caught up.
     async fn lag(&self) -> anyhow::Result<BTreeMap<String, u64>> {
-        let monitoring = self.bus.server.monitoring_url();
-        let url = format!("{monitoring}/jsz?accounts=true&consumers=true");
-        let state: Value = standins::http_client()?
-            .get(url)
-            .send()
-            .await?
-            .json()
-            .await?;
-        let streams = list(&state, "account_details")
-            .flat_map(|account| list(account, "stream_detail"))
-            .flat_map(|stream| list(stream, "consumer_detail"));
-        let durable = streams.filter(|consumer| {
-            let name = consumer.get("name").and_then(Value::as_str);
-            name.is_some_and(|name| CONSUMERS.iter().any(|known| known.name == name))
-        });
-        let count = |consumer: &Value, name: &str| {
-            let count = consumer.get(name).and_then(Value::as_u64);
-            count.unwrap_or_default()
-        };
-        let text = |consumer: &Value, name: &str| {
-            let text = consumer.get(name).and_then(Value::as_str);
-            text.unwrap_or_default().to_owned()
-        };
+        let consumers = self.bus.server.consumers().await?.into_iter();
+        let durable =
+            consumers.filter(|consumer| CONSUMERS.iter().any(|known| known.name == consumer.name));
         Ok(durable
             .map(|consumer| {
-                let name = format!(
-                    "{}/{}",
-                    text(consumer, "stream_name"),
-                    text(consumer, "name")
-                );
-                let unread = count(consumer, "num_pending") + count(consumer, "num_ack_pending");
-                (name, unread)
+                let name = format!("{}/{}", consumer.stream, consumer.name);
+                (name, consumer.unsent + consumer.unanswered)
             })
             .filter(|(_, unread)| *unread > 0)
             .collect())
@@ -271,14 +246,6 @@ fn lag_text(lag: &BTreeMap<String, u64>) -> String {
         .map(|(consumer, unread)| format!("{consumer} {unread}"))
         .collect();
     each.join(", ")
-}
-
-fn list<'a>(value: &'a Value, name: &str) -> impl Iterator<Item = &'a Value> {
-    value
-        .get(name)
-        .and_then(Value::as_array)
-        .into_iter()
-        .flatten()
 }
 
 pub(crate) async fn start() -> anyhow::Result<Installation> {
