@@ -215,31 +215,25 @@ async fn my_tools(State(app): State<Arc<App>>, caller: Caller) -> Result<Json<Te
         })
     };
     let integrations = &app.shipped()?.integrations;
-    let tools = app
-        .database
-        .standards()
-        .catalogue
-        .tools
-        .values()
-        .map(|tool| {
-            let missing = tool.required_integrations.iter().filter(|id| {
-                let integration = integrations.get(*id);
-                let values = integrations::values(&effective, id);
-                values.is_empty()
-                    || integration.is_some_and(|known| !known.missing(&values).is_empty())
-            });
-            let missing_integrations: Vec<String> = missing.cloned().collect();
-            let mut agents = owners.get(&tool.id).cloned().unwrap_or_default();
-            agents.extend(owners.get("*").into_iter().flatten().cloned());
-            agents.sort_unstable();
-            agents.dedup();
-            TeamTool {
-                usable: !agents.is_empty() && missing_integrations.is_empty() && !is_off(&tool.id),
-                agents,
-                missing_integrations,
-                tool: ToolView::from(tool),
-            }
+    let catalogue = &app.database.standards().catalogue;
+    let tools = catalogue.tools.values().map(|tool| {
+        let missing = tool.required_integrations.iter().filter(|id| {
+            let integration = integrations.get(*id);
+            let values = integrations::values(&effective, id);
+            values.is_empty() || integration.is_some_and(|known| !known.missing(&values).is_empty())
         });
+        let missing_integrations: Vec<String> = missing.cloned().collect();
+        let mut agents = owners.get(&tool.id).cloned().unwrap_or_default();
+        agents.extend(owners.get("*").into_iter().flatten().cloned());
+        agents.sort_unstable();
+        agents.dedup();
+        TeamTool {
+            usable: !agents.is_empty() && missing_integrations.is_empty() && !is_off(&tool.id),
+            agents,
+            missing_integrations,
+            tool: ToolView::from(tool),
+        }
+    });
     let tools: Vec<TeamTool> = tools.collect();
     Ok(Json(TeamTools {
         total: tools.len(),
