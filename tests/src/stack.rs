@@ -19,7 +19,7 @@ use jiff::Timestamp;
 use tocsin_bus::{Bus, BusSettings, KeyDirectory};
 use tocsin_testkit::standins::slack;
 use tocsin_testkit::standins::{Model, Prometheus, Slack, http_client, model};
-use tocsin_testkit::{Postgres, Process, TestBus};
+use tocsin_testkit::{Postgres, Process, TestBus, built_program};
 use tocsin_wire::Service;
 
 use crate::raw_nats::RawNats;
@@ -69,7 +69,7 @@ impl Stack {
     /// the last lines of its log.
     pub async fn start(options: Options) -> anyhow::Result<Self> {
         ensure!(options.workers > 0, "a stack needs a worker");
-        let binary = sibling("tocsin")?;
+        let binary = built_program("tocsin")?;
         let logs = logs_folder(&options.name)?;
         let (bus, postgres) = futures::try_join!(TestBus::start(), Postgres::start_private())?;
         let slack = Slack::start_with(slack::Settings {
@@ -334,24 +334,11 @@ async fn is_ready(http: &reqwest::Client, url: &str) -> bool {
     answer.is_ok_and(|answer| answer.status().is_success())
 }
 
-/// A program that cargo built beside this one (tests run from `deps/`, one folder below).
-fn sibling(name: &str) -> anyhow::Result<PathBuf> {
-    let own = std::env::current_exe().context("where is this program?")?;
-    let folders = own.ancestors().skip(1).take(2);
-    let found = folders
-        .map(|folder| folder.join(name))
-        .find(|path| path.is_file());
-    found.with_context(|| {
-        format!(
-            "there is no {name} beside {}: run `cargo build -p tocsin` first",
-            own.display()
-        )
-    })
-}
-
 /// `<target>/<profile>/tocsin-tests/<name>`, empty.
 fn logs_folder(name: &str) -> anyhow::Result<PathBuf> {
-    let logs = sibling("tocsin")?.with_file_name("tocsin-tests").join(name);
+    let logs = built_program("tocsin")?
+        .with_file_name("tocsin-tests")
+        .join(name);
     if logs.exists() {
         std::fs::remove_dir_all(&logs)?;
     }

@@ -11,7 +11,8 @@ const TOOLS: &str = ".tocsin/tools";
 /// A variable of the test's environment; unset and empty are the same.
 ///
 /// Read by the testkit: `NATS_SERVER_BIN` (the nats-server to start), `POSTGRES_BIN_DIR` (the folder with `postgres` and
-/// `initdb`), `TOCSIN_TEST_DATABASE_URL` and `DATABASE_URL` (a running PostgreSQL whose role may create databases), `PATH`.
+/// `initdb`), `TOCSIN_TEST_DATABASE_URL` and `DATABASE_URL` (a running PostgreSQL whose role may create databases),
+/// `TOCSIN_BIN_DIR` (the folder with the programs to test or to measure), `PATH`.
 #[expect(
     clippy::disallowed_methods,
     reason = "tests have no settings struct: which servers to use is the environment's choice"
@@ -25,6 +26,38 @@ pub(crate) fn database_url() -> Option<String> {
     ["TOCSIN_TEST_DATABASE_URL", "DATABASE_URL"]
         .into_iter()
         .find_map(|name| variable(name)?.into_string().ok())
+}
+
+/// A program of this project: the one in `TOCSIN_BIN_DIR`, else the one that cargo built beside this program (tests run
+/// from `deps/`, one folder below). So one load generator can measure several builds in turns.
+///
+/// # Errors
+/// When there is none.
+pub fn built_program(name: &str) -> anyhow::Result<PathBuf> {
+    let own = std::env::current_exe().context("where is this program?")?;
+    let folders: Vec<PathBuf> = match variable("TOCSIN_BIN_DIR") {
+        Some(folder) => vec![PathBuf::from(folder)],
+        None => own
+            .ancestors()
+            .skip(1)
+            .take(2)
+            .map(Path::to_owned)
+            .collect(),
+    };
+    let found = folders
+        .iter()
+        .map(|folder| folder.join(name))
+        .find(|path| path.is_file());
+    found.with_context(|| {
+        let folders: Vec<_> = folders
+            .iter()
+            .map(|folder| folder.display().to_string())
+            .collect();
+        format!(
+            "there is no {name} in {}: build it, or set TOCSIN_BIN_DIR to its folder",
+            folders.join(" or ")
+        )
+    })
 }
 
 /// The nats-server to start: `NATS_SERVER_BIN`, else the one on `PATH`, else the one of `./dev`.

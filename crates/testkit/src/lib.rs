@@ -17,6 +17,7 @@ pub mod proxy;
 
 pub use bus::TestBus;
 pub use consumers::ConsumerState;
+pub use environment::built_program;
 pub use eventually::eventually;
 pub use nats::{NatsOptions, NatsServer};
 pub use postgres::Postgres;

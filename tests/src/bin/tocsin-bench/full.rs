@@ -9,7 +9,7 @@ use anyhow::Context as _;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 use tocsin_testkit::bus::clock;
-use tocsin_testkit::{Postgres, Process, Program, TestBus, eventually, standins};
+use tocsin_testkit::{Postgres, Process, Program, TestBus, built_program, eventually, standins};
 use tocsin_wire::ids::EventId;
 use tocsin_wire::proto::envelope::Body;
 use tocsin_wire::streams::CONSUMERS;
@@ -19,7 +19,7 @@ use tokio::time::Instant;
 use crate::deliveries::{Build, github_push, pagerduty, pagerduty_event};
 use crate::figures::{Latencies, say};
 use crate::load::Load;
-use crate::process::{self, GITHUB_SECRET, PAGERDUTY_SECRET, Service, binary, free_address};
+use crate::process::{self, GITHUB_SECRET, PAGERDUTY_SECRET, Service, free_address};
 
 /// Teams among which runs are spread.
 pub(crate) const TEAMS: u64 = 100;
@@ -258,7 +258,7 @@ pub(crate) async fn start() -> anyhow::Result<Installation> {
         free_address()?,
         free_address()?,
     ];
-    let standins = Program::new(binary("tocsin-standins")?)
+    let standins = Program::new(built_program("tocsin-standins")?)
         .args(["--slack-listen".to_owned(), slack.to_string()])
         .args(["--prometheus-listen".to_owned(), prometheus.to_string()])
         .args(["--model-listen".to_owned(), model.to_string()])

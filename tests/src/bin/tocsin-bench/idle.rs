@@ -3,11 +3,11 @@
 use std::cell::Cell;
 use std::time::Duration;
 
-use tocsin_testkit::{Postgres, Program, TestBus, eventually};
+use tocsin_testkit::{Postgres, Program, TestBus, built_program, eventually};
 use tokio::time::Instant;
 
 use crate::figures::say;
-use crate::process::{self, GITHUB_SECRET, PAGERDUTY_SECRET, Service, binary, free_address};
+use crate::process::{self, GITHUB_SECRET, PAGERDUTY_SECRET, Service, free_address};
 
 /// The service that is also shipped as a program of its own, for who runs it alone: of the program of all it
 /// needs the most.
@@ -27,7 +27,7 @@ pub(crate) async fn measure() -> anyhow::Result<()> {
         let environment = environment(&postgres).await?;
         services.push((service, process::start(&bus, service, &environment).await?));
     }
-    if let Ok(program) = binary(OWN_PROGRAM) {
+    if let Ok(program) = built_program(OWN_PROGRAM) {
         let environment = environment(&postgres).await?;
         let own = process::launch(&bus, "config", Program::new(program), &environment).await?;
         services.push((OWN_PROGRAM, own));

@@ -1,11 +1,10 @@
 //! The `tocsin` binary as measured processes.
 
 use std::net::{SocketAddr, TcpListener};
-use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use tocsin_testkit::{Process, Program, TestBus, eventually, standins};
+use tocsin_testkit::{Process, Program, TestBus, built_program, eventually, standins};
 
 pub(crate) const GITHUB_SECRET: &str = "bench-github";
 pub(crate) const PAGERDUTY_SECRET: &str = "bench-pagerduty";
@@ -16,17 +15,6 @@ const START_LIMIT: Duration = Duration::from_secs(120);
 /// A service as a process of its own.
 pub(crate) struct Service {
     pub(crate) process: Process,
-}
-
-/// The binary next to this one.
-pub(crate) fn binary(name: &str) -> anyhow::Result<PathBuf> {
-    let path = std::env::current_exe()?.with_file_name(name);
-    anyhow::ensure!(
-        path.exists(),
-        "{} is missing; build it: cargo build --release",
-        path.display()
-    );
-    Ok(path)
 }
 
 /// A port that was free a moment ago.
@@ -40,7 +28,7 @@ pub(crate) async fn start(
     service: &'static str,
     environment: &[(&str, String)],
 ) -> anyhow::Result<Service> {
-    let program = Program::new(binary("tocsin")?).args([service]);
+    let program = Program::new(built_program("tocsin")?).args([service]);
     launch(bus, service, program, environment).await
 }
 
