@@ -66,6 +66,8 @@ impl Bus {
                 is_ready = false;
             }
             tokio::select! {
+                // First the stop: a batch that ends with it makes room for another, which nobody may begin then.
+                biased;
                 () = &mut stop => break,
                 Some(()) = handling.next() => {}
                 () = reader.gather(), if !is_ready => is_ready = true,

@@ -60,6 +60,17 @@ async fn sent(test: &TestBus) -> Result<u64, String> {
         .map_or(0, |state| state.unanswered))
 }
 
+/// Until `count` is as many as expected.
+async fn reached(limit: Duration, expected: usize, count: impl Fn() -> usize) {
+    eventually(&format!("{expected} messages"), limit, || async {
+        let count = count();
+        (count == expected)
+            .then_some(())
+            .ok_or_else(|| format!("{count} of them"))
+    })
+    .await;
+}
+
 /// Each batch waits until another one is handled beside it, so one at a time would get nowhere.
 #[tokio::test]
 async fn two_batches_are_handled_at_a_time() {
@@ -86,13 +97,7 @@ async fn two_batches_are_handled_at_a_time() {
     };
     let consuming = audit.consume_batches(("EVENTS", "audit"), limits, stop.cancelled(), handler);
     let looking = async {
-        eventually("all of them", LIMIT, || async {
-            let done = done.get();
-            (done == 200)
-                .then_some(())
-                .ok_or_else(|| format!("{done} handled"))
-        })
-        .await;
+        reached(LIMIT, 200, || done.get()).await;
         stop.cancel();
     };
     let (consumed, ()) = tokio::join!(consuming, looking);
@@ -141,13 +146,7 @@ async fn what_is_gathered_at_a_stop_goes_back() {
         std::future::ready(Outcome::Done)
     });
     let looking = async {
-        eventually("the rest", AT_ONCE, || async {
-            let count = attempts.lock().expect("not poisoned").len();
-            (count == 20)
-                .then_some(())
-                .ok_or_else(|| format!("{count} came"))
-        })
-        .await;
+        reached(AT_ONCE, 20, || attempts.lock().expect("not poisoned").len()).await;
         stop.cancel();
     };
     let (consumed, ()) = tokio::join!(second, looking);

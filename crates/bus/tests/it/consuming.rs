@@ -235,7 +235,8 @@ async fn everything_flows_again_after_the_server_was_killed() {
     consuming.await.expect("stops");
 }
 
-/// The next reader of what comes while one stops has it as fresh as if it had never been sent.
+/// What comes while a reader stops was sent at most once before the next one has it: not at all, if the request that
+/// was open has ended by then.
 #[tokio::test]
 async fn what_comes_during_a_stop_is_given_back_once() {
     let test = TestBus::start().await.expect("bus");
@@ -264,6 +265,6 @@ async fn what_comes_during_a_stop_is_given_back_once() {
     .await;
     stop.cancel();
     next.await.expect("stops");
-    let most = attempts.lock().expect("not poisoned").iter().max().copied();
-    assert_eq!(most, Some(2));
+    let attempts = attempts.lock().expect("not poisoned").clone();
+    assert!(attempts.iter().all(|attempt| *attempt <= 2), "{attempts:?}");
 }
