@@ -15,8 +15,8 @@ use crate::connect::Bus;
 use crate::consume::{Outcome, backoff};
 use crate::dead_letter::Reason;
 use crate::error::BusError;
-use crate::message::{Delivery, Raw};
-use crate::place::Place;
+use crate::message::Delivery;
+use crate::place::{Answerable, Place};
 use crate::request::Request;
 
 /// How much goes into one batch.
@@ -156,12 +156,7 @@ impl Reader {
     }
 }
 
-async fn settle(
-    place: &Place,
-    messages: &[(jetstream::Message, Raw)],
-    attempt: u64,
-    outcome: Outcome,
-) {
+async fn settle(place: &Place, messages: &[Answerable], attempt: u64, outcome: Outcome) {
     for (message, raw) in messages {
         match &outcome {
             Outcome::Done => {

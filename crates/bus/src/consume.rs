@@ -1,4 +1,4 @@
-//! Consuming: take as many as there are free slots, verify, hand over, acknowledge.
+//! Consuming: take as many as there are free slots, verify what has come at a time, hand over, acknowledge.
 
 use std::any::Any;
 use std::future::Future;
@@ -10,9 +10,10 @@ use std::time::Duration;
 use async_nats::jetstream;
 use async_nats::jetstream::AckKind;
 use async_nats::jetstream::consumer::PullConsumer;
-use futures::stream::{self, BoxStream, SelectAll};
+use futures::stream::{self, BoxStream, FuturesUnordered, SelectAll};
 use futures::{FutureExt as _, StreamExt as _};
 use tocsin_wire::limits;
+use tocsin_wire::message::CHECKED_AT_ONCE;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinSet;
 use tokio::time::MissedTickBehavior;
@@ -20,8 +21,8 @@ use tokio::time::MissedTickBehavior;
 use crate::connect::Bus;
 use crate::dead_letter::Reason;
 use crate::error::BusError;
-use crate::message::{Delivery, Raw};
-use crate::place::{FAULT_RETRY, Place};
+use crate::message::Delivery;
+use crate::place::{Answerable, FAULT_RETRY, Place};
 use crate::request::Request;
 
 /// What a handler made of a message.
@@ -73,24 +74,33 @@ impl Bus {
             to_come: 0,
         };
         let handler = Arc::new(handler);
+        let mut opening = FuturesUnordered::new();
         let mut running = JoinSet::new();
+        let mut handle = |verified: Vec<Verified>| {
+            while running.try_join_next().is_some() {}
+            for (answerable, delivery, permit) in verified {
+                let (place, handler) = (Arc::clone(&place), Arc::clone(&handler));
+                running.spawn(async move {
+                    place.handle(answerable, delivery, handler.as_ref()).await;
+                    drop(permit);
+                });
+            }
+        };
         let mut stop = pin!(stop);
         loop {
-            let next = tokio::select! {
+            tokio::select! {
+                biased;
                 () = &mut stop => break,
-                next = requests.next() => next,
-            };
-            while running.try_join_next().is_some() {}
-            let Some((message, permit)) = next else {
-                continue;
-            };
-            let (place, handler) = (Arc::clone(&place), Arc::clone(&handler));
-            running.spawn(async move {
-                place.handle(message, handler.as_ref()).await;
-                drop(permit);
-            });
+                Some(verified) = opening.next() => handle(verified),
+                arrived = requests.some() => opening.push(verify(&place, arrived)),
+            }
         }
-        requests.give_back().await;
+        let finishing = async {
+            while let Some(verified) = opening.next().await {
+                handle(verified);
+            }
+        };
+        tokio::join!(requests.give_back(), finishing);
         while running.join_next().await.is_some() {}
         Ok(())
     }
@@ -113,6 +123,9 @@ impl Bus {
 /// A message with the slot that it was asked for.
 type Arrived = (jetstream::Message, OwnedSemaphorePermit);
 
+/// A message to be handled, with its slot.
+type Verified = (Answerable, Box<Delivery>, OwnedSemaphorePermit);
+
 /// A request ended early; so many slots are free again.
 struct Unused(usize);
 
@@ -130,7 +143,21 @@ struct Requests {
 }
 
 impl Requests {
-    /// The next message; `None` when it is time to ask again. Nothing is lost when it is dropped while it waits.
+    /// Waits for the next message and takes what has come with it; none when it is time to ask again. Nothing is
+    /// lost when it is dropped while it waits.
+    async fn some(&mut self) -> Vec<Arrived> {
+        let mut some = Vec::new();
+        some.extend(self.next().await);
+        while !some.is_empty()
+            && some.len() < CHECKED_AT_ONCE
+            && let Some(Some(next)) = self.open.next().now_or_never()
+        {
+            some.extend(self.count(next));
+        }
+        some
+    }
+
+    /// The next message; `None` when it is time to ask again.
     async fn next(&mut self) -> Option<Arrived> {
         if let Some(permits) = self.free_slots().await {
             let asked = permits.len();
@@ -139,16 +166,14 @@ impl Requests {
             self.open.push(arriving);
             self.to_come += asked;
         }
-        match self.open.next().await? {
-            Ok(arrived) => {
-                self.to_come = self.to_come.saturating_sub(1);
-                Some(arrived)
-            }
-            Err(Unused(slots)) => {
-                self.to_come = self.to_come.saturating_sub(slots);
-                None
-            }
-        }
+        let next = self.open.next().await?;
+        self.count(next)
+    }
+
+    fn count(&mut self, next: Result<Arrived, Unused>) -> Option<Arrived> {
+        let slots = next.as_ref().map_or_else(|Unused(slots)| *slots, |_one| 1);
+        self.to_come = self.to_come.saturating_sub(slots);
+        next.ok()
     }
 
     /// Slots to ask for messages for, if it is time; as long as nothing is to come, waits for the first.
@@ -182,6 +207,16 @@ impl Requests {
     }
 }
 
+/// Opens what has arrived; each that is verified keeps a slot.
+async fn verify(place: &Place, arrived: Vec<Arrived>) -> Vec<Verified> {
+    let (messages, permits): (Vec<_>, Vec<_>) = arrived.into_iter().unzip();
+    let (kept, deliveries) = place.open_all(messages).await;
+    let verified = kept.into_iter().zip(deliveries).zip(permits);
+    verified
+        .map(|((answerable, delivery), permit)| (answerable, Box::new(delivery), permit))
+        .collect()
+}
+
 /// What comes until `request` ends.
 fn arriving(request: Request, permits: Vec<OwnedSemaphorePermit>, place: Arc<Place>) -> Arriving {
     let state = Some((request, permits, place));
@@ -199,15 +234,11 @@ fn arriving(request: Request, permits: Vec<OwnedSemaphorePermit>, place: Arc<Pla
 }
 
 impl Place {
-    async fn handle<H, F>(&self, mut message: jetstream::Message, handler: &H)
+    async fn handle<H, F>(&self, (message, raw): Answerable, delivery: Box<Delivery>, handler: &H)
     where
         H: Fn(Delivery) -> F + Send + Sync,
         F: Future<Output = Outcome> + Send,
     {
-        let raw = Raw::take(&mut message.message);
-        let Some(delivery) = self.open(&message, &raw).await else {
-            return;
-        };
         let attempt = delivery.attempt;
         // A handler may panic before it returns its future, so the call stands inside as well.
         let work = AssertUnwindSafe(async { handler(*delivery).await }).catch_unwind();

@@ -4,9 +4,10 @@ use std::time::Duration;
 
 use async_nats::jetstream;
 use async_nats::jetstream::AckKind;
+use futures::future::join_all;
 use jiff::Timestamp;
 use metrics::Counter;
-use tocsin_wire::message::{Headers as _, OpenError, Opened, TRACE_HEADER};
+use tocsin_wire::message::{CHECKED_AT_ONCE, Headers as _, OpenError, Opened, TRACE_HEADER};
 use tocsin_wire::{Subject, limits};
 
 use crate::connect::Bus;
@@ -22,6 +23,9 @@ struct Seen {
     attempt: u64,
     stored_at: Timestamp,
 }
+
+/// What a message is answered for with, and given up with.
+pub(crate) type Answerable = (jetstream::Message, Raw);
 
 /// One consumer as seen from its handlers.
 pub(crate) struct Place {
@@ -45,37 +49,38 @@ impl Place {
         format!("{}/{}", self.stream, self.consumer)
     }
 
-    /// The verified message, or nothing: then it has been dealt with here.
-    pub(crate) async fn open(
-        &self,
-        message: &jetstream::Message,
-        raw: &Raw,
-    ) -> Option<Box<Delivery>> {
-        let seen = self.see(message, raw).await?;
-        let inner = &self.bus.inner;
-        let parts = (raw, &raw.payload);
-        let keys = &inner.keys;
-        let opening = keys.open(&inner.jetstream, parts, &raw.subject, seen.stored_at);
-        // Boxed: a future that it passes through would have room for it at each step.
-        match delivery(raw, &seen, opening.await).map(Box::new) {
-            Ok(delivery) => Some(delivery),
-            Err(reason) => {
-                self.give_up(message, raw, reason).await;
-                None
-            }
-        }
-    }
-
     /// Those of `messages` that are verified, with what they say; the others have been dealt with here.
     pub(crate) async fn open_all(
         &self,
         messages: Vec<jetstream::Message>,
-    ) -> (Vec<(jetstream::Message, Raw)>, Vec<Delivery>) {
-        let mut arrived = Vec::with_capacity(messages.len());
+    ) -> (Vec<Answerable>, Vec<Delivery>) {
+        let mut kept = Vec::with_capacity(messages.len());
+        let mut deliveries = Vec::with_capacity(messages.len());
+        let mut messages = messages.into_iter();
+        while messages.len() > 0 {
+            let some = messages.by_ref().take(CHECKED_AT_ONCE);
+            // Boxed: whoever hands a message over waits for this once, and is as large as it meanwhile.
+            let opening = Box::pin(self.open_some(some));
+            for (answerable, delivery) in opening.await {
+                kept.push(answerable);
+                deliveries.push(delivery);
+            }
+        }
+        (kept, deliveries)
+    }
+
+    async fn open_some(
+        &self,
+        messages: impl Iterator<Item = jetstream::Message>,
+    ) -> Vec<(Answerable, Delivery)> {
+        let mut arrived = Vec::with_capacity(CHECKED_AT_ONCE);
+        let mut refused = Vec::new();
         for mut message in messages {
             let raw = Raw::take(&mut message.message);
-            if let Some(seen) = self.see(&message, &raw).await {
-                arrived.push((message, raw, seen));
+            match self.see(&message) {
+                Some(Ok(seen)) => arrived.push((message, raw, seen)),
+                Some(Err(reason)) => refused.push((message, raw, reason)),
+                None => {}
             }
         }
         let inner = &self.bus.inner;
@@ -84,21 +89,22 @@ impl Place {
             .map(|(_, raw, seen)| (raw, seen.stored_at))
             .collect();
         let opened = inner.keys.open_all(&inner.jetstream, &asked).await;
-        let (mut kept, mut deliveries) = (Vec::new(), Vec::new());
+        let mut verified = Vec::with_capacity(arrived.len());
         for ((message, raw, seen), opened) in arrived.into_iter().zip(opened) {
             match delivery(&raw, &seen, opened) {
-                Ok(delivery) => {
-                    kept.push((message, raw));
-                    deliveries.push(delivery);
-                }
-                Err(reason) => self.give_up(&message, &raw, reason).await,
+                Ok(delivery) => verified.push(((message, raw), delivery)),
+                Err(reason) => refused.push((message, raw, reason)),
             }
         }
-        (kept, deliveries)
+        let giving_up = refused
+            .into_iter()
+            .map(async |(message, raw, reason)| self.give_up(&message, &raw, reason).await);
+        join_all(giving_up).await;
+        verified
     }
 
-    /// What the broker says of a message, unless it has said so too often.
-    async fn see(&self, message: &jetstream::Message, raw: &Raw) -> Option<Seen> {
+    /// What the broker says of a message, or why it is to be given up: the broker has said so too often.
+    fn see(&self, message: &jetstream::Message) -> Option<Result<Seen, Reason>> {
         let info = match message.info() {
             Ok(info) => info,
             Err(error) => {
@@ -111,15 +117,13 @@ impl Place {
         let stored_at = message::timestamp(info.published.unix_timestamp_nanos());
         if attempt > limits::MAX_DELIVERIES {
             let reason = format!("delivered {attempt} times without success");
-            self.give_up(message, raw, Reason::new("attempts_exhausted", reason))
-                .await;
-            return None;
+            return Some(Err(Reason::new("attempts_exhausted", reason)));
         }
-        Some(Seen {
+        Some(Ok(Seen {
             sequence,
             attempt,
             stored_at,
-        })
+        }))
     }
 
     /// Acknowledges, refuses or postpones. When that fails the message comes back after its

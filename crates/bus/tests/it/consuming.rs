@@ -114,15 +114,19 @@ async fn retry_comes_again_and_reject_becomes_a_dead_letter() {
 }
 
 #[tokio::test]
-async fn a_forged_message_reaches_no_handler() {
+async fn a_forged_message_reaches_no_handler_and_holds_up_nobody() {
     let test = TestBus::start().await.expect("bus");
+    let ingress = test.connect(Service::Ingress).await.expect("connects");
     let router = test.connect(Service::Router).await.expect("connects");
     let operator = test.connect(Service::Operator).await.expect("connects");
+    // It comes together with others, which are verified with it.
+    publish_events(&ingress, 0..4).await;
     // Signed, but by somebody who does not write events: the operator may publish everywhere.
     operator
-        .publish(Outgoing::new(event_subject(), event(1)))
+        .publish(Outgoing::new(event_subject(), event(4)))
         .await
         .expect("published");
+    publish_events(&ingress, 5..9).await;
     let (seen, stop) = (Seen::default(), CancellationToken::new());
     let counter = seen.clone();
     let consuming = spawn_router(&router, &stop, move |delivery| {
@@ -130,9 +134,11 @@ async fn a_forged_message_reaches_no_handler() {
         Outcome::Done
     });
     let dead = dead_letters(&test).await;
+    eventually("the genuine ones", LIMIT, || async { seen.len() == 8 }).await;
     stop.cancel();
     consuming.await.expect("stops");
-    assert_eq!(seen.len(), 0);
+    let forged = seen.0.lock().expect("not poisoned").remove("incident 4");
+    assert_eq!((forged, seen.len(), dead.len()), (None, 8, 1));
     assert_eq!(dead[0].code, "signature_invalid");
     assert!(
         dead[0].reason.contains("operator may not write events."),
