@@ -26,7 +26,7 @@ pub use context::Context;
 pub use health::{Check, Health};
 pub use http_client::HttpClient;
 pub use problem::Problem;
-pub use process::{ProcessSettings, run_process, service_main};
+pub use process::{Cores, ProcessSettings, run_process, service_main};
 pub use settings::{Secret, SecretList};
 pub use stop::Stop;
 pub use tasks::Tasks;

@@ -1,8 +1,9 @@
 //! A process from its first line to its exit code.
 
+mod cores;
 mod signals;
 
-use std::{process::ExitCode, time::Duration};
+use std::{num::NonZeroUsize, process::ExitCode, time::Duration};
 
 use clap::{Args, Command, FromArgMatches};
 
@@ -14,6 +15,7 @@ use crate::{
     tasks::{Failure, Unfinished},
     telemetry::{self, LogSettings, MetricsHandle, TelemetryError},
 };
+pub use cores::Cores;
 use signals::Signals;
 
 /// How long requests and messages in hand may take to finish. Kubernetes sends SIGKILL 30 s after
@@ -38,6 +40,10 @@ pub struct ProcessSettings {
     /// Tells this process from others of its kind [default: host name and process id].
     #[arg(long, env = "INSTANCE")]
     pub instance: Option<String>,
+    /// Threads that work at a time [default: one for each core in ingress, and where all services are in one process;
+    /// else one for two cores].
+    #[arg(long, env = "RUNTIME_THREADS")]
+    pub runtime_threads: Option<NonZeroUsize>,
     #[command(flatten)]
     pub outbound: OutboundSettings,
 }
@@ -63,6 +69,7 @@ enum ProcessError {
 pub fn service_main<S, F, E>(
     service: &'static str,
     about: &'static str,
+    cores: Cores,
     run: impl FnOnce(S, Context) -> F,
 ) -> ExitCode
 where
@@ -81,7 +88,9 @@ where
         ))
     });
     match parsed {
-        Ok((process, settings)) => run_process(service, &process, |context| run(settings, context)),
+        Ok((process, settings)) => {
+            run_process(service, &process, cores, |context| run(settings, context))
+        }
         Err(error) => error.exit(),
     }
 }
@@ -95,6 +104,7 @@ where
 pub fn run_process<F, E>(
     service: &'static str,
     settings: &ProcessSettings,
+    cores: Cores,
     run: impl FnOnce(Context) -> F,
 ) -> ExitCode
 where
@@ -103,14 +113,22 @@ where
 {
     install_crypto_provider();
     let open_files = crate::open_files::raise_limit();
+    let threads = cores.threads(cores::available());
+    let threads = settings.runtime_threads.unwrap_or(threads).get();
     let result = telemetry::init(&settings.log)
         .map_err(ProcessError::Telemetry)
         .and_then(|metrics| {
             let runtime = tokio::runtime::Builder::new_multi_thread()
+                .worker_threads(threads)
                 .enable_all()
                 .build()
                 .map_err(ProcessError::Runtime)?;
-            tracing::debug!(service, open_files, "files and sockets at most");
+            tracing::debug!(
+                service,
+                threads,
+                open_files,
+                "threads, and files and sockets at most"
+            );
             let result = runtime.block_on(Box::pin(supervise(service, settings, metrics, run)));
             runtime.shutdown_timeout(RUNTIME_GRACE);
             result

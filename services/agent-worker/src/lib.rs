@@ -30,7 +30,7 @@ use std::sync::atomic::AtomicU64;
 
 use tocsin_bus::{Bus, BusState, SecretReader, follow_state};
 use tocsin_kit::http_client::Timeouts;
-use tocsin_kit::{Check, Context, HttpClient, Stop};
+use tocsin_kit::{Check, Context, Cores, HttpClient, Stop};
 use tocsin_wire::proto::Limits;
 use tocsin_wire::sealed::Audience;
 use tocsin_wire::{OrgId, Pool, Service, TeamId, streams};
@@ -46,6 +46,9 @@ use model::{ModelClient, ModelTimeouts};
 use run::Worker;
 use slack::{SlackClient, SlackLimits};
 use tools::Toolbox;
+
+/// It waits for models and tools, beside the other services.
+pub const CORES: Cores = Cores::Half;
 
 /// Runs the worker until it is told to stop; runs in hand are handed over at their next step.
 ///

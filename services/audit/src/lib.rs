@@ -111,7 +111,7 @@ use std::time::Duration;
 
 use jiff::SignedDuration;
 use tocsin_bus::{Bus, follow_state};
-use tocsin_kit::{Check, Context, ErrorChain};
+use tocsin_kit::{Check, Context, Cores, ErrorChain};
 use tocsin_store::{Store, StoreError};
 use tocsin_wire::Service;
 use tokio::sync::Semaphore;
@@ -136,6 +136,9 @@ const PARTITION_INTERVAL: Duration = Duration::from_secs(60 * 60);
 
 /// How far ahead partitions are made: the shortest month, so that no month is skipped.
 const AHEAD: SignedDuration = SignedDuration::from_hours(28 * 24);
+
+/// It works behind the bus, beside the other services.
+pub const CORES: Cores = Cores::Half;
 
 /// Runs audit until `context` stops it.
 ///

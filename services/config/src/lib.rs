@@ -55,7 +55,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tocsin_bus::{Bus, BusState, follow_state};
-use tocsin_kit::{Check, Context, ErrorChain, http_server};
+use tocsin_kit::{Check, Context, Cores, ErrorChain, http_server};
 use tocsin_store::{Store, outbox};
 use tocsin_wire::Service;
 use tocsin_wire::catalogue::Catalogue;
@@ -77,6 +77,9 @@ const PROBE_INTERVAL: Duration = Duration::from_secs(2);
 
 /// How long to wait before the schema is prepared, or the snapshots are rebuilt, once more.
 const RETRY_PAUSE: Duration = Duration::from_secs(1);
+
+/// People and agents ask now and then.
+pub const CORES: Cores = Cores::Half;
 
 /// Runs config until `context` stops it.
 ///

@@ -6,6 +6,7 @@ fn main() -> ExitCode {
     tocsin_kit::service_main(
         "config",
         "Tenants, their configuration, tokens and routing: the source of truth.",
+        tocsin_config::CORES,
         |settings, context| Box::pin(tocsin_config::run(settings, context)),
     )
 }

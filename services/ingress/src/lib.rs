@@ -42,7 +42,7 @@ use std::sync::Arc;
 
 use tocsin_bus::{Bus, follow_state};
 use tocsin_kit::http_server::{self, Tls};
-use tocsin_kit::{Check, Context};
+use tocsin_kit::{Check, Context, Cores};
 use tocsin_wire::Service;
 use tocsin_wire::source::{SOURCE_HEALTH, SOURCES};
 use tokio::net::TcpListener;
@@ -61,6 +61,9 @@ use sns::Sns;
 use socket_mode::SocketMode;
 use source::Source;
 use sources::Sources;
+
+/// Each core may have a thread: senders wait.
+pub const CORES: Cores = Cores::All;
 
 /// Receives webhooks until `context` stops it. The port is open before the bus is there; until then
 /// every delivery gets 503.

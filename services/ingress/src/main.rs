@@ -10,6 +10,7 @@ fn main() -> ExitCode {
     tocsin_kit::service_main(
         "ingress",
         "Receives webhooks and keeps every one that it acknowledges.",
+        tocsin_ingress::CORES,
         |settings, context| Box::pin(tocsin_ingress::run(settings, context)),
     )
 }

@@ -38,7 +38,7 @@ mod storm;
 use std::sync::Arc;
 
 use tocsin_bus::{Bus, follow_state};
-use tocsin_kit::{Check, Context};
+use tocsin_kit::{Check, Context, Cores};
 use tocsin_wire::Service;
 use tokio::sync::watch;
 
@@ -60,6 +60,9 @@ const COMMANDS: (&str, &str) = ("COMMANDS", "router");
 
 /// Commands in hand at once: each reads and publishes by the hundred.
 const COMMANDS_IN_HAND: usize = 2;
+
+/// It works behind the bus, beside the other services.
+pub const CORES: Cores = Cores::Half;
 
 /// Runs the router until `context` stops it.
 ///

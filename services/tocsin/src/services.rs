@@ -5,7 +5,7 @@ use std::future::Future;
 use std::process::ExitCode;
 
 use clap::Args;
-use tocsin_kit::{BoxError, Context, run_process, settings};
+use tocsin_kit::{BoxError, Context, Cores, run_process, settings};
 use tocsin_wire::Service;
 
 use crate::cli::{One, Up};
@@ -20,33 +20,60 @@ const ALL: [Service; 5] = [
 ];
 
 pub(crate) fn ingress(one: One<tocsin_ingress::Settings>) -> ExitCode {
-    alone(Service::Ingress, one, tocsin_ingress::run)
+    alone(
+        Service::Ingress,
+        one,
+        tocsin_ingress::CORES,
+        tocsin_ingress::run,
+    )
 }
 
 pub(crate) fn router(one: One<tocsin_router::Settings>) -> ExitCode {
-    alone(Service::Router, one, tocsin_router::run)
+    alone(
+        Service::Router,
+        one,
+        tocsin_router::CORES,
+        tocsin_router::run,
+    )
 }
 
 pub(crate) fn config(one: One<tocsin_config::Settings>) -> ExitCode {
-    alone(Service::Config, one, tocsin_config::run)
+    alone(
+        Service::Config,
+        one,
+        tocsin_config::CORES,
+        tocsin_config::run,
+    )
 }
 
 pub(crate) fn agent_worker(one: One<tocsin_agent_worker::Settings>) -> ExitCode {
-    alone(Service::AgentWorker, one, tocsin_agent_worker::run)
+    alone(
+        Service::AgentWorker,
+        one,
+        tocsin_agent_worker::CORES,
+        tocsin_agent_worker::run,
+    )
 }
 
 pub(crate) fn audit(one: One<tocsin_audit::Settings>) -> ExitCode {
-    alone(Service::Audit, one, tocsin_audit::run)
+    alone(Service::Audit, one, tocsin_audit::CORES, tocsin_audit::run)
 }
 
-fn alone<S, F, E>(service: Service, one: One<S>, run: impl FnOnce(S, Context) -> F) -> ExitCode
+fn alone<S, F, E>(
+    service: Service,
+    one: One<S>,
+    cores: Cores,
+    run: impl FnOnce(S, Context) -> F,
+) -> ExitCode
 where
     S: Args,
     F: Future<Output = Result<(), E>> + Send + 'static,
     E: Into<BoxError> + Send + 'static,
 {
     let One { process, settings } = one;
-    run_process(service.name(), &process, |context| run(settings, context))
+    run_process(service.name(), &process, cores, |context| {
+        run(settings, context)
+    })
 }
 
 /// Each service takes its settings from the environment; the first that fails ends the process.
@@ -55,13 +82,18 @@ pub(crate) fn up(up: &Up) -> ExitCode {
         .into_iter()
         .filter(|service| up.only.is_empty() || up.only.contains(service))
         .collect();
-    run_process("tocsin", &up.process, move |context| async move {
-        for service in wanted {
-            start(service, &context)?;
-        }
-        context.stop.soft().await;
-        Ok::<(), BoxError>(())
-    })
+    run_process(
+        "tocsin",
+        &up.process,
+        Cores::All,
+        move |context| async move {
+            for service in wanted {
+                start(service, &context)?;
+            }
+            context.stop.soft().await;
+            Ok::<(), BoxError>(())
+        },
+    )
 }
 
 fn start(service: Service, context: &Context) -> Result<(), BoxError> {

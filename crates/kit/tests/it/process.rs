@@ -3,7 +3,7 @@
 use std::{io, process::ExitCode};
 
 use clap::Parser;
-use tocsin_kit::{Context, ProcessSettings, Stop, run_process};
+use tocsin_kit::{Context, Cores, ProcessSettings, Stop, run_process};
 
 use crate::support::within;
 
@@ -33,7 +33,7 @@ fn a_process_tells_the_truth_about_itself_and_its_end() {
 
     // A failed assertion is a panic of the service, which only shows as this missing.
     let (passed, all_passed) = std::sync::mpsc::channel();
-    let code = run_process("example", &settings, |context| async move {
+    let code = run_process("example", &settings, Cores::Half, |context| async move {
         let get = async |path: &str| {
             let url = format!("http://{address}{path}");
             let answer = context.http.get(url).unwrap().send().await.unwrap();
