@@ -115,8 +115,12 @@ fn only(inserted: Vec<Key>, records: &[Record]) -> Vec<&Record> {
     records.iter().filter(is_new).collect()
 }
 
+/// One column of `records`.
+fn column<'a, T>(records: &'a [Record], value: impl Fn(&'a Record) -> T) -> Vec<T> {
+    records.iter().map(value).collect()
+}
+
 /// A batch by columns, as UNNEST wants it.
-#[derive(Default)]
 struct Columns<'a> {
     stored_at: Vec<jiff_sqlx::Timestamp>,
     streams: Vec<&'a str>,
@@ -140,30 +144,26 @@ struct Columns<'a> {
 
 impl<'a> Columns<'a> {
     fn of(records: &'a [Record]) -> Self {
-        let mut columns = Self::default();
-        for record in records {
-            columns.stored_at.push(record.stored_at.to_sqlx());
-            columns.streams.push(record.stream);
-            columns.sequences.push(record.sequence);
-            columns.message_ids.push(record.message_id);
-            columns.subjects.push(&record.subject);
-            columns.kinds.push(&record.kind);
-            columns.signers.push(record.signer);
-            columns.key_ids.push(&record.key_id);
-            columns
-                .written_at
-                .push(record.written_at.map(|at| at.to_sqlx()));
-            columns.correlation_ids.push(record.correlation_id);
-            columns.causation_ids.push(record.causation_id);
-            columns.orgs.push(record.org.as_deref());
-            columns.teams.push(record.team.as_deref());
-            columns.run_ids.push(record.run_id);
-            columns.delivery_ids.push(record.delivery_id.as_deref());
-            columns.digests.push(&record.payload_sha256);
-            columns.sizes.push(record.payload_bytes);
-            columns.summaries.push(Json(&record.summary));
+        Self {
+            stored_at: column(records, |record| record.stored_at.to_sqlx()),
+            streams: column(records, |record| record.stream),
+            sequences: column(records, |record| record.sequence),
+            message_ids: column(records, |record| record.message_id),
+            subjects: column(records, |record| &*record.subject),
+            kinds: column(records, |record| &*record.kind),
+            signers: column(records, |record| record.signer),
+            key_ids: column(records, |record| &*record.key_id),
+            written_at: column(records, |record| record.written_at.map(|at| at.to_sqlx())),
+            correlation_ids: column(records, |record| record.correlation_id),
+            causation_ids: column(records, |record| record.causation_id),
+            orgs: column(records, |record| record.org.as_deref()),
+            teams: column(records, |record| record.team.as_deref()),
+            run_ids: column(records, |record| record.run_id),
+            delivery_ids: column(records, |record| record.delivery_id.as_deref()),
+            digests: column(records, |record| &record.payload_sha256[..]),
+            sizes: column(records, |record| record.payload_bytes),
+            summaries: column(records, |record| Json(&record.summary)),
         }
-        columns
     }
 
     async fn insert(&self, tx: &mut Tx<'_>) -> Result<Vec<Key>, OperationError> {
