@@ -10,7 +10,7 @@ use prost::Message as _;
 use crate::ids::{EventId, MessageId};
 use crate::keyring::{Claim, KeyRing, VerifyError};
 use crate::proto::command::What;
-use crate::proto::{Envelope, Event, SignedEnvelope, Tenant, envelope::Body};
+use crate::proto::{Envelope, Event, RunRequest, SignedEnvelope, Tenant, envelope::Body};
 use crate::service::Service;
 use crate::signing::{Attributes, CONTENT_TYPE, Check, DATA_SCHEMA, Digest, SigningKey, digest};
 use crate::subject::Subject;
@@ -185,6 +185,18 @@ impl Envelope {
                 .map(|tenant| [&*tenant.org, "/", &tenant.team].concat().into())
                 .unwrap_or_default(),
         }
+    }
+}
+
+impl From<Event> for Body {
+    fn from(event: Event) -> Self {
+        Self::Event(Box::new(event))
+    }
+}
+
+impl From<RunRequest> for Body {
+    fn from(request: RunRequest) -> Self {
+        Self::RunRequest(Box::new(request))
     }
 }
 

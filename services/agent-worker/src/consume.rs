@@ -164,7 +164,7 @@ fn run_request(delivery: &Delivery) -> Option<(RunRequest, RunId)> {
     match &delivery.envelope.body {
         Some(Body::RunRequest(request)) => {
             let run = request.run_id.parse().ok()?;
-            Some((request.clone(), run))
+            Some((RunRequest::clone(request), run))
         }
         _ => None,
     }

@@ -96,7 +96,7 @@ pub(crate) async fn answer_event(records: &Records, question: Value) -> Result<V
             format!("the body of event {id} has been erased"),
         ));
     };
-    let form = EventForm::from(event).bounded();
+    let form = EventForm::from(&**event).bounded();
     Ok(json!({ "event_id": id, "event": form }))
 }
 

@@ -121,7 +121,7 @@ fn envelope(event: Event, now: Timestamp) -> Envelope {
         now,
         id,
         None,
-        Body::Event(event),
+        Body::from(event),
     )
 }
 

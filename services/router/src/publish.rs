@@ -79,7 +79,7 @@ pub(crate) fn run_request(
             .and_then(|replay| replay.original.clone()),
     };
     let id = MessageId::run_request(run);
-    envelope(id, cause, Body::RunRequest(request), &start.owner)
+    envelope(id, cause, Body::from(request), &start.owner)
 }
 
 /// The router's side of RESULTS; runs are placed by [`crate::place`].

@@ -126,14 +126,7 @@ mod tests {
             ..Event::default()
         };
         let at = jiff::Timestamp::UNIX_EPOCH;
-        Envelope::new(
-            id.into(),
-            Service::Ingress,
-            at,
-            id,
-            None,
-            Body::Event(event),
-        )
+        Envelope::new(id.into(), Service::Ingress, at, id, None, Body::from(event))
     }
 
     #[test]

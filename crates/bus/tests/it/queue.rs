@@ -35,7 +35,7 @@ fn backlog(name: &str, priority: Priority) -> Subject {
 fn run(team_name: &str, number: usize) -> Envelope {
     let about = format!("{team_name}:{number}");
     let run = RunId::derive(&about, "acme", team_name);
-    let body = Body::RunRequest(RunRequest {
+    let body = Body::from(RunRequest {
         run_id: run.to_string(),
         ..RunRequest::default()
     });

@@ -33,7 +33,7 @@ pub(crate) fn event(number: usize) -> Envelope {
         clock()(),
         id,
         None,
-        Body::Event(event),
+        Body::from(event),
     )
 }
 
@@ -76,7 +76,7 @@ pub(crate) fn run_request(number: usize) -> (Envelope, RunId) {
         clock()(),
         event,
         Some(event.into()),
-        Body::RunRequest(request),
+        Body::from(request),
     )
     .owned_by(&org, &team);
     (envelope, run)

@@ -29,7 +29,7 @@ fn request(team_name: &str, number: usize) -> Envelope {
         EventId::derive(&about),
         RunId::derive(&about, "acme", team_name),
     );
-    let body = Body::RunRequest(RunRequest {
+    let body = Body::from(RunRequest {
         run_id: run.to_string(),
         event_id: event.to_string(),
         destinations: vec![Destination {

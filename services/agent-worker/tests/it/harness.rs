@@ -188,7 +188,7 @@ pub(crate) fn envelope(work: &Work) -> Envelope {
         work.stored_at,
         event,
         Some(event.into()),
-        Body::RunRequest(work.request.clone()),
+        Body::from(work.request.clone()),
     )
     .owned_by(&org, &team)
 }

@@ -69,7 +69,7 @@ fn a_row_has_the_brokers_microseconds_and_who_signed_with_what() {
 
 #[test]
 fn ids_that_are_none_do_not_stop_the_record() {
-    let mut odd = envelope(Body::Event(Event {
+    let mut odd = envelope(Body::from(Event {
         delivery_id: "x".repeat(5_000),
         ..Event::default()
     }));
@@ -99,7 +99,7 @@ fn events_and_decisions_keep_the_facts_that_outlive_their_body() {
     };
     let expected =
         json!({ "provider": "slack", "kind": "app_mention", "title": "ab", "severity": "high" });
-    assert_eq!(summary::summary(&Body::Event(event)), expected);
+    assert_eq!(summary::summary(&Body::from(event)), expected);
     let reason = Reason {
         code: "no_identifier_matched".to_owned(),
         detail: "d".to_owned(),
@@ -205,7 +205,7 @@ fn texts_are_cut_to_what_can_be_stored() {
 #[test]
 fn a_bare_row_holds_nothing_that_could_be_refused() {
     let id = MessageId::decision(EventId::derive("x"));
-    let mut row = record("EVENTS", delivery(envelope(Body::Event(Event::default()))));
+    let mut row = record("EVENTS", delivery(envelope(Body::from(Event::default()))));
     row.subject = "events.ä\0.b".to_owned();
     row.message_id = id.as_uuid();
     let bare = row.bare();

@@ -81,7 +81,7 @@ fn a_body_in_the_object_store_is_told_with_its_size() {
         } else {
             Default::default()
         };
-        event.body = Some(Body::Event(tocsin_wire::proto::Event {
+        event.body = Some(Body::from(tocsin_wire::proto::Event {
             raw_body,
             stored_body,
             ..Default::default()

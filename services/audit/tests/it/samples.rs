@@ -75,7 +75,7 @@ impl Story {
             raw_body: vec![0, 1, 2, 255].into(),
             ..Event::default()
         };
-        let body = Body::Event(event);
+        let body = Body::from(event);
         Envelope::new(
             self.event.into(),
             Service::Ingress,

@@ -70,7 +70,7 @@ impl<'a> Remains<'a> {
             .connect(Service::Router)
             .await
             .expect("connected");
-        let body = Body::RunRequest(RunRequest {
+        let body = Body::from(RunRequest {
             run_id: self.run.to_string(),
             event_id: EventId::derive(&self.event.delivery_key).to_string(),
             ..RunRequest::default()

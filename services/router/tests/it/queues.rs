@@ -118,7 +118,7 @@ pub(crate) async fn fill(stage: &Stage, subject: &str, runs: usize) {
     let publishing = (0..runs).map(|number| {
         let event = EventId::derive(&format!("waiting:{number}"));
         let run = RunId::derive(&format!("{subject}:{number}"), "acme", "pay");
-        let body = Body::RunRequest(RunRequest {
+        let body = Body::from(RunRequest {
             run_id: run.to_string(),
             ..RunRequest::default()
         });

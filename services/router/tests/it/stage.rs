@@ -168,7 +168,7 @@ impl Stage {
         let subject = format!("events.{provider}.shared.{kind}.K")
             .parse()
             .expect("subject");
-        let body = Body::Event(event.clone());
+        let body = Body::from(event.clone());
         let envelope = Envelope::new(id.into(), Service::Ingress, clock()(), id, None, body);
         let outgoing = Outgoing::new(subject, envelope);
         self.ingress.publish(outgoing).await.expect("published");
@@ -219,7 +219,7 @@ impl Stage {
         let bodies = stored.into_iter().filter_map(|stored| stored.envelope.body);
         bodies
             .map(|body| match body {
-                Body::RunRequest(request) => request,
+                Body::RunRequest(request) => *request,
                 other => panic!("{other:?} is no run"),
             })
             .collect()
