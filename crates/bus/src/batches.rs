@@ -8,7 +8,9 @@ use async_nats::jetstream;
 use async_nats::jetstream::AckKind;
 use async_nats::jetstream::consumer::PullConsumer;
 use futures::StreamExt as _;
+use futures::future::join_all;
 use futures::stream::FuturesUnordered;
+use tocsin_wire::message::CHECKED_AT_ONCE;
 use tokio::time::Instant;
 
 use crate::connect::Bus;
@@ -90,12 +92,31 @@ where
     H: Fn(Vec<Delivery>) -> F,
     F: Future<Output = Outcome>,
 {
-    let (messages, deliveries) = place.open_all(gathered).await;
-    let Some(attempt) = deliveries.iter().map(|delivery| delivery.attempt).max() else {
-        return;
+    let (mut messages, mut deliveries) = (
+        Vec::with_capacity(gathered.len()),
+        Vec::with_capacity(gathered.len()),
+    );
+    let mut refused = Vec::new();
+    let mut gathered = gathered.into_iter();
+    while gathered.len() > 0 {
+        let opened = place.open(gathered.by_ref().take(CHECKED_AT_ONCE)).await;
+        for (message, delivery) in opened.verified {
+            messages.push(message);
+            deliveries.push(delivery);
+        }
+        refused.extend(opened.refused);
+    }
+    let giving_up = refused
+        .into_iter()
+        .map(async |((message, raw), reason)| place.give_up(&message, &raw, reason).await);
+    let handling = async {
+        let attempt = deliveries.iter().map(|delivery| delivery.attempt).max();
+        if let Some(attempt) = attempt {
+            let outcome = handler(deliveries).await;
+            settle(place, &messages, attempt, outcome).await;
+        }
     };
-    let outcome = handler(deliveries).await;
-    settle(place, &messages, attempt, outcome).await;
+    tokio::join!(join_all(giving_up), handling);
 }
 
 /// Asks for messages and takes them as they come.

@@ -10,19 +10,19 @@ use std::time::Duration;
 use async_nats::jetstream;
 use async_nats::jetstream::AckKind;
 use async_nats::jetstream::consumer::PullConsumer;
-use futures::stream::{self, BoxStream, FuturesUnordered, SelectAll};
+use futures::stream::{self, BoxStream, SelectAll};
 use futures::{FutureExt as _, StreamExt as _};
 use tocsin_wire::limits;
 use tocsin_wire::message::CHECKED_AT_ONCE;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio::task::JoinSet;
+use tokio::task::{JoinError, JoinSet};
 use tokio::time::MissedTickBehavior;
 
 use crate::connect::Bus;
 use crate::dead_letter::Reason;
 use crate::error::BusError;
 use crate::message::Delivery;
-use crate::place::{Answerable, FAULT_RETRY, Place};
+use crate::place::{Answerable, FAULT_RETRY, Opened, Place};
 use crate::request::Request;
 
 /// What a handler made of a message.
@@ -53,7 +53,7 @@ const WORTH_A_REQUEST: usize = 32;
 
 impl Bus {
     /// Hands each message of `consumer` (stream and durable name) to `handler`, at most
-    /// `concurrency` at a time, until `stop` completes; then waits for the handlers that run.
+    /// `concurrency` at a time, until `stop` completes; then waits until what has arrived is handled.
     pub async fn consume<H, F>(
         &self,
         consumer: (&str, &str),
@@ -73,35 +73,23 @@ impl Bus {
             open: SelectAll::new(),
             to_come: 0,
         };
-        let handler = Arc::new(handler);
-        let mut opening = FuturesUnordered::new();
-        let mut running = JoinSet::new();
-        let mut handle = |verified: Vec<Verified>| {
-            while running.try_join_next().is_some() {}
-            for (answerable, delivery, permit) in verified {
-                let (place, handler) = (Arc::clone(&place), Arc::clone(&handler));
-                running.spawn(async move {
-                    place.handle(answerable, delivery, handler.as_ref()).await;
-                    drop(permit);
-                });
-            }
+        let mut hands = Hands {
+            place,
+            handler: Arc::new(handler),
+            opening: JoinSet::new(),
+            running: JoinSet::new(),
         };
         let mut stop = pin!(stop);
         loop {
             tokio::select! {
                 biased;
                 () = &mut stop => break,
-                Some(verified) = opening.next() => handle(verified),
-                arrived = requests.some() => opening.push(verify(&place, arrived)),
+                Some(opened) = hands.opening.join_next() => hands.begin(opened),
+                arrived = requests.next_group() => hands.open(arrived),
             }
         }
-        let finishing = async {
-            while let Some(verified) = opening.next().await {
-                handle(verified);
-            }
-        };
-        tokio::join!(requests.give_back(), finishing);
-        while running.join_next().await.is_some() {}
+        // What has arrived is still handled.
+        tokio::join!(requests.give_back(), hands.finish());
         Ok(())
     }
 
@@ -123,8 +111,8 @@ impl Bus {
 /// A message with the slot that it was asked for.
 type Arrived = (jetstream::Message, OwnedSemaphorePermit);
 
-/// A message to be handled, with its slot.
-type Verified = (Answerable, Box<Delivery>, OwnedSemaphorePermit);
+/// Messages that came together, opened, with their slots.
+type Group = (Opened, Vec<OwnedSemaphorePermit>);
 
 /// A request ended early; so many slots are free again.
 struct Unused(usize);
@@ -145,16 +133,16 @@ struct Requests {
 impl Requests {
     /// Waits for the next message and takes what has come with it; none when it is time to ask again. Nothing is
     /// lost when it is dropped while it waits.
-    async fn some(&mut self) -> Vec<Arrived> {
-        let mut some = Vec::new();
-        some.extend(self.next().await);
-        while !some.is_empty()
-            && some.len() < CHECKED_AT_ONCE
+    async fn next_group(&mut self) -> Vec<Arrived> {
+        let mut group = Vec::new();
+        group.extend(self.next().await);
+        while !group.is_empty()
+            && group.len() < CHECKED_AT_ONCE
             && let Some(Some(next)) = self.open.next().now_or_never()
         {
-            some.extend(self.count(next));
+            group.extend(self.count(next));
         }
-        some
+        group
     }
 
     /// The next message; `None` when it is time to ask again.
@@ -207,14 +195,61 @@ impl Requests {
     }
 }
 
-/// Opens what has arrived; each that is verified keeps a slot.
-async fn verify(place: &Place, arrived: Vec<Arrived>) -> Vec<Verified> {
-    let (messages, permits): (Vec<_>, Vec<_>) = arrived.into_iter().unzip();
-    let (kept, deliveries) = place.open_all(messages).await;
-    let verified = kept.into_iter().zip(deliveries).zip(permits);
-    verified
-        .map(|((answerable, delivery), permit)| (answerable, Box::new(delivery), permit))
-        .collect()
+/// What is done with messages that have arrived, each group and each message as a task of its own.
+struct Hands<H> {
+    place: Arc<Place>,
+    handler: Arc<H>,
+    opening: JoinSet<Group>,
+    running: JoinSet<()>,
+}
+
+impl<H, F> Hands<H>
+where
+    H: Fn(Delivery) -> F + Send + Sync + 'static,
+    F: Future<Output = Outcome> + Send,
+{
+    fn open(&mut self, arrived: Vec<Arrived>) {
+        let place = Arc::clone(&self.place);
+        self.opening.spawn(async move {
+            let (messages, permits): (Vec<_>, Vec<_>) = arrived.into_iter().unzip();
+            (place.open(messages.into_iter()).await, permits)
+        });
+    }
+
+    /// Begins with each message of a group. The slots of one that was left alone are free again.
+    fn begin(&mut self, opened: Result<Group, JoinError>) {
+        while self.running.try_join_next().is_some() {}
+        let (Opened { verified, refused }, mut permits) = match opened {
+            Ok(group) => group,
+            Err(error) => {
+                tracing::error!(consumer = %self.place.name(), %error, "messages could not be opened; they will come again");
+                return;
+            }
+        };
+        for ((message, raw), reason) in refused {
+            let (place, permit) = (Arc::clone(&self.place), permits.pop());
+            self.running.spawn(async move {
+                place.give_up(&message, &raw, reason).await;
+                drop(permit);
+            });
+        }
+        for (answerable, delivery) in verified {
+            let (place, permit) = (Arc::clone(&self.place), permits.pop());
+            // Boxed: a task has room for what it begins with until it ends.
+            let (handler, delivery) = (Arc::clone(&self.handler), Box::new(delivery));
+            self.running.spawn(async move {
+                place.handle(answerable, delivery, handler.as_ref()).await;
+                drop(permit);
+            });
+        }
+    }
+
+    async fn finish(mut self) {
+        while let Some(opened) = self.opening.join_next().await {
+            self.begin(opened);
+        }
+        while self.running.join_next().await.is_some() {}
+    }
 }
 
 /// What comes until `request` ends.

@@ -139,11 +139,11 @@ impl Keys {
         read(&self.ring.read().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Reads the bucket again when it has changed; asked at most once per interval, and never in
-    /// the way of messages when the server is slow to answer.
+    /// Reads the bucket again when it has changed; asked at most once per interval. When the server is slow to
+    /// answer, whoever came first waits for it, and nobody else.
     async fn refresh(&self, jetstream: &Context) {
         if self.take_turn() {
-            // Boxed, as all that is rare here: what opens a message is part of whatever handles one.
+            // Boxed, as all that is rare here: what opens a message would have room for it always.
             Box::pin(self.catch_up(jetstream)).await;
         }
     }

@@ -4,10 +4,9 @@ use std::time::Duration;
 
 use async_nats::jetstream;
 use async_nats::jetstream::AckKind;
-use futures::future::join_all;
 use jiff::Timestamp;
 use metrics::Counter;
-use tocsin_wire::message::{CHECKED_AT_ONCE, Headers as _, OpenError, Opened, TRACE_HEADER};
+use tocsin_wire::message::{self as wire, CHECKED_AT_ONCE, Headers as _, OpenError, TRACE_HEADER};
 use tocsin_wire::{Subject, limits};
 
 use crate::connect::Bus;
@@ -26,6 +25,15 @@ struct Seen {
 
 /// What a message is answered for with, and given up with.
 pub(crate) type Answerable = (jetstream::Message, Raw);
+
+/// What became of messages that were opened together.
+#[derive(Default)]
+pub(crate) struct Opened {
+    /// Those whose signature holds, with what they say.
+    pub(crate) verified: Vec<(Answerable, Delivery)>,
+    /// Those to be given up. That takes a round trip, which the others do not wait for.
+    pub(crate) refused: Vec<(Answerable, Reason)>,
+}
 
 /// One consumer as seen from its handlers.
 pub(crate) struct Place {
@@ -49,61 +57,36 @@ impl Place {
         format!("{}/{}", self.stream, self.consumer)
     }
 
-    /// Those of `messages` that are verified, with what they say; the others have been dealt with here.
-    pub(crate) async fn open_all(
-        &self,
-        messages: Vec<jetstream::Message>,
-    ) -> (Vec<Answerable>, Vec<Delivery>) {
-        let mut kept = Vec::with_capacity(messages.len());
-        let mut deliveries = Vec::with_capacity(messages.len());
-        let mut messages = messages.into_iter();
-        while messages.len() > 0 {
-            let some = messages.by_ref().take(CHECKED_AT_ONCE);
-            // Boxed: whoever hands a message over waits for this once, and is as large as it meanwhile.
-            let opening = Box::pin(self.open_some(some));
-            for (answerable, delivery) in opening.await {
-                kept.push(answerable);
-                deliveries.push(delivery);
-            }
-        }
-        (kept, deliveries)
-    }
-
-    async fn open_some(
-        &self,
-        messages: impl Iterator<Item = jetstream::Message>,
-    ) -> Vec<(Answerable, Delivery)> {
-        let mut arrived = Vec::with_capacity(CHECKED_AT_ONCE);
-        let mut refused = Vec::new();
+    /// Opens messages that came together; at best there are [`CHECKED_AT_ONCE`].
+    pub(crate) async fn open(&self, messages: impl Iterator<Item = jetstream::Message>) -> Opened {
+        let mut opened = Opened::default();
+        let mut seen = Vec::with_capacity(CHECKED_AT_ONCE);
         for mut message in messages {
             let raw = Raw::take(&mut message.message);
             match self.see(&message) {
-                Some(Ok(seen)) => arrived.push((message, raw, seen)),
-                Some(Err(reason)) => refused.push((message, raw, reason)),
+                Some(Ok(said)) => seen.push((message, raw, said)),
+                Some(Err(reason)) => opened.refused.push(((message, raw), reason)),
                 None => {}
             }
         }
         let inner = &self.bus.inner;
-        let asked: Vec<_> = arrived
+        let asked: Vec<_> = seen
             .iter()
-            .map(|(_, raw, seen)| (raw, seen.stored_at))
+            .map(|(_, raw, said)| (raw, said.stored_at))
             .collect();
-        let opened = inner.keys.open_all(&inner.jetstream, &asked).await;
-        let mut verified = Vec::with_capacity(arrived.len());
-        for ((message, raw, seen), opened) in arrived.into_iter().zip(opened) {
-            match delivery(&raw, &seen, opened) {
-                Ok(delivery) => verified.push(((message, raw), delivery)),
-                Err(reason) => refused.push((message, raw, reason)),
+        let proven = inner.keys.open_all(&inner.jetstream, &asked).await;
+        opened.verified.reserve_exact(seen.len());
+        for ((message, raw, said), proven) in seen.into_iter().zip(proven) {
+            match delivery(&raw, &said, proven) {
+                Ok(delivery) => opened.verified.push(((message, raw), delivery)),
+                Err(reason) => opened.refused.push(((message, raw), reason)),
             }
         }
-        let giving_up = refused
-            .into_iter()
-            .map(async |(message, raw, reason)| self.give_up(&message, &raw, reason).await);
-        join_all(giving_up).await;
-        verified
+        opened
     }
 
-    /// What the broker says of a message, or why it is to be given up: the broker has said so too often.
+    /// What the broker says of a message, or why it is to be given up: the broker has said so too often. `None` when
+    /// it says nothing, and nobody could answer for the message.
     fn see(&self, message: &jetstream::Message) -> Option<Result<Seen, Reason>> {
         let info = match message.info() {
             Ok(info) => info,
@@ -149,7 +132,11 @@ impl Place {
 }
 
 /// What a handler gets, or why none gets it.
-fn delivery(raw: &Raw, seen: &Seen, opened: Result<Opened, OpenError>) -> Result<Delivery, Reason> {
+fn delivery(
+    raw: &Raw,
+    seen: &Seen,
+    opened: Result<wire::Opened, OpenError>,
+) -> Result<Delivery, Reason> {
     let opened = opened.map_err(|error| Reason::new(error.code(), dead_letter::chain(&error)))?;
     let subject = raw.subject.parse::<Subject>().map_err(|_error| {
         let reason = format!("{:?} is not a subject of ours", raw.subject);

@@ -114,7 +114,7 @@ async fn retry_comes_again_and_reject_becomes_a_dead_letter() {
 }
 
 #[tokio::test]
-async fn a_forged_message_reaches_no_handler_and_holds_up_nobody() {
+async fn a_forged_message_among_others_reaches_no_handler() {
     let test = TestBus::start().await.expect("bus");
     let ingress = test.connect(Service::Ingress).await.expect("connects");
     let router = test.connect(Service::Router).await.expect("connects");

@@ -4,8 +4,7 @@ use std::num::NonZeroUsize;
 
 /// What part of the machine's cores a process is for.
 ///
-/// Threads that take turns on a core cost more than they do: with two for each of five services, two cores carried a
-/// fifth less than with two for ingress and one for each of the others (docs/performance.md).
+/// Threads that take turns on a core do less between them: docs/performance.md, everything on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Cores {
     /// All: somebody waits for each answer, or all services are in the process.
