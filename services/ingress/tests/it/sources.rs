@@ -250,14 +250,11 @@ async fn two_replicas_admit_no_more_than_the_limit_and_defer_the_rest() {
         );
     }
     // The clock of ingress is behind that of the server: what is put aside comes out at once.
-    let deferred = deferred.wait_for(200).await;
-    let undeferred = eventually("every one is stored", LIMIT, || async {
-        let undeferred = stage.stored.events();
-        let all = undeferred.len() + deferred.len();
-        if all >= 300 {
-            Ok(undeferred)
-        } else {
-            Err(all.to_string())
+    let (undeferred, deferred) = eventually("every one is stored", LIMIT, || async {
+        let both = (stage.stored.events(), deferred.events());
+        match both.0.len() + both.1.len() {
+            300.. => Ok(both),
+            fewer => Err(fewer),
         }
     })
     .await;
