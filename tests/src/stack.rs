@@ -8,7 +8,7 @@ mod seed;
 mod servers;
 mod supervised;
 
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitStatus;
 use std::sync::Arc;
@@ -83,7 +83,7 @@ impl Stack {
         let mut stack = Self {
             http: http_client()?,
             secrets: Secrets::default(),
-            addresses: Addresses::choose(options.workers)?,
+            addresses: Addresses::reserve(options.workers)?,
             bus: bus.settings(),
             sealing: options.sealing.then(|| bus.keys().clone()),
             nats_address: bus.server.address(),
@@ -123,17 +123,17 @@ impl Stack {
 
     /// Base URL of ingress.
     pub fn ingress_url(&self) -> String {
-        format!("http://{}", self.addresses.ingress)
+        format!("http://{}", self.addresses.ingress())
     }
 
     /// Address of ingress, for senders that write to the socket themselves.
     pub fn ingress_address(&self) -> SocketAddr {
-        self.addresses.ingress
+        self.addresses.ingress()
     }
 
     /// Base URL of config.
     pub fn config_url(&self) -> String {
-        format!("http://{}", self.addresses.config)
+        format!("http://{}", self.addresses.config())
     }
 
     /// Folder with the log of each service; emptied by the next stack of that name.
@@ -344,10 +344,4 @@ fn logs_folder(name: &str) -> anyhow::Result<PathBuf> {
     }
     std::fs::create_dir_all(&logs).with_context(|| format!("creating {}", logs.display()))?;
     Ok(logs)
-}
-
-/// An address that was free a moment ago and stays the same over restarts.
-fn free_address() -> anyhow::Result<SocketAddr> {
-    let listener = TcpListener::bind("127.0.0.1:0").context("no free port")?;
-    Ok(listener.local_addr()?)
 }

@@ -1,4 +1,4 @@
-//! Real servers for tests: nats-server and PostgreSQL on free ports, processes that can be killed, a proxy that cuts the
+//! Real servers for tests: nats-server and PostgreSQL on ports of their own, processes that can be killed, a proxy that cuts the
 //! wire, and waiting for conditions.
 //!
 //! A dev-dependency only (and of the stand-in binary): it may panic, read the environment and start processes, which
@@ -11,6 +11,7 @@ mod environment;
 pub mod bus;
 pub mod eventually;
 pub mod nats;
+pub mod ports;
 pub mod postgres;
 pub mod process;
 pub mod proxy;
@@ -20,6 +21,7 @@ pub use consumers::ConsumerState;
 pub use environment::built_program;
 pub use eventually::eventually;
 pub use nats::{NatsOptions, NatsServer};
+pub use ports::ReservedPort;
 pub use postgres::Postgres;
 pub use process::{Process, Program};
 pub use proxy::FaultProxy;

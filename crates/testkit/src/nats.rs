@@ -5,13 +5,13 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context as _, bail, ensure};
-use serde::Deserialize;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::time::Instant;
 
 use crate::directory::Directory;
 use crate::environment;
+use crate::ports::ReservedPort;
 use crate::process::{Process, Program};
 
 /// Usually ready in 20 ms; a loaded machine that replays a large store may need seconds.
@@ -21,15 +21,13 @@ const STOP_LIMIT: Duration = Duration::from_secs(10);
 /// How often a starting server is asked whether it is ready.
 const PROBE_PAUSE: Duration = Duration::from_millis(3);
 
-/// How a test's server differs from the default: JetStream on, free ports on 127.0.0.1, a store that goes with it.
+/// How a test's server differs from the default: JetStream on, ports of its own on 127.0.0.1, a store that goes with it.
 #[derive(Debug, Clone, Default)]
 pub struct NatsOptions {
     /// Appended to the server's configuration file: accounts, users, limits, cluster.
     pub config: Option<String>,
     /// Environment of the server, which its configuration can refer to as `$NAME`.
     pub env: Vec<(String, String)>,
-    /// The client port; a free one without it.
-    pub port: Option<u16>,
     /// Keeps the streams here instead of in a folder that is removed with the server.
     pub store_dir: Option<PathBuf>,
     /// Largest message in bytes; the server's default of 1 MiB without it.
@@ -44,8 +42,8 @@ pub struct NatsServer {
     process: Process,
     program: PathBuf,
     options: NatsOptions,
-    client: SocketAddr,
-    monitoring: SocketAddr,
+    client: ReservedPort,
+    monitoring: ReservedPort,
     directory: Directory,
 }
 
@@ -61,13 +59,13 @@ impl NatsServer {
     /// Starts a server and waits until JetStream is ready.
     ///
     /// # Errors
-    /// When there is no nats-server, the configuration is refused or the port is taken; the error shows its log.
+    /// When there is no nats-server, the configuration is refused or no port is free; the error shows its log.
     pub async fn start_with(options: NatsOptions) -> anyhow::Result<Self> {
         let program = environment::nats_server()?;
         let directory = Directory::create()?;
-        let ports = (options.port.map(i32::from), None);
-        let started = start(&program, &options, directory.path(), ports).await?;
-        let (process, client, monitoring) = started;
+        let (client, monitoring) = (ReservedPort::take()?, ReservedPort::take()?);
+        let ports = (client.address(), monitoring.address());
+        let process = start(&program, &options, directory.path(), ports).await?;
         Ok(Self {
             process,
             program,
@@ -80,17 +78,17 @@ impl NatsServer {
 
     /// `nats://127.0.0.1:<port>`
     pub fn url(&self) -> String {
-        format!("nats://{}", self.client)
+        format!("nats://{}", self.address())
     }
 
     /// The address for clients, stable over restarts.
     pub fn address(&self) -> SocketAddr {
-        self.client
+        self.client.address()
     }
 
     /// `http://127.0.0.1:<port>` of `/varz`, `/jsz`, `/connz`, `/healthz`.
     pub fn monitoring_url(&self) -> String {
-        format!("http://{}", self.monitoring)
+        format!("http://{}", self.monitoring.address())
     }
 
     /// The process, for its processor time, memory and log.
@@ -123,29 +121,18 @@ impl NatsServer {
         if self.process.is_running() {
             self.stop().await?;
         }
-        let ports = (
-            Some(self.client.port().into()),
-            Some(self.monitoring.port().into()),
-        );
-        let started = start(&self.program, &self.options, self.directory.path(), ports).await?;
-        (self.process, self.client, self.monitoring) = started;
+        let ports = (self.client.address(), self.monitoring.address());
+        self.process = start(&self.program, &self.options, self.directory.path(), ports).await?;
         Ok(())
     }
-}
-
-/// The ports file that the server writes once its listeners are bound.
-#[derive(Deserialize)]
-struct Ports {
-    nats: Vec<String>,
-    monitoring: Vec<String>,
 }
 
 async fn start(
     program: &Path,
     options: &NatsOptions,
     directory: &Path,
-    (client, monitoring): (Option<i32>, Option<i32>),
-) -> anyhow::Result<(Process, SocketAddr, SocketAddr)> {
+    (client, monitoring): (SocketAddr, SocketAddr),
+) -> anyhow::Result<Process> {
     let config = directory.join("nats.conf");
     std::fs::write(
         &config,
@@ -157,14 +144,11 @@ async fn start(
         .envs(options.env.iter().map(|(name, value)| (name, value)))
         .log(directory.join("nats.log"))
         .start()?;
-    // The server names the file after its process, so a file of an earlier start is never mistaken for this one's.
-    let executable = program.file_name().unwrap_or_default().to_string_lossy();
-    let ports_file = directory.join(format!("{executable}_{}.ports", process.pid()));
     let deadline = Instant::now() + START_LIMIT;
-    let mut reason = anyhow::anyhow!("it did not say where it listens");
+    let mut reason = anyhow::anyhow!("it was not asked");
     while process.is_running() && Instant::now() < deadline {
-        match ready(&ports_file).await {
-            Ok((client, monitoring)) => return Ok((process, client, monitoring)),
+        match healthy(monitoring).await {
+            Ok(()) => return Ok(process),
             Err(not_yet) => reason = not_yet,
         }
         tokio::time::sleep(PROBE_PAUSE).await;
@@ -177,12 +161,11 @@ async fn start(
     )
 }
 
-/// `-1` lets the server choose a free port itself: there is no gap in which another test could take it.
 fn configuration(
     options: &NatsOptions,
     directory: &Path,
-    client: Option<i32>,
-    monitoring: Option<i32>,
+    client: SocketAddr,
+    monitoring: SocketAddr,
 ) -> String {
     let own_store = directory.join("store");
     let store = options.store_dir.as_deref().unwrap_or(&own_store);
@@ -191,35 +174,14 @@ fn configuration(
         .max_payload
         .map(|bytes| format!("max_payload: {bytes}\n"));
     format!(
-        "server_name: {name:?}\nlisten: \"127.0.0.1:{}\"\nhttp: \"127.0.0.1:{}\"\nports_file_dir: {directory:?}\n\
+        "server_name: {name:?}\nlisten: \"{client}\"\nhttp: \"{monitoring}\"\n\
          jetstream {{ store_dir: {store:?}, max_file_store: 1TB }}\n{}{}\n",
-        client.unwrap_or(-1),
-        monitoring.unwrap_or(-1),
         max_payload.unwrap_or_default(),
         options.config.as_deref().unwrap_or_default(),
     )
 }
 
-async fn ready(ports_file: &Path) -> anyhow::Result<(SocketAddr, SocketAddr)> {
-    let text = std::fs::read(ports_file).context("no ports file yet")?;
-    let ports: Ports = serde_json::from_slice(&text).context("half a ports file")?;
-    let client = address(&ports.nats)?;
-    let monitoring = address(&ports.monitoring)?;
-    healthy(monitoring).await?;
-    Ok((client, monitoring))
-}
-
-fn address(urls: &[String]) -> anyhow::Result<SocketAddr> {
-    let url = urls.first().context("the ports file lists no address")?;
-    let (_, address) = url
-        .split_once("://")
-        .with_context(|| format!("{url} has no scheme"))?;
-    address
-        .parse()
-        .with_context(|| format!("{url} is no IP address and port"))
-}
-
-/// `/healthz` says ok only when JetStream has recovered its streams.
+/// `/healthz` says ok only when JetStream has recovered its streams and clients are let in.
 async fn healthy(monitoring: SocketAddr) -> anyhow::Result<()> {
     let mut stream = TcpStream::connect(monitoring)
         .await

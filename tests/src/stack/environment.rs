@@ -6,10 +6,10 @@ use anyhow::Context as _;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use tocsin_bus::BusSettings;
-use tocsin_testkit::Program;
+use tocsin_testkit::{Program, ReservedPort};
 use tocsin_wire::sealed::Audience;
 
-use super::{Component, Options, Stack, free_address};
+use super::{Component, Options, Stack};
 
 const MASTER_KEY: [u8; 32] = *b"master-key-of-the-tests-32-bytes";
 
@@ -41,31 +41,39 @@ impl Default for Secrets {
     }
 }
 
-/// Where everything listens; fixed, so that a restarted process is found again.
+/// Where everything listens; reserved, so that a restarted process is found again.
 #[derive(Debug)]
 pub(super) struct Addresses {
-    pub(super) ingress: SocketAddr,
-    pub(super) config: SocketAddr,
-    health: Vec<(Component, SocketAddr)>,
+    ingress: ReservedPort,
+    config: ReservedPort,
+    health: Vec<(Component, ReservedPort)>,
 }
 
 impl Addresses {
-    pub(super) fn choose(workers: usize) -> anyhow::Result<Self> {
+    pub(super) fn reserve(workers: usize) -> anyhow::Result<Self> {
         use Component::{Audit, Config, Ingress, Router, Worker};
         let components = [Ingress, Router, Config, Audit];
         let components = components.into_iter().chain((0..workers).map(Worker));
-        let health = components.map(|component| Ok((component, free_address()?)));
+        let health = components.map(|component| Ok((component, ReservedPort::take()?)));
         let health = health.collect::<anyhow::Result<_>>()?;
         Ok(Self {
-            ingress: free_address()?,
-            config: free_address()?,
+            ingress: ReservedPort::take()?,
+            config: ReservedPort::take()?,
             health,
         })
     }
 
+    pub(super) fn ingress(&self) -> SocketAddr {
+        self.ingress.address()
+    }
+
+    pub(super) fn config(&self) -> SocketAddr {
+        self.config.address()
+    }
+
     pub(super) fn health(&self, component: Component) -> anyhow::Result<SocketAddr> {
         let mut found = self.health.iter().filter(|(known, _)| *known == component);
-        let found = found.next().map(|(_, address)| *address);
+        let found = found.next().map(|(_, port)| port.address());
         found.with_context(|| format!("{component} has no health listener"))
     }
 }
@@ -131,7 +139,7 @@ pub(super) fn program(
 fn ingress(stack: &Stack) -> Vec<(&'static str, String)> {
     let secrets = &stack.secrets;
     let mut environment = vec![
-        ("INGRESS_LISTEN", stack.addresses.ingress.to_string()),
+        ("INGRESS_LISTEN", stack.addresses.ingress().to_string()),
         ("SLACK_SIGNING_SECRET", secrets.slack.clone()),
         ("PAGERDUTY_WEBHOOK_SECRET", secrets.pagerduty.clone()),
         ("GITHUB_WEBHOOK_SECRET", secrets.github.clone()),
@@ -147,7 +155,7 @@ fn sealing_key(stack: &Stack, audience: &Audience) -> Option<(&'static str, Stri
 }
 
 pub(super) fn config(stack: &Stack) -> Vec<(&'static str, String)> {
-    let listen = stack.addresses.config;
+    let listen = stack.addresses.config();
     let mut environment = database(stack);
     environment.extend([
         ("CONFIG_LISTEN", listen.to_string()),

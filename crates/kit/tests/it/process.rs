@@ -16,9 +16,8 @@ struct Cli {
 /// Telemetry can be set up once per process, so everything about it is in one test.
 #[test]
 fn a_process_tells_the_truth_about_itself_and_its_end() {
-    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = free.local_addr().unwrap();
-    drop(free);
+    let port = tocsin_testkit::ReservedPort::take().unwrap();
+    let address = port.address();
     let arguments = [
         "example",
         "--metrics-listen",

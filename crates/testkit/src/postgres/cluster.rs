@@ -1,7 +1,6 @@
 //! A private PostgreSQL server in a folder of its own.
 
 use std::ffi::OsString;
-use std::net::TcpListener;
 use std::os::unix::fs::{MetadataExt as _, chown};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -13,6 +12,7 @@ use tokio::time::Instant;
 
 use crate::directory::Directory;
 use crate::environment;
+use crate::ports::ReservedPort;
 use crate::process::{Process, Program};
 
 /// Usually ready in 100 ms; recovery after a kill on a loaded machine takes longer.
@@ -21,8 +21,6 @@ const START_LIMIT: Duration = Duration::from_secs(30);
 const STOP_LIMIT: Duration = Duration::from_secs(10);
 /// How often a starting server is asked whether it answers.
 const PROBE_PAUSE: Duration = Duration::from_millis(10);
-/// Ports that another process takes between our look and the server's bind.
-const PORT_ATTEMPTS: usize = 5;
 /// The database superuser; there is no password, the server listens on 127.0.0.1 only.
 const ROLE: &str = "tocsin";
 /// Tests throw their data away, so nothing is synced to disk. A killed server still recovers all that was committed:
@@ -87,7 +85,7 @@ fn nobody(line: &str) -> Option<ServerUser> {
 pub(super) struct Cluster {
     process: Process,
     server: Installed,
-    port: u16,
+    port: ReservedPort,
 }
 
 /// Data and programs, ready to start.
@@ -113,28 +111,17 @@ impl Cluster {
             user,
         };
         server.fill()?;
-        let mut attempt = 1;
-        loop {
-            let port = free_port()?;
-            match server.start(port).await {
-                Ok(process) => {
-                    return Ok(Self {
-                        process,
-                        server,
-                        port,
-                    });
-                }
-                Err(error) if attempt == PORT_ATTEMPTS => return Err(error),
-                Err(error) if format!("{error:#}").contains("Address already in use") => {
-                    attempt += 1;
-                }
-                Err(error) => return Err(error),
-            }
-        }
+        let port = ReservedPort::take()?;
+        let process = server.start(&port).await?;
+        Ok(Self {
+            process,
+            server,
+            port,
+        })
     }
 
     pub(super) fn url(&self) -> String {
-        url(self.port)
+        url(&self.port)
     }
 
     pub(super) async fn kill(&self) -> anyhow::Result<()> {
@@ -152,7 +139,7 @@ impl Cluster {
         }
         let deadline = Instant::now() + START_LIMIT;
         loop {
-            match self.server.start(self.port).await {
+            match self.server.start(&self.port).await {
                 Ok(process) => {
                     self.process = process;
                     return Ok(());
@@ -263,11 +250,11 @@ impl Installed {
         )
     }
 
-    async fn start(&self, port: u16) -> anyhow::Result<Process> {
+    async fn start(&self, port: &ReservedPort) -> anyhow::Result<Process> {
         let settings = SETTINGS.iter().flat_map(|setting| ["-c", setting]);
         let process = Program::new(self.programs.join("postgres"))
             .args(["-D".as_ref(), self.data().as_os_str()])
-            .args(["-p", &port.to_string()])
+            .args(["-p", &port.number().to_string()])
             .args(settings)
             .directory(self.directory.path())
             .log(self.directory.path().join("postgres.log"))
@@ -294,12 +281,6 @@ impl Installed {
     }
 }
 
-fn url(port: u16) -> String {
-    format!("postgres://{ROLE}@127.0.0.1:{port}/postgres")
-}
-
-/// Free at this moment; the caller tries another when somebody else is quicker.
-fn free_port() -> anyhow::Result<u16> {
-    let listener = TcpListener::bind("127.0.0.1:0").context("no free port")?;
-    Ok(listener.local_addr().context("no address")?.port())
+fn url(port: &ReservedPort) -> String {
+    format!("postgres://{ROLE}@{}/postgres", port.address())
 }

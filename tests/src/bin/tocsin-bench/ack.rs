@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-use tocsin_testkit::TestBus;
+use tocsin_testkit::{ReservedPort, TestBus};
 
 use crate::deliveries::github_push;
 use crate::figures::{Rounds, say};
 use crate::load::{Load, Sent};
-use crate::process::{self, GITHUB_SECRET, free_address};
+use crate::process::{self, GITHUB_SECRET};
 use crate::raw_nats::RawPublisher;
 
 /// Connections of the sender: more than are ever busy at these rates.
@@ -61,7 +61,8 @@ pub(crate) async fn measure(rounds: usize, seconds: u64) -> anyhow::Result<()> {
 async fn round(duration: Duration, first: &mut u64) -> anyhow::Result<Round> {
     let raw = raw(duration).await?;
     let bus = TestBus::start_sized(STREAM_SIZE_FACTOR).await?;
-    let target = free_address()?;
+    let port = ReservedPort::take()?;
+    let target = port.address();
     let environment = [
         ("INGRESS_LISTEN", target.to_string()),
         ("GITHUB_WEBHOOK_SECRET", GITHUB_SECRET.to_owned()),

@@ -9,7 +9,9 @@ use anyhow::Context as _;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 use tocsin_testkit::bus::clock;
-use tocsin_testkit::{Postgres, Process, Program, TestBus, built_program, eventually, standins};
+use tocsin_testkit::{
+    Postgres, Process, Program, ReservedPort, TestBus, built_program, eventually, standins,
+};
 use tocsin_wire::ids::EventId;
 use tocsin_wire::proto::envelope::Body;
 use tocsin_wire::streams::CONSUMERS;
@@ -19,7 +21,7 @@ use tokio::time::Instant;
 use crate::deliveries::{Build, github_push, pagerduty, pagerduty_event};
 use crate::figures::{Latencies, say};
 use crate::load::Load;
-use crate::process::{self, GITHUB_SECRET, PAGERDUTY_SECRET, Service, free_address};
+use crate::process::{self, GITHUB_SECRET, PAGERDUTY_SECRET, Service};
 
 /// Teams among which runs are spread.
 pub(crate) const TEAMS: u64 = 100;
@@ -46,6 +48,7 @@ pub(crate) struct Installation {
     pub(crate) config: SocketAddr,
     pub(crate) services: Vec<(&'static str, Service)>,
     _standins: Process,
+    _ports: [ReservedPort; 5],
     _postgres: Postgres,
 }
 
@@ -251,13 +254,14 @@ fn lag_text(lag: &BTreeMap<String, u64>) -> String {
 pub(crate) async fn start() -> anyhow::Result<Installation> {
     let bus = TestBus::start_sized(STREAM_SIZE_FACTOR).await?;
     let postgres = Postgres::start_private().await?;
-    let [ingress, config, slack, prometheus, model] = [
-        free_address()?,
-        free_address()?,
-        free_address()?,
-        free_address()?,
-        free_address()?,
+    let ports = [
+        ReservedPort::take()?,
+        ReservedPort::take()?,
+        ReservedPort::take()?,
+        ReservedPort::take()?,
+        ReservedPort::take()?,
     ];
+    let [ingress, config, slack, prometheus, model] = ports.each_ref().map(ReservedPort::address);
     let standins = Program::new(built_program("tocsin-standins")?)
         .args(["--slack-listen".to_owned(), slack.to_string()])
         .args(["--prometheus-listen".to_owned(), prometheus.to_string()])
@@ -295,6 +299,7 @@ pub(crate) async fn start() -> anyhow::Result<Installation> {
         config,
         services,
         _standins: standins,
+        _ports: ports,
         _postgres: postgres,
     };
     let operator = installation.bus.connect(Room::Operator).await?;

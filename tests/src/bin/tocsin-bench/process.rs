@@ -1,10 +1,11 @@
 //! The `tocsin` binary as measured processes.
 
-use std::net::{SocketAddr, TcpListener};
 use std::time::Duration;
 
 use anyhow::Context as _;
-use tocsin_testkit::{Process, Program, TestBus, built_program, eventually, standins};
+use tocsin_testkit::{
+    Process, Program, ReservedPort, TestBus, built_program, eventually, standins,
+};
 
 pub(crate) const GITHUB_SECRET: &str = "bench-github";
 pub(crate) const PAGERDUTY_SECRET: &str = "bench-pagerduty";
@@ -15,11 +16,7 @@ const START_LIMIT: Duration = Duration::from_secs(120);
 /// A service as a process of its own.
 pub(crate) struct Service {
     pub(crate) process: Process,
-}
-
-/// A port that was free a moment ago.
-pub(crate) fn free_address() -> anyhow::Result<SocketAddr> {
-    Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?)
+    _health: ReservedPort,
 }
 
 /// Starts `tocsin <service>` against `bus` and waits until it is ready.
@@ -39,7 +36,7 @@ pub(crate) async fn launch(
     program: Program,
     environment: &[(&str, String)],
 ) -> anyhow::Result<Service> {
-    let health = free_address()?;
+    let health = ReservedPort::take()?;
     let settings = bus.settings();
     let mut program = program
         .env("NATS_URL", settings.nats_url)
@@ -52,7 +49,7 @@ pub(crate) async fn launch(
             "SIGNING_ROOT_FILE",
             settings.signing_root_file.display().to_string(),
         )
-        .env("METRICS_LISTEN", health.to_string())
+        .env("METRICS_LISTEN", health.address().to_string())
         .env("LOG_LEVEL", "warn");
     for (name, value) in environment {
         program = program.env(*name, value);
@@ -61,11 +58,14 @@ pub(crate) async fn launch(
         .start()
         .with_context(|| format!("starting {service}"))?;
     let client = standins::http_client()?;
-    let url = format!("http://{health}/ready");
+    let url = format!("http://{}/ready", health.address());
     eventually(&format!("{service} is ready"), START_LIMIT, || async {
         let answer = client.get(&url).send().await?.error_for_status()?;
         anyhow::Ok(answer)
     })
     .await;
-    Ok(Service { process })
+    Ok(Service {
+        process,
+        _health: health,
+    })
 }

@@ -10,15 +10,14 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use jiff::Timestamp;
-use tocsin_testkit::TestBus;
 use tocsin_testkit::bus::clock;
+use tocsin_testkit::{ReservedPort, TestBus};
 use tocsin_tests::record::read_stream;
 use tocsin_wire::time;
 
 use crate::deliveries::{Address, github_push_to};
 use crate::figures::say;
 use crate::load::{Answer, Load};
-use crate::process::free_address;
 use crate::tenants::{self, Published, Publisher};
 use crate::windows::operator;
 
@@ -166,7 +165,8 @@ impl Tally {
 /// When one that must be taken was refused, or one was taken after the end of its secret.
 pub(crate) async fn measure(rate: u64, seconds: u64) -> anyhow::Result<()> {
     let bus = TestBus::start_sized(STREAM_SIZE_FACTOR).await?;
-    let listen = free_address()?;
+    let port = ReservedPort::take()?;
+    let listen = port.address();
     let publisher = Publisher::connect(&bus).await?;
     let ingress = tenants::ingress(&bus, listen).await?;
     let sender = Arc::new(Sender {

@@ -7,13 +7,13 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tocsin_testkit::TestBus;
+use tocsin_testkit::{ReservedPort, TestBus};
 use tokio::time::Instant;
 
 use crate::deliveries::{github_push, pagerduty};
 use crate::figures::{Latencies, say};
 use crate::load::{Load, Sent};
-use crate::process::{self, GITHUB_SECRET, PAGERDUTY_SECRET, Service, free_address};
+use crate::process::{self, GITHUB_SECRET, PAGERDUTY_SECRET, Service};
 use attackers::{Answers, SlowPeers, too_large};
 
 /// Connections of the good senders, and as many of those with bad signatures.
@@ -100,7 +100,8 @@ struct Outcome {
 pub(crate) async fn measure(size: Size) -> anyhow::Result<()> {
     tocsin_kit::open_files::raise_limit();
     let bus = TestBus::start_sized(STREAM_SIZE_FACTOR).await?;
-    let listen = free_address()?;
+    let port = ReservedPort::take()?;
+    let listen = port.address();
     let environment = [
         ("INGRESS_LISTEN", listen.to_string()),
         (

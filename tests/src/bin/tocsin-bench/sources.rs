@@ -4,13 +4,13 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tocsin_testkit::TestBus;
+use tocsin_testkit::{ReservedPort, TestBus};
 use tocsin_wire::rate::MEDIUM;
 
 use crate::deliveries::{Build, github_push, github_push_to};
 use crate::figures::{Rounds, say};
 use crate::load::{Load, Sent};
-use crate::process::{GITHUB_SECRET, Service, free_address};
+use crate::process::{GITHUB_SECRET, Service};
 use crate::tenants::{self, Published, Publisher};
 
 /// Deliveries a second, over all sources.
@@ -37,7 +37,8 @@ struct Measured {
 /// Prints the figures of `rounds` interleaved rounds.
 pub(crate) async fn measure(rounds: usize, seconds: u64, rate: u64) -> anyhow::Result<()> {
     let bus = TestBus::start_sized(STREAM_SIZE_FACTOR).await?;
-    let listen = free_address()?;
+    let port = ReservedPort::take()?;
+    let listen = port.address();
     let ingress = tenants::ingress(&bus, listen).await?;
     let without = ingress.process.rss_bytes()?;
     let publisher = Publisher::connect(&bus).await?;

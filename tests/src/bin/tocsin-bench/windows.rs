@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use jiff::Timestamp;
-use tocsin_testkit::TestBus;
+use tocsin_testkit::{ReservedPort, TestBus};
 use tocsin_tests::raw_nats::RawNats;
 use tocsin_tests::record::{Stored, read_stream};
 use tocsin_wire::rate::{RateTier, SMALL};
@@ -20,7 +20,7 @@ use tocsin_wire::{Service as Room, ids::EventId};
 use crate::deliveries::{Build, github_push_to, pagerduty_event, pagerduty_to};
 use crate::figures::say;
 use crate::load::{Answer, Load};
-use crate::process::{Service, free_address};
+use crate::process::Service;
 use crate::tenants::{self, Published, Publisher};
 
 /// 100 in any 10 s.
@@ -99,7 +99,8 @@ impl Admitted {
 /// When more was admitted than any window allows, or less than what is promised.
 pub(crate) async fn measure(rate: u64, seconds: u64) -> anyhow::Result<()> {
     let bus = TestBus::start_sized(STREAM_SIZE_FACTOR).await?;
-    let replicas = [free_address()?, free_address()?];
+    let ports = [ReservedPort::take()?, ReservedPort::take()?];
+    let replicas = ports.each_ref().map(ReservedPort::address);
     let publisher = Publisher::connect(&bus).await?;
     let told = source("src_told", "pagerduty");
     let deferred = source("src_deferred", "github");

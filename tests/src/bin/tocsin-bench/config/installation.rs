@@ -8,11 +8,11 @@ use futures::{StreamExt as _, TryStreamExt as _};
 use reqwest::Method;
 use serde_json::{Value, json};
 use sqlx::{Connection as _, PgConnection};
-use tocsin_testkit::{Postgres, TestBus, eventually, standins};
+use tocsin_testkit::{Postgres, ReservedPort, TestBus, eventually, standins};
 use tokio::time::Instant;
 
 use super::Size;
-use crate::process::{self, Service, free_address};
+use crate::process::{self, Service};
 
 pub(super) const ADMIN: &str = "bench-admin";
 pub(super) const INTERNAL: &str = "bench-internal";
@@ -34,6 +34,7 @@ const STREAM_SIZE_FACTOR: u32 = 10;
 pub(super) struct Installation {
     pub(super) bus: TestBus,
     pub(super) address: SocketAddr,
+    _port: ReservedPort,
     pub(super) config: Service,
     client: reqwest::Client,
     postgres: Postgres,
@@ -50,7 +51,8 @@ impl Installation {
     pub(super) async fn start() -> anyhow::Result<Self> {
         let bus = TestBus::start_sized(STREAM_SIZE_FACTOR).await?;
         let postgres = Postgres::start_private().await?;
-        let address = free_address()?;
+        let port = ReservedPort::take()?;
+        let address = port.address();
         let environment = [
             ("CONFIG_LISTEN", address.to_string()),
             ("DATABASE_URL", postgres.url().to_owned()),
@@ -63,6 +65,7 @@ impl Installation {
         Ok(Self {
             bus,
             address,
+            _port: port,
             config,
             client: standins::http_client()?,
             postgres,
