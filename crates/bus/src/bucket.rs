@@ -11,6 +11,7 @@ use tokio::sync::OnceCell;
 
 use crate::connect::Bus;
 use crate::error::Cause;
+use crate::keys::Unopened;
 use crate::message::timestamp;
 
 /// A bucket, opened when it is first used. Cheap to clone.
@@ -107,10 +108,13 @@ impl Bucket {
         match found {
             Some(entry) if entry.operation == async_nats::jetstream::kv::Operation::Put => {
                 let opened = self.open(&entry).await;
-                opened.map(Some).map_err(|source| KeyValueError::Untrusted {
-                    bucket: self.name,
-                    key: key.to_owned(),
-                    source,
+                opened.map(Some).map_err(|error| match error {
+                    Unopened::Refused(source) => KeyValueError::Untrusted {
+                        bucket: self.name,
+                        key: key.to_owned(),
+                        source,
+                    },
+                    error @ Unopened::KeyOutOfReach(_) => failed(Box::new(error)),
                 })
             }
             _ => Ok(None),
@@ -242,7 +246,7 @@ impl Bucket {
     pub(crate) async fn open(
         &self,
         entry: &async_nats::jetstream::kv::Entry,
-    ) -> Result<Entry, OpenError> {
+    ) -> Result<Entry, Unopened> {
         let subject = self.subject(&entry.key).to_string();
         let written_at = timestamp(entry.created.unix_timestamp_nanos());
         let inner = &self.bus.inner;

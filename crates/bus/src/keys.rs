@@ -11,6 +11,7 @@ use jiff::Timestamp;
 use tocsin_wire::message::{self, Headers, OpenError, Opened};
 use tocsin_wire::sealed::KEY_PREFIX;
 use tocsin_wire::{KeyId, KeyRecord, KeyRing, PublicKey, VerifyError};
+use tokio::sync::Mutex as Turn;
 use tokio::time::Instant;
 
 use crate::error::BusError;
@@ -28,9 +29,34 @@ const REFRESH_INTERVAL: Duration = Duration::from_secs(1);
 /// Unknown keys remembered at once; beyond it all are forgotten.
 const MAX_UNKNOWN: usize = 1_000;
 
+/// Why a message or value was not opened.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Unopened {
+    /// It is not to be believed, or cannot be read.
+    #[error(transparent)]
+    Refused(#[from] OpenError),
+    /// Nobody can tell yet: the server did not say whether it knows the key. To be tried again.
+    #[error("the key that it is signed with cannot be looked up")]
+    KeyOutOfReach(#[source] BusError),
+}
+
+impl Unopened {
+    /// Whether the same may be opened later: all that is missing is its key.
+    pub(crate) fn may_pass(&self) -> bool {
+        match self {
+            Self::Refused(error) => {
+                matches!(error, OpenError::Signature(VerifyError::UnknownKey(_)))
+            }
+            Self::KeyOutOfReach(_) => true,
+        }
+    }
+}
+
 pub(crate) struct Keys {
     ring: RwLock<KeyRing>,
     unknown: Mutex<HashMap<KeyId, Instant>>,
+    /// Held while a key is looked up: who waits finds the answer.
+    looking_up: Turn<()>,
     last_sequence: Mutex<u64>,
     refreshed: Mutex<Option<Instant>>,
 }
@@ -40,6 +66,7 @@ impl Keys {
         Self {
             ring: RwLock::new(KeyRing::new(root)),
             unknown: Mutex::new(HashMap::new()),
+            looking_up: Turn::new(()),
             last_sequence: Mutex::new(0),
             refreshed: Mutex::new(None),
         }
@@ -76,14 +103,25 @@ impl Keys {
         (headers, payload): (&impl Headers, &Bytes),
         subject: &str,
         at: Timestamp,
-    ) -> Result<Opened, OpenError> {
+    ) -> Result<Opened, Unopened> {
         self.refresh(jetstream).await;
-        let opened = self.with_ring(|ring| message::open(subject, headers, payload, ring, at));
-        match unknown_key(&opened) {
-            Some(key) if Box::pin(self.learn(jetstream, &key)).await => {
-                self.with_ring(|ring| message::open(subject, headers, payload, ring, at))
-            }
-            _ => opened,
+        let open = || self.with_ring(|ring| message::open(subject, headers, payload, ring, at));
+        self.open_with(jetstream, open).await
+    }
+
+    async fn open_with(
+        &self,
+        jetstream: &Context,
+        open: impl Fn() -> Result<Opened, OpenError>,
+    ) -> Result<Opened, Unopened> {
+        let opened = open();
+        let Some(key) = unknown_key(&opened) else {
+            return Ok(opened?);
+        };
+        match Box::pin(self.learn(jetstream, &key)).await {
+            Ok(true) => Ok(open()?),
+            Ok(false) => Ok(opened?),
+            Err(error) => Err(Unopened::KeyOutOfReach(error)),
         }
     }
 
@@ -92,7 +130,7 @@ impl Keys {
         &self,
         jetstream: &Context,
         messages: &[(&Raw, Timestamp)],
-    ) -> Vec<Result<Opened, OpenError>> {
+    ) -> Vec<Result<Opened, Unopened>> {
         self.refresh(jetstream).await;
         let (mut claimed, mut opened) = (Vec::new(), Vec::with_capacity(messages.len()));
         self.with_ring(|ring| {
@@ -107,7 +145,7 @@ impl Keys {
         for (early, (raw, at)) in opened.into_iter().zip(messages) {
             let opened = early.or_else(|| proven.next());
             all.push(match opened {
-                Some(opened) if unknown_key(&opened).is_none() => opened,
+                Some(opened) if unknown_key(&opened).is_none() => opened.map_err(Unopened::from),
                 _ => {
                     let parts = (*raw, &raw.payload);
                     self.open(jetstream, parts, &raw.subject, *at).await
@@ -124,15 +162,10 @@ impl Keys {
         subject: &str,
         value: &Bytes,
         at: Timestamp,
-    ) -> Result<Opened, OpenError> {
+    ) -> Result<Opened, Unopened> {
         self.refresh(jetstream).await;
-        let opened = self.with_ring(|ring| message::open_value(subject, value, ring, at));
-        match unknown_key(&opened) {
-            Some(key) if Box::pin(self.learn(jetstream, &key)).await => {
-                self.with_ring(|ring| message::open_value(subject, value, ring, at))
-            }
-            _ => opened,
-        }
+        let open = || self.with_ring(|ring| message::open_value(subject, value, ring, at));
+        self.open_with(jetstream, open).await
     }
 
     fn with_ring<T>(&self, read: impl FnOnce(&KeyRing) -> T) -> T {
@@ -189,30 +222,38 @@ impl Keys {
         }
     }
 
-    /// `true` when the ring now holds `key`.
-    async fn learn(&self, jetstream: &Context, key: &KeyId) -> bool {
-        {
-            let mut unknown = self.unknown.lock().unwrap_or_else(PoisonError::into_inner);
-            if unknown
-                .get(key)
-                .is_some_and(|asked| asked.elapsed() < UNKNOWN_FOR)
-            {
-                return false;
-            }
-            if unknown.len() >= MAX_UNKNOWN {
-                unknown.clear();
-            }
-            unknown.insert(key.clone(), Instant::now());
+    /// `true` when the ring now holds `key`; `false` when the server has just said that there is none.
+    async fn learn(&self, jetstream: &Context, key: &KeyId) -> Result<bool, BusError> {
+        let _turn = self.looking_up.lock().await;
+        if self.with_ring(|ring| ring.contains(key)) {
+            return Ok(true);
         }
-        match read_record(jetstream, key).await {
-            Ok(Some(record)) => self.insert(record),
-            Ok(None) => return false,
-            Err(error) => {
-                tracing::warn!(%key, %error, "cannot look up a signing key");
-                return false;
-            }
+        if self.is_unknown(key) {
+            return Ok(false);
         }
-        self.with_ring(|ring| ring.contains(key))
+        if let Some(record) = read_record(jetstream, key).await? {
+            self.insert(record);
+        }
+        let is_known = self.with_ring(|ring| ring.contains(key));
+        if !is_known {
+            self.remember_unknown(key);
+        }
+        Ok(is_known)
+    }
+
+    fn is_unknown(&self, key: &KeyId) -> bool {
+        let unknown = self.unknown.lock().unwrap_or_else(PoisonError::into_inner);
+        unknown
+            .get(key)
+            .is_some_and(|asked| asked.elapsed() < UNKNOWN_FOR)
+    }
+
+    fn remember_unknown(&self, key: &KeyId) {
+        let mut unknown = self.unknown.lock().unwrap_or_else(PoisonError::into_inner);
+        if unknown.len() >= MAX_UNKNOWN {
+            unknown.clear();
+        }
+        unknown.insert(key.clone(), Instant::now());
     }
 }
 

@@ -11,6 +11,7 @@ use tocsin_wire::{Subject, limits};
 
 use crate::connect::Bus;
 use crate::dead_letter::{self, Reason};
+use crate::keys::Unopened;
 use crate::message::{self, Delivery, Raw};
 
 /// Retry of a message whose handler panicked or whose dead letter could not be stored.
@@ -77,6 +78,14 @@ impl Place {
         let proven = inner.keys.open_all(&inner.jetstream, &asked).await;
         opened.verified.reserve_exact(seen.len());
         for ((message, raw, said), proven) in seen.into_iter().zip(proven) {
+            let proven = match proven {
+                Ok(proven) => Ok(proven),
+                Err(Unopened::Refused(error)) => Err(error),
+                Err(error @ Unopened::KeyOutOfReach(_)) => {
+                    tracing::warn!(consumer = %self.name(), error = dead_letter::chain(&error), "a message cannot be verified yet; it will come again");
+                    continue;
+                }
+            };
             match delivery(&raw, &said, proven) {
                 Ok(delivery) => opened.verified.push(((message, raw), delivery)),
                 Err(reason) => opened.refused.push(((message, raw), reason)),

@@ -3,12 +3,13 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
+use futures::StreamExt as _;
 use tocsin_bus::{Change, KeyValueError};
 use tocsin_testkit::{TestBus, eventually};
 use tocsin_wire::Service;
 use tokio_util::sync::CancellationToken;
 
-use crate::samples::{LIMIT, claim};
+use crate::samples::{LIMIT, claim, unsigned};
 
 #[tokio::test]
 async fn the_first_claim_wins() {
@@ -130,4 +131,61 @@ async fn a_watch_tells_what_is_there_then_what_changes_also_after_a_restart() {
     .await;
     stop.cancel();
     watching.await.expect("stops");
+}
+
+/// A service has a new key, and whoever follows its bucket hears of the value first.
+#[tokio::test]
+async fn a_value_is_told_as_soon_as_its_key_is_known() {
+    let test = TestBus::start().await.expect("bus");
+    let router = test.connect(Service::Router).await.expect("connects");
+    let raw = unsigned(&test).await;
+    let keys = raw.get_key_value("keys").await.expect("the key ring");
+    let (id, record) = record_of(&keys, Service::Router).await;
+    keys.delete(&id).await.expect("deletes");
+    let follower = test.connect(Service::Operator).await.expect("connects");
+    let (told, mut changes) = tokio::sync::mpsc::unbounded_channel();
+    let stop = CancellationToken::new();
+    let watching = {
+        let (bucket, stop) = (follower.bucket("seen"), stop.clone());
+        tokio::spawn(async move {
+            let tell = |change| told.send(change).expect("somebody listens");
+            bucket.watch(stop.cancelled(), tell).await;
+        })
+    };
+    let first = changes.recv().await;
+    assert!(matches!(first, Some(Change::CaughtUp)), "{first:?}");
+    let bucket = router.bucket("seen");
+    bucket.put("a", &claim("a1")).await.expect("puts");
+    // Changes come in their order, so this one says that the value before was left out.
+    bucket.delete("c").await.expect("deletes");
+    let next = changes.recv().await;
+    assert!(
+        matches!(&next, Some(Change::Removed { key }) if key == "c"),
+        "{next:?}"
+    );
+    keys.put(&id, record).await.expect("puts");
+    let next = tokio::time::timeout(LIMIT, changes.recv()).await;
+    assert!(
+        matches!(&next, Ok(Some(Change::Put { key, entry })) if key == "a" && entry.signer == Service::Router),
+        "{next:?}"
+    );
+    stop.cancel();
+    watching.await.expect("stops");
+}
+
+/// Name and value of a service's record in the key ring.
+async fn record_of(
+    keys: &async_nats::jetstream::kv::Store,
+    service: Service,
+) -> (String, bytes::Bytes) {
+    let mut names = keys.keys().await.expect("lists");
+    while let Some(name) = names.next().await {
+        let name = name.expect("a name");
+        let value = keys.get(&name).await.expect("reads").expect("a value");
+        let record: serde_json::Value = serde_json::from_slice(&value).unwrap_or_default();
+        if record["service"] == service.name() {
+            return (name, value);
+        }
+    }
+    panic!("{service:?} has no key");
 }

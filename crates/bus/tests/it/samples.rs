@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use tocsin_bus::{Bus, Outgoing};
+use tocsin_testkit::TestBus;
 use tocsin_testkit::bus::clock;
 use tocsin_wire::ids::{EventId, MessageId, RunId};
 use tocsin_wire::proto::envelope::Body;
@@ -98,4 +99,15 @@ pub(crate) fn claim(key: &str) -> Envelope {
         None,
         Body::Claim(claim),
     )
+}
+
+/// JetStream as the operator's user key reaches it without any code of ours, so without signatures.
+pub(crate) async fn unsigned(test: &TestBus) -> async_nats::jetstream::Context {
+    let settings = test.settings();
+    let file = settings.nats_nkey_file.unwrap_or_default();
+    let seed = std::fs::read_to_string(file.replace("{service}", Service::Operator.name()));
+    let seed = seed.expect("the operator's user key").trim().to_owned();
+    let client = async_nats::ConnectOptions::with_nkey(seed);
+    let client = client.connect(settings.nats_url).await.expect("connects");
+    async_nats::jetstream::new(client)
 }
