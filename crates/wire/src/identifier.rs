@@ -34,7 +34,8 @@ const fn folded(name: &'static str, list: &'static str) -> IdentifierType {
 }
 
 /// Every type, most specific first: the first that any team owns decides. `slack_workspace_id` is
-/// the default team of a workspace, for channels that nobody owns.
+/// the default team of a workspace, for channels that nobody owns; `github_installation_id` that of an App's
+/// installation, for repositories that nobody owns.
 pub const PRIORITY: &[IdentifierType] = &[
     exact("incidentio_team_id", "incidentio_team_ids"),
     exact("pagerduty_service_id", "pagerduty_service_ids"),
@@ -43,6 +44,7 @@ pub const PRIORITY: &[IdentifierType] = &[
     exact("teams_channel_id", "teams_channel_ids"),
     exact("google_chat_space_id", "google_chat_space_ids"),
     folded("github_repo", "github_repos"),
+    exact("github_installation_id", "github_installation_ids"),
     folded("vercel_project_id", "vercel_project_ids"),
     folded("coralogix_team_name", "coralogix_team_names"),
     exact("incidentio_alert_source_id", "incidentio_alert_source_ids"),
@@ -72,10 +74,11 @@ pub const PRIORITY: &[IdentifierType] = &[
 
 /// Types that say through which installation of the sender an event came. They settle whose it is when
 /// several organisations own the identifier that matched: a shared channel comes through one workspace, a
-/// receiver or a project of a common name from one installation, and every second Jira site has a project
+/// receiver, a project or a repository that two claim from one installation, and every second Jira site has a project
 /// OPS.
 pub const INSTALLATIONS: &[&str] = &[
     "slack_workspace_id",
+    "github_installation_id",
     "datadog_org_id",
     "external_url",
     "newrelic_account_id",

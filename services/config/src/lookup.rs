@@ -97,7 +97,7 @@ fn reply(found: routing::Found, asked: &[Asked], nearest: Vec<Near>) -> Reply {
         Verdict::Ambiguous(asked) => Reply {
             ambiguous: true,
             suggestion: Some(format!(
-                "several orgs claim {} {:?}; send org_id, or the installation of one of them (slack_workspace_id, external_url)",
+                "several orgs claim {} {:?}; send org_id, or the installation of one of them (slack_workspace_id, github_installation_id, external_url)",
                 asked.identifier.kind, asked.sent
             )),
             ..nobody

@@ -183,7 +183,8 @@ fn matched(
                 let detail = format!(
                     "{name} {value} belongs to {} teams, and nothing in the event tells which one is \
                      meant. Let only one keep it, or give its organisation the installation that the \
-                     event came through (its Slack workspace, its Alertmanager's URL).",
+                     event came through (its Slack workspace, its GitHub App's installation, \
+                     its Alertmanager's URL).",
                     several.len()
                 );
                 reasons.push(Reason::new(ReasonCode::AmbiguousIdentifier, detail));

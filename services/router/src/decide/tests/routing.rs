@@ -108,8 +108,10 @@ fn a_common_name_is_settled_by_the_installation_it_came_from() {
     for org in ["acme/pay", "globex/web"] {
         known.claim("sentry_project", "api", org);
         known.claim("receiver", "on-call", org);
+        known.claim("github_repo", "acme/shared", org);
     }
     known.claim("sentry_installation_uuid", "u-1", "globex/web");
+    known.claim("github_installation_id", "4711", "acme/shop");
     known.claim("external_url", "https://alerts.acme.test/", "acme/shop");
     for (name, value, installation, came_through, expected) in [
         (
@@ -131,6 +133,20 @@ fn a_common_name_is_settled_by_the_installation_it_came_from() {
             "on-call",
             "external_url",
             "https://elsewhere.test/",
+            None,
+        ),
+        (
+            "github_repo",
+            "Acme/Shared",
+            "github_installation_id",
+            "4711",
+            Some("acme/pay"),
+        ),
+        (
+            "github_repo",
+            "acme/shared",
+            "github_installation_id",
+            "4712",
             None,
         ),
     ] {
