@@ -22,13 +22,14 @@ use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
 use crate::claim::{ClaimError, Claimant, Claims, Held};
-use crate::decide::{Decided, Reason, ReasonCode, Start, decide, decide_for};
+use crate::decide::{Decided, Reason, ReasonCode, Start, decide, decide_for, is_over};
 use crate::index::Index;
 use crate::owner::Owner;
 use crate::place::{Arrival, PlaceError, Places};
 use crate::publish::{Cause, Publisher, run_request};
 use crate::rules::BotIdentity;
-use crate::storm::{Storm, StormError};
+use crate::signals::News;
+use crate::storm::{Alert, Storm, StormError};
 
 /// Before an event is tried again that the bus could not take; doubled with each delivery.
 const BUS_RETRY: Duration = Duration::from_millis(250);
@@ -273,31 +274,22 @@ impl Router {
             }
         }
         let alert = self.alert(task, &decided);
+        let ending = self.ending(task, &decided);
         let start = decided.start.clone();
         let owner = decided.owner.clone().unwrap_or_else(Owner::unrouted);
         let mut decision = self.describe(task, decided, took);
         match (first, start) {
             (First::Another(duplicate), _) => duplicate.record(&mut decision),
             (First::This(earlier), Some(start)) => {
-                let derive = || run_id(&task.event.semantic_key, &start.owner);
-                let run = earlier.settled.map_or_else(derive, |(_, run)| run);
-                match alert.filter(|_| start.joins_open_run) {
-                    Some(alert) => {
-                        let runs = (run, earlier.joins.filter(|other| *other != run));
-                        let joining = self.join_or_start(task, &alert, runs, &start, &mut decision);
-                        Box::pin(joining).await?;
-                    }
-                    None => {
-                        let starting = self.start(task, run, &start, None, &mut decision);
-                        Box::pin(starting).await?;
-                    }
-                }
+                let alerts = (alert, ending);
+                let starting = self.carry_out(task, earlier, &start, alerts, &mut decision);
+                Box::pin(starting).await?;
             }
-            (First::This(_), None) => {
-                if let Some(alert) = alert {
-                    Box::pin(self.tell_resolved(task, &alert, &mut decision)).await?;
-                }
+            (First::This(_), None) if is_over(task.event) => {
+                let alerts = [ending, alert];
+                Box::pin(self.tell_resolved(task, &alerts, &mut decision)).await?;
             }
+            (First::This(_), None) => {}
         }
         // What is left to be told is this event's alone.
         drop(turn);
@@ -310,6 +302,38 @@ impl Router {
             .decision(&owner, decision, &task.cause)
             .await?;
         Ok(())
+    }
+
+    /// Starts the run, or lets it join the one that is open.
+    async fn carry_out(
+        &self,
+        task: &Task<'_>,
+        earlier: Earlier,
+        start: &Start,
+        (alert, ending): (Option<Alert<'_>>, Option<Alert<'_>>),
+        decision: &mut Decision,
+    ) -> Result<(), Unsettled> {
+        let derive = || run_id(&task.event.semantic_key, &start.owner);
+        let run = earlier.settled.map_or_else(derive, |(_, run)| run);
+        match &alert {
+            Some(alert) if start.joins_open_run => {
+                let runs = (run, earlier.joins.filter(|other| *other != run));
+                self.join_or_start(task, alert, runs, start, decision)
+                    .await?;
+            }
+            _ => {
+                if let (Some(alert), Some(open)) = (&alert, earlier.joins)
+                    && is_over(task.event)
+                {
+                    self.storm.tell(alert, open, News::Resolved).await?;
+                }
+                self.start(task, run, start, None, decision).await?;
+            }
+        }
+        match ending {
+            Some(ending) => self.remember(&ending, decision).await,
+            None => Ok(()),
+        }
     }
 
     /// What happened first: two events may tell of one thing. Then the delivery: its run must not

@@ -15,6 +15,7 @@ mod trigger;
 use tocsin_wire::proto::{Decision, DecisionAction, Destination, Event, Notice};
 
 pub(crate) use destination::channel;
+pub(crate) use event_parts::{is_later_news, is_over};
 pub use fingerprint::Fingerprint;
 pub(crate) use notice::queue_full;
 pub use reason::{Reason, ReasonCode};
@@ -112,6 +113,12 @@ fn decide_on(event: &Event, route: Route, lookup: &impl Lookup, bots: &BotIdenti
     };
     match (ruled, &outcome, &rules) {
         (Some(Ruled::Ignored), ..) => return decided,
+        (Some(Ruled::Told(how)), _, Some(rules)) => {
+            if how.joins_open_run {
+                decided.fingerprint = fingerprint::fingerprint(event, rules, true);
+            }
+            return decided;
+        }
         (Some(Ruled::Started(how)), RouteOutcome::Owned(owner), Some(rules)) => {
             if let Some(why_not) = silence::silenced(event, rules) {
                 decided.reasons.push(why_not);
@@ -183,13 +190,16 @@ fn run(mut decided: Decided, event: &Event, owner: Owner, rules: &TeamRules, how
             .reasons
             .push(Reason::new(ReasonCode::NoDestination, detail));
     }
+    // What was asked for when an alert is over or seen is work of its own, not one more alert.
+    let joins_open_run =
+        decided.fingerprint.is_some() && (how.joins_open_run || !is_later_news(event));
     decided.action = DecisionAction::Run;
     decided.start = Some(Start {
         owner,
         agent: how.agent.unwrap_or_else(|| rules.agent().to_owned()),
         destinations,
         notice,
-        joins_open_run: decided.fingerprint.is_some(),
+        joins_open_run,
     });
     decided
 }
@@ -253,6 +263,12 @@ fn settles_unrouted(code: ReasonCode) -> bool {
 }
 
 impl Decided {
+    /// Under what the end of this alert finds its run, where the fingerprint would not tell: the team takes other
+    /// fields together than those that an alert and its end have in common, or nothing at all.
+    pub(crate) fn resolution(&self, event: &Event) -> Option<Fingerprint> {
+        fingerprint::resolution(event, self.fingerprint.as_ref())
+    }
+
     /// As it is recorded; run, placement and figures are filled in by whoever carries it out.
     #[must_use]
     pub fn into_decision(self, event_id: &str, event: &Event) -> Decision {

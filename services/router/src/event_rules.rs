@@ -15,6 +15,10 @@ use tocsin_wire::rule::{MAX_RULES, Rule, Then};
 /// Longest value that an explanation shows, in characters.
 const MAX_SHOWN_CHARACTERS: usize = 80;
 
+/// Names that say at which point of its life an alert is. A rule that asks for one of them means that point; any
+/// other rule means alerts that fire.
+const STAGE: [&str; 4] = ["kind", "action", "native_type", "status"];
+
 /// Names below which an event has only what it has; what else a rule asks for there is empty.
 const OPEN: [&str; 2] = ["attributes", "all_identifiers"];
 
@@ -34,6 +38,8 @@ struct EventRule {
     when: String,
     then: Option<Then>,
     is_enabled: bool,
+    /// Its expression asks for one of [`STAGE`].
+    names_stage: bool,
     /// Its number in the program, or why it cannot be evaluated over any event.
     compiled: Result<usize, String>,
 }
@@ -53,6 +59,8 @@ pub struct Winner<'a> {
     pub name: &'a str,
     pub when: &'a str,
     pub then: &'a Then,
+    /// It says at which point of an alert's life it holds: when it is resolved, say.
+    pub names_stage: bool,
     /// What its expression was evaluated over: `severity is "high"`.
     pub because: String,
 }
@@ -104,6 +112,7 @@ impl EventRules {
                     when: text("when").map_or_else(String::new, short),
                     then: None,
                     is_enabled: entry.get("enabled") != Some(&Value::Bool(false)),
+                    names_stage: false,
                     compiled: Err(fault.problem),
                 };
             }
@@ -112,11 +121,14 @@ impl EventRules {
             Then::Flow(_) => Err("it starts a flow, and this installation has none".to_owned()),
             _ => self.add(&rule.when, scope),
         };
+        let expression = compiled.as_ref().ok();
+        let expression = expression.and_then(|number| self.program.expression(*number));
         EventRule {
             name: rule.name,
             when: rule.when,
             then: Some(rule.then),
             is_enabled: rule.is_enabled,
+            names_stage: expression.is_some_and(names_stage),
             compiled,
         }
     }
@@ -152,6 +164,7 @@ impl EventRules {
                         name: &rule.name,
                         when: &rule.when,
                         then,
+                        names_stage: rule.names_stage,
                         because: self.because(rule, &values),
                     });
                     return verdict;
@@ -234,6 +247,11 @@ impl EventRules {
         }
         short_to(&text, 4 * MAX_SHOWN_CHARACTERS)
     }
+}
+
+fn names_stage(expression: &Expression) -> bool {
+    let mut roots = expression.references().iter().map(|used| used.path.first());
+    roots.any(|root| root.is_some_and(|root| STAGE.contains(&root.as_str())))
 }
 
 /// Two of the same entries judge alike.

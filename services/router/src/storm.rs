@@ -227,6 +227,14 @@ impl Storm {
         settled(self.bucket.delete_at(&alert.key(), revision).await)
     }
 
+    /// Names the run that hears of the end of the alert. Whoever comes last names it: of two runs for one alert the
+    /// later one is looking into it.
+    pub(crate) async fn remember(&self, ending: &Alert<'_>, run: RunId) -> Result<(), StormError> {
+        let value = open_run(ending, run, true);
+        self.bucket.put(&ending.key(), &value).await?;
+        Ok(())
+    }
+
     async fn find(&self, key: &str) -> Result<Option<Found>, StormError> {
         let Some(entry) = self.bucket.get(key).await? else {
             return Ok(None);

@@ -1,26 +1,48 @@
 //! Alerts that belong to a run: they join it, or start the run that others join.
 
 use tocsin_wire::ids::RunId;
-use tocsin_wire::proto::{Decision, DecisionAction, EventStatus};
+use tocsin_wire::proto::{Decision, DecisionAction};
 
 use super::{RESOLVED_TRIES, Router, Task, Unsettled, push, run_id};
 use crate::claim::{Claimant, Held};
-use crate::decide::{Decided, Reason, ReasonCode, Start};
+use crate::decide::{Decided, Fingerprint, Reason, ReasonCode, Start, is_later_news};
+use crate::owner::Owner;
 use crate::signals::{News, Told};
 use crate::storm::{Alert, Entered, Open};
 
 impl Router {
     /// The event as one of several that tell of one thing, if it is.
     pub(super) fn alert<'a>(&self, task: &'a Task<'_>, decided: &Decided) -> Option<Alert<'a>> {
-        Some(Alert {
-            owner: decided.owner.clone()?,
-            fingerprint: decided.fingerprint.clone()?,
-            received: task.received,
-            event: task.event,
-            cause: &task.cause,
-            attempt: task.attempt,
-            is_repeat: task.is_repeat,
-        })
+        Some(alert(
+            task,
+            decided.owner.clone()?,
+            decided.fingerprint.clone()?,
+        ))
+    }
+
+    /// The same under what its end will be found by, where that is something else.
+    pub(super) fn ending<'a>(&self, task: &'a Task<'_>, decided: &Decided) -> Option<Alert<'a>> {
+        let resolution = decided.resolution(task.event)?;
+        Some(alert(task, decided.owner.clone()?, resolution))
+    }
+
+    /// Which run the end of the alert is for.
+    pub(super) async fn remember(
+        &self,
+        ending: &Alert<'_>,
+        decision: &Decision,
+    ) -> Result<(), Unsettled> {
+        let has_run = matches!(
+            decision.action(),
+            DecisionAction::Run | DecisionAction::Join
+        );
+        if let Ok(run) = decision.run_id.parse()
+            && has_run
+            && !is_later_news(ending.event)
+        {
+            self.storm.remember(ending, run).await?;
+        }
+        Ok(())
     }
 
     /// Joins the run that is open, or opens and queues `own`. `meant` is the run that an earlier try meant
@@ -60,17 +82,16 @@ impl Router {
     }
 
     /// Tells the run that looks into it that it is over; without one the event is only recorded, once its
-    /// alert had the time to come.
+    /// alert had the time to come. `alerts` are the names under which the run may be known, the surest first.
     pub(super) async fn tell_resolved(
         &self,
         task: &Task<'_>,
-        alert: &Alert<'_>,
+        alerts: &[Option<Alert<'_>>],
         decision: &mut Decision,
     ) -> Result<(), Unsettled> {
-        if task.event.status() != EventStatus::Resolved {
+        let Some((alert, open)) = self.known_as(alerts).await? else {
             return Ok(());
-        }
-        let open = self.storm.open(alert).await?;
+        };
         if let Some(resolves) = self.resolves(task, alert, open).await? {
             let Resolves { run, first, found } = resolves;
             let alert = Alert {
@@ -94,6 +115,21 @@ impl Router {
         let detail = "The alert is over, and no run is looking into it: there is nobody to tell.";
         push(decision, Reason::new(ReasonCode::NoOpenRun, detail));
         Ok(())
+    }
+
+    /// The first of `alerts` under which a run is known; without one, the last of them.
+    async fn known_as<'a, 'b>(
+        &self,
+        alerts: &'a [Option<Alert<'b>>],
+    ) -> Result<Option<(&'a Alert<'b>, Option<Open>)>, Unsettled> {
+        let mut last = None;
+        for alert in alerts.iter().flatten() {
+            if let Some(open) = self.storm.open(alert).await? {
+                return Ok(Some((alert, Some(open))));
+            }
+            last = Some((alert, None));
+        }
+        Ok(last)
     }
 
     /// The run to be told, the same at every try: once told, it may end and leave the bucket.
@@ -123,6 +159,18 @@ impl Router {
         };
         let first = open.filter(|open| open.run == run).map(|open| open.event);
         Ok(Some(Resolves { run, first, found }))
+    }
+}
+
+fn alert<'a>(task: &'a Task<'_>, owner: Owner, fingerprint: Fingerprint) -> Alert<'a> {
+    Alert {
+        owner,
+        fingerprint,
+        received: task.received,
+        event: task.event,
+        cause: &task.cause,
+        attempt: task.attempt,
+        is_repeat: task.is_repeat,
     }
 }
 

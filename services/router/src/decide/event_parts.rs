@@ -1,6 +1,6 @@
 //! Reading normalized events.
 
-use tocsin_wire::proto::Event;
+use tocsin_wire::proto::{Event, EventStatus};
 
 /// A provider-specific fact; empty when the event does not have it.
 pub(super) fn attribute<'a>(event: &'a Event, name: &str) -> &'a str {
@@ -36,6 +36,15 @@ pub(super) fn is_said(event: &Event) -> bool {
             "issue_comment" | "pull_request_review_comment" | "commit_comment"
         );
     is_comment || is_addressed(event)
+}
+
+/// An alert that somebody has seen, or that is over: the news is for the run that looks into it.
+pub(crate) fn is_later_news(event: &Event) -> bool {
+    is_over(event) || event.status() == EventStatus::Acknowledged
+}
+
+pub(crate) fn is_over(event: &Event) -> bool {
+    event.status() == EventStatus::Resolved
 }
 
 /// A message that is no reply.

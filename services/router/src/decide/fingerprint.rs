@@ -6,7 +6,7 @@ use tocsin_wire::proto::Event;
 
 use super::event_parts::is_said;
 use crate::owner::Owner;
-use crate::rules::TeamRules;
+use crate::rules::{Field, TeamRules};
 
 /// Events of one team with the same fingerprint tell of one thing.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -42,6 +42,22 @@ pub(super) fn fingerprint(event: &Event, rules: &TeamRules, is_asked: bool) -> O
     Some(Fingerprint {
         text: serde_json::to_string(&pairs?).ok()?,
         window: storm.window,
+    })
+}
+
+/// What only an alert and its end have in common; `None` when `fingerprint` is that already.
+pub(super) fn resolution(event: &Event, fingerprint: Option<&Fingerprint>) -> Option<Fingerprint> {
+    let key = &event.correlation_key;
+    if key.is_empty() || is_said(event) {
+        return None;
+    }
+    let by_default = serde_json::to_string(&[[Field::correlation_key().name(), key]]).ok()?;
+    if fingerprint.is_some_and(|fingerprint| fingerprint.text == by_default) {
+        return None;
+    }
+    Some(Fingerprint {
+        text: serde_json::to_string(&[["resolves", key]]).ok()?,
+        window: SignedDuration::ZERO,
     })
 }
 

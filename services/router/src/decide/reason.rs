@@ -60,6 +60,8 @@ codes! {
     RuleIgnored = "rule_ignored";
     /// A rule could not be evaluated and was skipped.
     RuleFailed = "rule_failed";
+    /// A rule holds that starts runs for alerts that fire, and this one is over or somebody has seen it.
+    NotFiring = "not_firing";
     /// This kind of event starts nothing.
     KindNotATrigger = "kind_not_a_trigger";
     /// Tocsin has no name for this kind.

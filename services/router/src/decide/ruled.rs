@@ -3,6 +3,7 @@
 use tocsin_wire::proto::Event;
 use tocsin_wire::rule::Then;
 
+use super::event_parts::{is_later_news, is_over};
 use super::reason::{Reason, ReasonCode};
 use crate::event_rules::Winner;
 use crate::rules::TeamRules;
@@ -14,6 +15,8 @@ const MAX_FAILED: usize = 5;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Ruled {
     Ignored,
+    /// Nothing is started: what the event says is for the run that looks into it, if there is one.
+    Told(How),
     Started(How),
 }
 
@@ -56,7 +59,27 @@ pub(super) fn judge(event: &Event, rules: &TeamRules, reasons: &mut Vec<Reason>)
         Then::Flow(_) => return None,
     };
     reasons.push(Reason::new(code, told(&winner, &consequence)));
-    Some(ruled)
+    Some(match ruled {
+        Ruled::Started(how) if is_later_news(event) && !winner.names_stage => {
+            reasons.push(not_firing(event));
+            Ruled::Told(how)
+        }
+        // The end of an alert joins nothing anew: the run hears of it as what it is.
+        Ruled::Started(how) if how.joins_open_run && is_over(event) => Ruled::Told(how),
+        ruled => ruled,
+    })
+}
+
+fn not_firing(event: &Event) -> Reason {
+    let what = if is_over(event) {
+        "is over"
+    } else {
+        "has been seen by somebody"
+    };
+    let detail = format!(
+        "The alert {what}. A rule that asks for no kind, action or status starts runs for alerts that fire."
+    );
+    Reason::new(ReasonCode::NotFiring, detail)
 }
 
 fn told(winner: &Winner<'_>, consequence: &str) -> String {

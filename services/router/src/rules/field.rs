@@ -47,7 +47,7 @@ impl Field {
     }
 
     /// What joins firing, resolved and repeats of one alert, as its provider tells.
-    pub(super) fn correlation_key() -> Self {
+    pub(crate) fn correlation_key() -> Self {
         Self {
             name: "correlation_key".to_owned(),
             place: Place::CorrelationKey,

@@ -12,7 +12,8 @@ use tocsin_testkit::eventually;
 use tocsin_wire::ids::{EventId, MessageId, RunId};
 use tocsin_wire::proto::envelope::Body;
 use tocsin_wire::proto::{
-    Claim, Decision, DecisionAction, Envelope, Event, EventStatus, OpenRun, Signal, SignalKind,
+    Claim, Decision, DecisionAction, Envelope, Event, EventStatus, OpenRun, Severity, Signal,
+    SignalKind,
 };
 use tocsin_wire::{KeyToken, OrgId, Service, Subject, TeamId, limits, time};
 
@@ -391,6 +392,99 @@ async fn the_end_of_an_alert_reaches_its_run_and_nobody_else() {
     let decision = decide(&stage, &resolved(3, "unheard-of")).await;
     assert_eq!(decision.action(), DecisionAction::Ignore);
     assert_eq!(last_code(&decision), "no_open_run");
+    router.stop().await;
+}
+
+/// An alert and its end need not be alike in what the team takes together, and it may take nothing together.
+#[tokio::test]
+async fn the_end_of_an_alert_reaches_its_run_whatever_is_taken_together() {
+    let stage = Stage::with_team().await;
+    for (number, config) in [
+        json!({"storm": {"enabled": false}}),
+        json!({"storm": {"providers": ["datadog"]}}),
+        json!({"storm": {"fingerprint": ["kind", "title"]}}),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        stage.put_team("acme", "pay", config.clone()).await;
+        let router = stage.router().await;
+        let titled = |number: usize, key: &str| Event {
+            title: format!("same {config}"),
+            ..alert(number, key)
+        };
+        let takes_together = config["storm"]["fingerprint"].is_array();
+        let number = number * 10;
+        let (one, other) = (format!("a{number}"), format!("b{number}"));
+        let first = titled(number, &one);
+        assert_eq!(decide(&stage, &first).await.action(), DecisionAction::Run);
+        let second = titled(number + 1, &other);
+        let run = decide(&stage, &second).await.run_id;
+        let together = run == run_of(&first).to_string();
+        assert_eq!(together, takes_together, "{config}");
+        let decision = decide(&stage, &resolved(number + 2, &other)).await;
+        assert_eq!(
+            (last_code(&decision), decision.run_id.clone()),
+            ("resolved_run", run),
+            "{config}"
+        );
+        router.stop().await;
+    }
+}
+
+#[tokio::test]
+async fn a_rule_for_alerts_starts_nothing_when_they_are_over_unless_it_asks_for_that() {
+    let stage = Stage::with_team().await;
+    let rules = json!([
+        {"name": "closes", "when": "kind == 'incident_resolved' and severity == 'critical'", "then": {"agent": "closer"}},
+        {"name": "all", "when": "provider == 'pagerduty'", "then": {"agent": "looker"}},
+    ]);
+    stage
+        .put_team("acme", "pay", json!({ "rules": rules }))
+        .await;
+    let router = stage.router().await;
+    let first = alert(0, "ruled");
+    assert_eq!(decide(&stage, &first).await.action(), DecisionAction::Run);
+    let acknowledged = Event {
+        kind: "incident_acknowledged".to_owned(),
+        status: EventStatus::Acknowledged.into(),
+        ..alert(1, "ruled")
+    };
+    let decision = decide(&stage, &acknowledged).await;
+    assert_eq!(
+        (decision.action(), last_code(&decision)),
+        (DecisionAction::Ignore, "not_firing")
+    );
+    let decision = decide(&stage, &resolved(2, "ruled")).await;
+    assert_eq!(
+        (last_code(&decision), decision.run_id.clone()),
+        ("resolved_run", run_of(&first).to_string())
+    );
+    let decision = decide(&stage, &resolved(3, "unheard-of")).await;
+    assert_eq!(
+        (decision.action(), last_code(&decision)),
+        (DecisionAction::Ignore, "no_open_run")
+    );
+    assert_eq!(stage.work(PAY).await.len(), 1);
+
+    let mut critical = resolved(4, "ruled");
+    critical.set_severity(Severity::Critical);
+    let decision = decide(&stage, &critical).await;
+    assert_eq!(
+        (decision.action(), decision.run_id),
+        (DecisionAction::Run, run_of(&critical).to_string())
+    );
+    let agents: BTreeSet<String> = stage
+        .work(PAY)
+        .await
+        .into_iter()
+        .map(|run| run.agent)
+        .collect();
+    assert_eq!(agents, ["closer".to_owned(), "looker".to_owned()].into());
+    assert_eq!(
+        kinds(&log(&stage, run_of(&first)).await),
+        [SignalKind::Resolved, SignalKind::Resolved]
+    );
     router.stop().await;
 }
 

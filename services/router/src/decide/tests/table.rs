@@ -3,7 +3,7 @@ mod alerts;
 use std::collections::BTreeSet;
 
 use tocsin_wire::proto::DecisionAction::NoRoute;
-use tocsin_wire::proto::{ActorKind, Event};
+use tocsin_wire::proto::{ActorKind, Event, EventStatus};
 use tocsin_wire::time;
 
 use super::samples::*;
@@ -275,6 +275,9 @@ fn ruled_rows() -> Vec<Row> {
     };
     let mut loud = alert("incident_resolved");
     loud.set_severity(tocsin_wire::proto::Severity::Critical);
+    let mut over = loud.clone();
+    over.set_status(EventStatus::Resolved);
+    let quiet = over.clone().with("environment", "staging");
     let chat = |event: Event| Event {
         title: "1".to_owned(),
         ..event
@@ -310,6 +313,16 @@ fn ruled_rows() -> Vec<Row> {
             "joins",
             loud,
             "RUN matched_identifier rule_failed rule_matched",
+        ),
+        row(
+            "joins, but it is over",
+            over,
+            "IGNORE matched_identifier rule_failed rule_matched not_firing",
+        ),
+        row(
+            "ignored, and it is over",
+            quiet,
+            "IGNORE matched_identifier rule_failed rule_ignored",
         ),
         row(
             "chat",
