@@ -5,6 +5,7 @@ mod course;
 
 use std::fmt::Write as _;
 
+use jiff::Timestamp;
 use serde_json::Value;
 
 use super::{items, one_line, text};
@@ -275,11 +276,11 @@ impl Page {
             }
         }
         let queue = match text(decision, "/placement") {
-            "admitted" => "no queue: the team had room",
-            "backlog" => "behind the team's other runs",
-            _ => "",
+            "admitted" => "no queue: the team had room".to_owned(),
+            "backlog" => queued(life),
+            _ => String::new(),
         };
-        self.line("for its turn", queue);
+        self.line("for its turn", &queue);
         if let Some(waited) = number(life, "/run/waited_ms") {
             self.line("for a worker", &duration(waited));
         }
@@ -384,4 +385,16 @@ fn outcome(life: &Value) -> String {
     };
     let cause = one_line(text(run, "/findings/root_cause"), TEXT_COLUMNS);
     joined(&[&whose, text(run, "/agent"), &ended, &cause], " · ")
+}
+
+/// How long a run waited behind others: from the decision until a worker could have taken it.
+fn queued(life: &Value) -> String {
+    let at = |path: &str| text(life, path).parse::<Timestamp>().ok();
+    let (Some(decided), Some(started)) = (at("/decision/at"), at("/run/started_at")) else {
+        return "behind other runs; it has not begun yet".to_owned();
+    };
+    let milliseconds = started.duration_since(decided).as_secs_f64() * 1_000.0;
+    let for_a_worker = number(life, "/run/waited_ms").unwrap_or_default();
+    let turn = (milliseconds - for_a_worker).max(0.0);
+    format!("{} behind other runs", duration(turn))
 }
