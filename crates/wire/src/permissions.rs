@@ -160,6 +160,7 @@ fn own_subjects(service: Service) -> &'static [&'static str] {
         Service::Router => &[
             // Reading the events that are to be replayed.
             "$JS.API.DIRECT.GET.EVENTS",
+            "$JS.API.DIRECT.GET.DEFERRED",
             // Whether a run still listens.
             "$JS.API.DIRECT.GET.SIGNALS",
             // The newest run of an org, behind which nothing may come in between; who waits, in which order.

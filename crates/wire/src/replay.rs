@@ -20,7 +20,11 @@ pub const MAX_TO_SANDBOX: usize = 50;
 /// Characters of a reason.
 pub const MAX_REASON: usize = 500;
 
-/// Messages of EVENTS that are read for one request, seconds of work; the answer says that there are more.
+/// The streams that keep events: those that were taken at once, and those that a rate limit held back until they
+/// were due.
+pub const STREAMS: [&str; 2] = ["EVENTS", "DEFERRED"];
+
+/// Messages of each stream that are read for one request, seconds of work; the answer says that there are more.
 pub const MAX_READ: usize = 100_000;
 
 /// Most events that may go to `target`.
@@ -50,18 +54,52 @@ pub fn subject(org: OrgId, team: TeamId) -> Result<Subject, InvalidToken> {
 pub struct Wanted {
     pub request: RequestId,
     pub target: ReplayTarget,
-    /// Subjects of EVENTS that fit.
-    pub filter: String,
+    /// Events that fit.
+    pub filter: Filter,
     /// When the broker stored them; `None`: from the beginning.
     pub since: Option<Timestamp>,
     /// `None`: until the request itself was stored.
     pub until: Option<Timestamp>,
-    /// These, with their sequences (0: unknown); empty: all that fit.
-    pub events: Vec<(EventId, u64)>,
+    /// These; empty: all that fit.
+    pub events: Vec<Named>,
     /// The oldest so many.
     pub most: usize,
     pub requested_by: String,
     pub reason: String,
+}
+
+/// One event that is named.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Named {
+    pub id: EventId,
+    /// One of [`STREAMS`].
+    pub stream: &'static str,
+    /// In its stream; 0: unknown.
+    pub sequence: u64,
+}
+
+/// Tokens of the subjects of events, each with `*` for all.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Filter {
+    provider: String,
+    source: String,
+    kind: String,
+}
+
+impl Filter {
+    /// The subjects that fit, in one of [`STREAMS`].
+    pub fn subjects(&self, stream: &str) -> String {
+        let Self {
+            provider,
+            source,
+            kind,
+        } = self;
+        let prefix = match stream {
+            "DEFERRED" => "deferred.due",
+            _ => "events",
+        };
+        format!("{prefix}.{provider}.{source}.{kind}.>")
+    }
 }
 
 /// Why a request cannot be carried out.
@@ -86,9 +124,11 @@ pub enum InvalidReplay {
     #[error("name events, or a time from which (since)")]
     Unbounded,
     #[error(
-        "event {0} comes without its sequence in EVENTS: add it, or a time from which to look (since)"
+        "event {0} comes without its sequence in EVENTS or DEFERRED: add it, or a time from which to look (since)"
     )]
     Nowhere(String),
+    #[error("stream {0:?} keeps no events; EVENTS and DEFERRED do")]
+    Stream(String),
     #[error("the time range ends before it begins")]
     Backwards,
     #[error("the filter's {field} is no token")]
@@ -163,31 +203,44 @@ pub fn wanted(request: &ReplayRequest) -> Result<Wanted, InvalidReplay> {
     })
 }
 
-fn events(request: &ReplayRequest, has_range: bool) -> Result<Vec<(EventId, u64)>, InvalidReplay> {
-    let mut events: Vec<(EventId, u64)> = Vec::new();
+fn events(request: &ReplayRequest, has_range: bool) -> Result<Vec<Named>, InvalidReplay> {
+    let mut events: Vec<Named> = Vec::new();
     for event in &request.events {
         let id = event.event_id.parse();
         let id: EventId = id.map_err(|_| InvalidReplay::Event(event.event_id.clone()))?;
         if event.stream_sequence == 0 && !has_range {
             return Err(InvalidReplay::Nowhere(event.event_id.clone()));
         }
-        if events.iter().all(|(known, _)| *known != id) {
-            events.push((id, event.stream_sequence));
+        let named = if event.stream.is_empty() {
+            STREAMS[0]
+        } else {
+            &event.stream
+        };
+        let stream = STREAMS.into_iter().find(|known| *known == named);
+        let stream = stream.ok_or_else(|| InvalidReplay::Stream(event.stream.clone()))?;
+        if events.iter().all(|known| known.id != id) {
+            events.push(Named {
+                id,
+                stream,
+                sequence: event.stream_sequence,
+            });
         }
     }
     Ok(events)
 }
 
-fn filter(provider: &str, source: &str, kind: &str) -> Result<String, InvalidReplay> {
+fn filter(provider: &str, source: &str, kind: &str) -> Result<Filter, InvalidReplay> {
     let token = |field: &'static str, text: &str| match text {
         "" => Ok("*".to_owned()),
         text => Token::new(text)
             .map(|token| token.to_string())
             .map_err(|source| InvalidReplay::Filter { field, source }),
     };
-    let provider = token("provider", provider)?;
-    let (source, kind) = (token("source", source)?, token("kind", kind)?);
-    Ok(format!("events.{provider}.{source}.{kind}.>"))
+    Ok(Filter {
+        provider: token("provider", provider)?,
+        source: token("source", source)?,
+        kind: token("kind", kind)?,
+    })
 }
 
 /// Whether an event of `org` and `team` may be replayed by a command on a subject with `scope`.

@@ -28,7 +28,7 @@
 //!     "action": "", "title": "…", "text": "…", "severity": "high", "status": "firing", "url": "…", "actor": "…",
 //!     "delivery_id": "…", "delivery_key": "…", "semantic_key": "…", "attempt": 1,
 //!     "identifiers": [{"type": "pagerduty_service_id", "value": "P1"}], "attributes": {},
-//!     "occurred_at": "…", "received_at": "…", "stored_at": "…", "stream_sequence": 7, "raw_bytes": 4711,
+//!     "occurred_at": "…", "received_at": "…", "stored_at": "…", "stream": "EVENTS", "stream_sequence": 7, "raw_bytes": 4711,
 //!     "payload_sha256": "…", "body_erased": false,
 //!     "signature": {
 //!       "provider": {"verified": true, "header": "X-PagerDuty-Signature", "secret_index": 0, "secret_id": null},

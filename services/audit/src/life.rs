@@ -225,6 +225,7 @@ fn event_page(row: &Recorded) -> Value {
     let secret_index = page.remove("secret_index").unwrap_or(json!(0));
     let secret_id = page.remove("secret_id");
     page.insert("stored_at".to_owned(), row.stored_at.to_string().into());
+    page.insert("stream".to_owned(), row.stream.clone().into());
     page.insert("stream_sequence".to_owned(), row.sequence.into());
     page.insert("payload_sha256".to_owned(), hex(&row.payload_sha256).into());
     page.insert("body_erased".to_owned(), row.body.is_none().into());

@@ -1,6 +1,6 @@
 //! Events once more, because somebody asked: with today's index and rules, for this request only.
 //!
-//! The events are read from EVENTS by sequence or time. For each a decision is made as for a new
+//! The events are read from EVENTS and DEFERRED by sequence or time. For each a decision is made as for a new
 //! event, except that what `seen` remembers does not stop it; a claim of the request's own does, so
 //! that a repeat of the command, or two deliveries of one thing, start one run. Ids follow from event
 //! and request. Nobody is told by a replay that an event has no team: replays start investigations.
@@ -18,7 +18,8 @@ use tocsin_wire::ids::{MessageId, RunId};
 use tocsin_wire::proto::command::What;
 use tocsin_wire::proto::envelope::Body;
 use tocsin_wire::proto::{
-    Decision, DecisionAction, OriginalRun, ReplayCause, ReplayRequest, ReplayResult, ReplayTarget,
+    Decision, DecisionAction, Event, OriginalRun, ReplayCause, ReplayRequest, ReplayResult,
+    ReplayTarget,
 };
 use tocsin_wire::replay::{VERB, Wanted, is_in_scope, target_name, wanted};
 use tocsin_wire::{InvalidToken, OrgId, Priority, Subject, TeamId};
@@ -122,12 +123,15 @@ impl Replayer {
     }
 
     async fn carry_out(&self, task: &Task) -> Result<ReplayResult, Unfinished> {
-        let found = select(&self.bus, &task.wanted, task.stored_at).await?;
+        let scope = (&task.scope.0, &task.scope.1);
+        let allows = |event: &Event| self.is_allowed(scope, event);
+        let found = select(&self.bus, &task.wanted, task.stored_at, allows).await?;
         let mut result = ReplayResult {
             cause: Some(task.cause.clone()),
             missing: found.missing.iter().map(ToString::to_string).collect(),
             untrusted: count(found.untrusted),
             more: found.more,
+            out_of_scope: count(found.out_of_scope),
             ..ReplayResult::default()
         };
         for selected in &found.events {
@@ -226,6 +230,13 @@ impl Replayer {
         };
         decided.start = decided.start.filter(is_investigation);
         decided
+    }
+
+    /// Whether the event would be decided on for somebody in `scope`.
+    fn is_allowed(&self, scope: (&OrgId, &TeamId), event: &Event) -> bool {
+        let decided = decide(event, self.index.as_ref(), &self.bots);
+        let owner = decided.owner.unwrap_or_else(Owner::unrouted);
+        is_in_scope(scope, &owner.org, &owner.team)
     }
 
     async fn claim(

@@ -111,7 +111,8 @@ async fn find(bus: &Bus, names: &[String], has_range: bool) -> Result<Vec<Value>
 fn located(life: &Value) -> Option<Value> {
     let id = life.get("event_id")?.as_str()?;
     let sequence = life.pointer("/event/stream_sequence")?.as_u64()?;
-    Some(json!({ "event_id": id, "stream_sequence": sequence }))
+    let stream = life.pointer("/event/stream")?.as_str()?;
+    Some(json!({ "event_id": id, "stream": stream, "stream_sequence": sequence }))
 }
 
 fn question(
@@ -154,6 +155,7 @@ fn stored_events(plan: &Value) -> Vec<StoredEvent> {
             Some(StoredEvent {
                 event_id: event.get("event_id")?.as_str()?.to_owned(),
                 stream_sequence: event.get("stream_sequence")?.as_u64()?,
+                stream: event.get("stream")?.as_str()?.to_owned(),
             })
         })
         .collect()

@@ -25,18 +25,20 @@ fn good() -> ReplayRequest {
 #[test]
 fn a_request_names_events_or_a_time() {
     let found = wanted(&good()).expect("good");
-    assert_eq!(found.filter, "events.slack.*.*.>");
+    let subjects = STREAMS.map(|stream| found.filter.subjects(stream));
+    assert_eq!(subjects, ["events.slack.*.*.>", "deferred.due.slack.*.*.>"]);
     assert_eq!((found.most, found.until), (MAX_TO_WORK, None));
     let event = |stream_sequence| StoredEvent {
         event_id: ID.to_owned(),
         stream_sequence,
+        stream: String::new(),
     };
     let mut named = good();
     named.filter = None;
     named.events = vec![event(7), event(7)];
     assert_eq!(wanted(&named).expect("named").events.len(), 1, "once");
     type Spoil = fn(&mut ReplayRequest);
-    let cases: [(&str, Spoil); 9] = [
+    let cases: [(&str, Spoil); 10] = [
         ("no UUID", |request| request.request_id.clear()),
         ("work or sandbox", |request| request.target = 0),
         ("who asks", |request| request.requested_by = " ".to_owned()),
@@ -46,6 +48,14 @@ fn a_request_names_events_or_a_time() {
         ("a time from which", |request| request.filter = None),
         ("no token", |request| {
             request.filter.get_or_insert_default().kind = "a.>".to_owned();
+        }),
+        ("keeps no events", |request| {
+            let id = ID.to_owned();
+            request.events = vec![StoredEvent {
+                event_id: id,
+                stream_sequence: 7,
+                stream: "WORK".to_owned(),
+            }];
         }),
         ("ends before", |request| {
             request.filter.get_or_insert_default().until = seconds(99);

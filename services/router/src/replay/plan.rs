@@ -1,7 +1,7 @@
 //! `svc.router.replay_plan`: what a request would do, without doing it.
 //!
-//! The question is `{"events": [{"event_id": "…", "stream_sequence": 7}], "provider": "slack", "kind": "app_mention",
-//! "source": "shared", "since": "2026-01-31T12:00:00Z", "until": "…", "max_events": 50, "target": "work",
+//! The question is `{"events": [{"event_id": "…", "stream": "EVENTS", "stream_sequence": 7}], "provider": "slack",
+//! "kind": "app_mention", "source": "shared", "since": "2026-01-31T12:00:00Z", "until": "…", "max_events": 50, "target": "work",
 //! "org": "acme", "team": "pay"}`; events or since, the rest as wanted. 400 says what is wrong with it.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -11,7 +11,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use tocsin_bus::Answer;
 use tocsin_kit::ErrorChain;
-use tocsin_wire::proto::{ReplayFilter, ReplayRequest, ReplayTarget, StoredEvent};
+use tocsin_wire::proto::{Event, ReplayFilter, ReplayRequest, ReplayTarget, StoredEvent};
 use tocsin_wire::replay::{is_in_scope, wanted};
 use tocsin_wire::{OrgId, TeamId, time};
 
@@ -61,6 +61,8 @@ struct Named {
     event_id: String,
     #[serde(default)]
     stream_sequence: u64,
+    #[serde(default)]
+    stream: String,
 }
 
 impl Question {
@@ -74,6 +76,7 @@ impl Question {
         let named = self.events.iter().map(|event| StoredEvent {
             event_id: event.event_id.clone(),
             stream_sequence: event.stream_sequence,
+            stream: event.stream.clone(),
         });
         ReplayRequest {
             request_id: uuid_of_nobody(),
@@ -104,16 +107,18 @@ impl Replayer {
         let question: Question =
             serde_json::from_value(question).map_err(|error| refuse(400, &error))?;
         let wanted = wanted(&question.request()).map_err(|error| refuse(400, &error))?;
-        let found = select(&self.bus, &wanted, self.bus.now()).await;
+        let scope = (&question.org, &question.team);
+        let allows = |event: &Event| self.is_allowed(scope, event);
+        let found = select(&self.bus, &wanted, self.bus.now(), allows).await;
         let found = found.map_err(|error| refuse(503, &error))?;
         let mut events = Vec::new();
         let mut runs: BTreeMap<(Owner, String), usize> = BTreeMap::new();
         let mut told = BTreeSet::new();
-        let mut out_of_scope = 0;
+        let mut out_of_scope = found.out_of_scope;
         for selected in &found.events {
             let decided = self.decide(selected, None);
             let owner = decided.owner.clone().unwrap_or_else(Owner::unrouted);
-            if !is_in_scope((&question.org, &question.team), &owner.org, &owner.team) {
+            if !is_in_scope(scope, &owner.org, &owner.team) {
                 out_of_scope += 1;
                 continue;
             }
@@ -150,6 +155,7 @@ fn event(selected: &Selected, decided: &Decided) -> Value {
     let starts = decided.start.as_ref();
     json!({
         "event_id": selected.id.to_string(),
+        "stream": selected.stream,
         "stream_sequence": selected.sequence,
         "at": selected.stored_at,
         "provider": selected.event.provider,

@@ -26,6 +26,7 @@ fn request(name: &str, events: &[(EventId, u64)], target: ReplayTarget) -> Repla
             .map(|(id, stream_sequence)| StoredEvent {
                 event_id: id.to_string(),
                 stream_sequence: *stream_sequence,
+                stream: String::new(),
             })
             .collect(),
         filter: None,
@@ -322,6 +323,59 @@ async fn a_plan_says_what_would_happen_and_does_nothing() {
         other => panic!("{other:?}"),
     }
     assert_eq!(stage.work(PAY).await.len(), 1, "nothing was started");
+    router.stop().await;
+}
+
+/// Others' events do not use up the limit, and what a rate limit held back is found as well.
+#[tokio::test]
+async fn a_teams_events_are_found_among_those_of_others_and_those_that_were_held_back() {
+    let stage = Stage::with_team().await;
+    let router = stage.router().await;
+    for number in 0..3 {
+        stage.publish(&incident(number, "P404")).await;
+    }
+    let held_back = stage.publish_due(&incident(3, "P1")).await;
+    stage.decision(PAY, held_back).await;
+    let event = stage.publish(&incident(4, "P1")).await;
+    stage.decision(PAY, event).await;
+    let plan = async |question: Value| {
+        let answer = stage.eye.ask(Service::Router, "replay_plan", &question);
+        answer.await.expect("a plan")
+    };
+    let since = jiff::Timestamp::from_second(clock()().as_second() - 3_600).expect("a time");
+    let all = plan(json!({"since": since, "org": "acme", "team": "pay", "max_events": 2})).await;
+    let found: Vec<(&Value, &Value, &Value)> = all["events"]
+        .as_array()
+        .expect("events")
+        .iter()
+        .map(|event| {
+            (
+                &event["event_id"],
+                &event["stream"],
+                &event["stream_sequence"],
+            )
+        })
+        .collect();
+    assert_eq!(
+        found,
+        [
+            (&json!(held_back.to_string()), &json!("DEFERRED"), &json!(1)),
+            (&json!(event.to_string()), &json!("EVENTS"), &json!(4)),
+        ]
+    );
+    assert_eq!(
+        (&all["out_of_scope"], &all["more"], &all["missing"]),
+        (&json!(3), &json!(false), &json!([]))
+    );
+    let one = plan(json!({"since": since, "org": "acme", "team": "pay", "max_events": 1})).await;
+    assert_eq!(
+        (&one["events"][0]["event_id"], &one["more"]),
+        (&json!(held_back.to_string()), &json!(true))
+    );
+    let named =
+        json!({"event_id": held_back.to_string(), "stream": "DEFERRED", "stream_sequence": 1});
+    let named = plan(json!({ "events": [named] })).await;
+    assert_eq!(named["events"][0]["event_id"], held_back.to_string());
     router.stop().await;
 }
 

@@ -163,9 +163,18 @@ impl Stage {
     }
 
     pub(crate) async fn publish(&self, event: &Event) -> EventId {
+        self.publish_under("events", event).await
+    }
+
+    /// As the stream does with an event that was held back, once it is due.
+    pub(crate) async fn publish_due(&self, event: &Event) -> EventId {
+        self.publish_under("deferred.due", event).await
+    }
+
+    async fn publish_under(&self, prefix: &str, event: &Event) -> EventId {
         let id = EventId::derive(&event.delivery_key);
         let (provider, kind) = (&event.provider, &event.kind);
-        let subject = format!("events.{provider}.shared.{kind}.K")
+        let subject = format!("{prefix}.{provider}.shared.{kind}.K")
             .parse()
             .expect("subject");
         let body = Body::from(event.clone());
