@@ -55,6 +55,12 @@ pub struct EventForm {
     /// The configured source, or `shared`.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub source: String,
+    /// Whose source it is; empty for a shared one. With it, only this organisation's teams may have the event.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub org: String,
+    /// The team that has what nothing else in the event routes.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub default_team: String,
     /// Our token for what it tells of: `incident_triggered`.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub kind: String,
@@ -97,6 +103,9 @@ pub struct EventForm {
     /// RFC 3339.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub occurred_at: String,
+    /// When ingress took it, RFC 3339: what silences and windows are judged by.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub received_at: String,
     /// Facts that only this provider has.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub attributes: BTreeMap<String, String>,
@@ -159,8 +168,13 @@ pub enum InvalidEventForm {
         known: String,
     },
     /// A time that is none.
-    #[error("occurred_at {0:?} is no time such as 2026-01-31T12:00:00Z")]
-    Time(String),
+    #[error("{field} {found:?} is no time such as 2026-01-31T12:00:00Z")]
+    Time {
+        /// Where.
+        field: &'static str,
+        /// What stands there.
+        found: String,
+    },
     /// More identifiers than any event has.
     #[error("{0} identifiers; at most {MAX_IDENTIFIERS} are allowed")]
     Identifiers(usize),
@@ -247,6 +261,8 @@ impl From<&Event> for EventForm {
         Self {
             provider: event.provider.clone(),
             source: event.source_id.clone(),
+            org: event.org.clone(),
+            default_team: event.default_team.clone(),
             kind: event.kind.clone(),
             action: event.action.clone(),
             native_type: event.native_type.clone(),
@@ -270,6 +286,7 @@ impl From<&Event> for EventForm {
             identifiers,
             correlation_key: event.correlation_key.clone(),
             occurred_at: occurred_at(event),
+            received_at: written(event.received_at.as_ref()),
             attributes: attributes
                 .map(|(name, value)| (name.clone(), value.clone()))
                 .collect(),
@@ -318,13 +335,8 @@ impl TryFrom<EventForm> for Event {
         if identifiers.len() > MAX_IDENTIFIERS {
             return Err(InvalidEventForm::Identifiers(identifiers.len()));
         }
-        let occurred_at = match form.occurred_at.as_str() {
-            "" => None,
-            text => match text.parse() {
-                Ok(at) => Some(time::to_proto(at)),
-                Err(_not_a_time) => return Err(InvalidEventForm::Time(form.occurred_at)),
-            },
-        };
+        let occurred_at = read_time("occurred_at", &form.occurred_at)?;
+        let received_at = read_time("received_at", &form.received_at)?;
         let actor = match form.actor {
             None => None,
             Some(actor) => Some(Actor {
@@ -340,6 +352,8 @@ impl TryFrom<EventForm> for Event {
         Ok(Self {
             provider: form.provider,
             source_id: form.source,
+            org: form.org,
+            default_team: form.default_team,
             kind: form.kind,
             action: form.action,
             native_type: form.native_type,
@@ -359,14 +373,35 @@ impl TryFrom<EventForm> for Event {
             identifiers,
             correlation_key: form.correlation_key,
             occurred_at,
+            received_at,
             attributes: form.attributes.into_iter().collect(),
             ..Self::default()
         })
     }
 }
 
+fn read_time(
+    field: &'static str,
+    text: &str,
+) -> Result<Option<prost_types::Timestamp>, InvalidEventForm> {
+    if text.is_empty() {
+        return Ok(None);
+    }
+    match text.parse() {
+        Ok(at) => Ok(Some(time::to_proto(at))),
+        Err(_not_a_time) => {
+            let found = text.to_owned();
+            Err(InvalidEventForm::Time { field, found })
+        }
+    }
+}
+
 fn occurred_at(event: &Event) -> String {
-    let at = event.occurred_at.as_ref().and_then(time::from_proto);
+    written(event.occurred_at.as_ref())
+}
+
+fn written(at: Option<&prost_types::Timestamp>) -> String {
+    let at = at.and_then(time::from_proto);
     at.map(|at| at.to_string()).unwrap_or_default()
 }
 

@@ -4,13 +4,14 @@ use super::*;
 
 fn whole() -> Value {
     json!({
-        "provider": "pagerduty", "source": "shared", "kind": "incident_triggered", "action": "triggered",
+        "provider": "pagerduty", "source": "src-1", "org": "acme", "default_team": "pay", "kind": "incident_triggered", "action": "triggered",
         "native_type": "incident.triggered", "title": "Checkout", "text": "It is slow.", "severity": "high",
         "severity_native": "P1", "status": "firing", "url": "https://example.com/1",
         "actor": {"kind": "bot", "id": "B1", "name": "grafana"},
         "conversation": {"workspace": "T1", "channel": "C1", "thread": "1.1", "message": "1.2"},
         "identifiers": {"pagerduty_service_id": "P1", "service": ["Checkout", "Pay"], "x": ["1", "2", "3"]},
-        "correlation_key": "k", "occurred_at": "2026-01-31T12:00:00Z", "attributes": {"urgency": "high"},
+        "correlation_key": "k", "occurred_at": "2026-01-31T12:00:00Z",
+        "received_at": "2026-01-31T12:00:01Z", "attributes": {"urgency": "high"},
     })
 }
 

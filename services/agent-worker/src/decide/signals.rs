@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde_json::json;
 use tocsin_wire::proto::journal_entry::SignalsHeard;
-use tocsin_wire::proto::{Signal, SignalEvent, SignalKind};
+use tocsin_wire::proto::{Severity, Signal, SignalEvent, SignalKind};
 use tocsin_wire::time;
 
 /// One message of a run's log.
@@ -105,12 +105,20 @@ pub fn times(count: u64) -> String {
     }
 }
 
+/// `critical`; nothing when the sender did not say.
+fn severity(event: &SignalEvent) -> Option<String> {
+    let severity = event.severity();
+    let name = severity.as_str_name().trim_start_matches("SEVERITY_");
+    (severity != Severity::Unspecified).then(|| name.to_lowercase())
+}
+
 fn labelled(event: &SignalEvent) -> String {
     let attributes: BTreeMap<&String, &String> = event.attributes.iter().collect();
     let received_at = event.received_at.as_ref().and_then(time::from_proto);
     let described = json!({
         "event_id": event.event_id,
         "title": event.title,
+        "severity": severity(event),
         "text": event.text,
         "url": event.url,
         "received_at": received_at.map(|at| at.to_string()),

@@ -98,7 +98,14 @@ async fn record(stage: &Stage, id: &'static str, event: &Event) {
 async fn rules_are_tried_out_over_a_stored_event() {
     let stage = stage().await;
     let router = stage.router().await;
-    record(&stage, "e1", &quiet(1)).await;
+    // Its source says whose it is, which nothing in the event does.
+    let event = Event {
+        identifiers: Vec::new(),
+        org: "acme".to_owned(),
+        default_team: "pay".to_owned(),
+        ..quiet(1)
+    };
+    record(&stage, "e1", &event).await;
     let known = stage
         .explained(json!({"event_id": "e1"}), "rule", json!("quiet"))
         .await;
