@@ -5,6 +5,7 @@ use std::fmt;
 use std::sync::OnceLock;
 use std::time::Duration;
 
+use jiff::Timestamp;
 use serde_json::{Value, json};
 use tocsin_bus::{AskError, Bus};
 use tocsin_wire::Service;
@@ -75,7 +76,7 @@ impl Ingress {
         answer.map_err(|_elapsed| IngressError::Slow)?
     }
 
-    /// Whether a delivery would be taken, and why not. `captured` holds `headers` and `body_base64`.
+    /// Whether a delivery would be taken, and why not. `captured` is a request as it was captured.
     pub(crate) async fn test(
         &self,
         id: &SourceId,
@@ -89,6 +90,9 @@ impl Ingress {
             if let Some(body) = &captured.body_base64 {
                 fields.insert("body_base64".to_owned(), json!(body));
             }
+            if let Some(at) = &captured.received_at {
+                fields.insert("received_at".to_owned(), json!(at));
+            }
         }
         self.ask("source_test", &question).await
     }
@@ -99,4 +103,5 @@ impl Ingress {
 pub(crate) struct Captured {
     pub(crate) headers: Option<BTreeMap<String, String>>,
     pub(crate) body_base64: Option<String>,
+    pub(crate) received_at: Option<Timestamp>,
 }

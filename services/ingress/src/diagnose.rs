@@ -16,7 +16,7 @@ use crate::verify::sns::Certificate;
 use crate::verify::{LiveSecret, Refusal, Validity, Verifier};
 
 /// Wide enough for any clock: only whether the signature holds is asked.
-const ANY_TIME: Duration = Duration::from_secs(u64::MAX / 4);
+pub(crate) const ANY_TIME: Duration = Duration::from_secs(u64::MAX / 4);
 
 /// Bodies above it are not written anew in other forms.
 const MAX_REWRITTEN: usize = 256 * 1024;
@@ -35,36 +35,69 @@ pub struct Case<'a> {
     pub certificate: Option<&'a Certificate>,
 }
 
-/// What is to be said of a delivery, the likeliest cause first. Empty when it verifies.
+/// When a delivery came, as far as anybody knows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Receipt {
+    /// At this time.
+    At(Timestamp),
+    /// Some time before this: it was captured, and nobody said when.
+    Before(Timestamp),
+}
+
+impl Receipt {
+    /// By what clock and which secrets the delivery is judged.
+    #[must_use]
+    pub const fn time(self) -> Timestamp {
+        match self {
+            Self::At(time) | Self::Before(time) => time,
+        }
+    }
+}
+
+/// What is to be said of a delivery.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Diagnosis {
+    /// Why it is not believed. `None` also for a captured one that has only grown old since.
+    pub refusal: Option<Refusal>,
+    /// The likeliest cause first; empty when it verifies.
+    pub findings: Vec<Finding>,
+    /// The sender's clock minus ours, where it alone is why the delivery was refused.
+    pub skew_seconds: Option<i64>,
+}
+
+/// Tries the usual mistakes, whatever the time of the delivery, and says what that time means.
 #[must_use]
-pub fn diagnose(case: Case<'_>, headers: &HeaderMap, body: &[u8], now: Timestamp) -> Vec<Finding> {
-    let refusal = match case.verify(case.secrets, headers, body, now, case.tolerance) {
-        Ok(_) => return Vec::new(),
-        Err(refusal) => refusal,
+pub fn diagnose(case: Case<'_>, headers: &HeaderMap, body: &[u8], receipt: Receipt) -> Diagnosis {
+    let at = receipt.time();
+    let Err(refusal) = case.verify(case.secrets, headers, body, at, case.tolerance) else {
+        return Diagnosis::default();
     };
-    let mut findings = Vec::new();
-    match refusal {
-        Refusal::MissingSignature
-        | Refusal::MissingId
-        | Refusal::MissingTimestamp
-        | Refusal::MissingToken => findings.extend(other_headers(headers)),
-        Refusal::StaleTimestamp | Refusal::FutureTimestamp => {
-            findings.extend(case.clock(headers, body, now));
-        }
-        Refusal::BadSignature | Refusal::WrongToken | Refusal::MissingSecret => {
-            let secret = case.other_secret(headers, body, now);
-            findings.extend(secret.or_else(|| case.other_body(headers, body, now)));
-        }
-        _ => {}
+    let is_about_time = matches!(refusal, Refusal::StaleTimestamp | Refusal::FutureTimestamp);
+    let lasting = if is_about_time {
+        let at_any_time = case.verify(case.secrets, headers, body, at, ANY_TIME);
+        at_any_time.err()
+    } else {
+        Some(refusal)
+    };
+    let mut findings = case.causes(lasting, headers, body, at);
+    let is_old = refusal == Refusal::StaleTimestamp && matches!(receipt, Receipt::Before(_));
+    let refusal = if is_old { lasting } else { Some(refusal) };
+    let skew = case.skew(headers, at);
+    if is_about_time {
+        let holds = lasting.is_none();
+        findings.push(if is_old {
+            old_capture(skew, holds)
+        } else {
+            clock_skew(skew, holds)
+        });
     }
-    findings.push(finding(refusal.code(), refusal.to_string()));
-    if refusal == Refusal::BadSignature && findings.len() == 1 {
-        let text = "No secret of this source signs this delivery, in any of the forms in which bodies and \
-                    secrets are usually changed on the way. Copy the secret from the sender once more, or \
-                    rotate it.";
-        findings.insert(0, finding("wrong_secret", text));
+    findings.extend(refusal.map(|refusal| finding(refusal.code(), refusal.to_string())));
+    let only_the_clock = is_about_time && !is_old && lasting.is_none();
+    Diagnosis {
+        refusal,
+        findings,
+        skew_seconds: skew.filter(|_| only_the_clock),
     }
-    findings
 }
 
 impl Case<'_> {
@@ -96,23 +129,43 @@ impl Case<'_> {
         self.verify(secrets, headers, body, now, ANY_TIME).is_ok()
     }
 
-    fn clock(&self, headers: &HeaderMap, body: &[u8], now: Timestamp) -> Option<Finding> {
-        let verifier = Verifier::new(self.scheme, self.secrets).ok()?;
-        let skew = verifier
-            .claimed_time(headers)?
-            .saturating_sub(now.as_second());
-        let direction = if skew < 0 { "behind" } else { "ahead of" };
-        let holds = self.holds(self.secrets, headers, body, now);
-        let rest = if holds {
-            "else the signature is right: set the sender's clock, or raise tolerance_seconds"
-        } else {
-            "and the signature would not hold at any time"
+    /// What usually lies behind a refusal that no clock would mend.
+    fn causes(
+        &self,
+        refusal: Option<Refusal>,
+        headers: &HeaderMap,
+        body: &[u8],
+        at: Timestamp,
+    ) -> Vec<Finding> {
+        let found = match refusal {
+            Some(
+                Refusal::MissingSignature
+                | Refusal::MissingId
+                | Refusal::MissingTimestamp
+                | Refusal::MissingToken,
+            ) => other_headers(headers),
+            Some(Refusal::BadSignature | Refusal::WrongToken | Refusal::MissingSecret) => {
+                let secret = self.other_secret(headers, body, at);
+                secret.or_else(|| self.other_body(headers, body, at))
+            }
+            _ => None,
         };
-        let seconds = skew.unsigned_abs();
-        Some(finding(
-            "clock_skew",
-            format!("The signed time is {seconds} s {direction} our clock; {rest}."),
-        ))
+        let unknown = || {
+            (refusal == Some(Refusal::BadSignature)).then(|| {
+                let text = "No secret of this source signs this delivery, in any of the forms in which bodies \
+                            and secrets are usually changed on the way. Copy the secret from the sender once \
+                            more, or rotate it.";
+                finding("wrong_secret", text)
+            })
+        };
+        found.or_else(unknown).into_iter().collect()
+    }
+
+    /// The sender's clock minus ours; not of SNS, whose time stands in the body.
+    fn skew(&self, headers: &HeaderMap, at: Timestamp) -> Option<i64> {
+        let verifier = Verifier::new(self.scheme, self.secrets).ok()?;
+        let claimed = verifier.claimed_time(headers)?;
+        Some(claimed.saturating_sub(at.as_second()))
     }
 
     fn other_secret(&self, headers: &HeaderMap, body: &[u8], now: Timestamp) -> Option<Finding> {
@@ -121,7 +174,7 @@ impl Case<'_> {
             if secret.validity != Validity::default() && self.holds(&any_time, headers, body, now) {
                 let id = self.secret_ids.get(position).map_or("?", String::as_str);
                 let text = format!(
-                    "It is signed with secret {id}, which does not hold now; give the sender the new one."
+                    "It is signed with secret {id}, which did not count when this came; give the sender the one that does."
                 );
                 return Some(finding("expired_secret", text));
             }
@@ -150,6 +203,45 @@ impl Case<'_> {
             })
         })
     }
+}
+
+/// Of a time that is too far from the one at which the delivery came.
+fn clock_skew(skew: Option<i64>, holds: bool) -> Finding {
+    let distance = skew.map_or_else(
+        || "too far from our clock".to_owned(),
+        |skew| {
+            let direction = if skew < 0 { "behind" } else { "ahead of" };
+            format!("{} s {direction} our clock", skew.unsigned_abs())
+        },
+    );
+    let rest = if holds {
+        "else the signature is right: set the sender's clock, or raise tolerance_seconds"
+    } else {
+        "and the signature would not hold at any time"
+    };
+    finding(
+        "clock_skew",
+        format!("The signed time is {distance}; {rest}."),
+    )
+}
+
+/// Of a delivery that lay somewhere before it was shown to us, for nobody knows how long.
+fn old_capture(skew: Option<i64>, holds: bool) -> Finding {
+    let age = skew.map_or_else(
+        || "long".to_owned(),
+        |skew| format!("{} s", skew.unsigned_abs()),
+    );
+    let signature = if holds {
+        "The signature holds"
+    } else {
+        "The signature would not hold at any time"
+    };
+    let text = format!(
+        "It was signed {age} ago, which is usual for a delivery that was captured; sent again now it would be \
+         refused as too old. {signature}. Say when it came (received_at) to learn whether the sender's clock \
+         was right."
+    );
+    finding("old_capture", text)
 }
 
 fn finding(code: &str, text: impl Into<String>) -> Finding {
@@ -305,131 +397,4 @@ fn outside_of_texts(json: &str, write: impl Fn(char, &mut String)) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::normalize::{github, slack};
-    use tocsin_testkit::standins::signature;
-
-    const NOW: i64 = 1_700_000_000;
-    const BODY: &str = "{\"b\":\"caf\u{e9} / x\",\"a\":[1,2]}";
-
-    fn at(seconds: i64) -> Timestamp {
-        Timestamp::from_second(seconds).expect("in range")
-    }
-
-    fn github_codes(secret: LiveSecret<'_>, signed_with: &str, signed: &str) -> Vec<String> {
-        let mut headers = HeaderMap::new();
-        let signature = signature::github(signed_with, signed.as_bytes()).expect("signed");
-        headers.insert("x-hub-signature-256", signature.parse().expect("a value"));
-        let case = Case {
-            scheme: &github::PROVIDER.schemes[0],
-            secrets: &[secret],
-            secret_ids: &["7".to_owned()],
-            tolerance: Duration::from_secs(300),
-            certificate: None,
-        };
-        let findings = diagnose(case, &headers, BODY.as_bytes(), at(NOW));
-        for finding in &findings {
-            assert!(
-                !finding.text.contains(secret.text.trim()),
-                "{}",
-                finding.text
-            );
-        }
-        findings.into_iter().map(|finding| finding.code).collect()
-    }
-
-    #[test]
-    fn usual_mistakes_are_named() {
-        let secret = LiveSecret::always("a secret");
-        let expired = LiveSecret {
-            text: "a secret",
-            validity: Validity {
-                not_before: None,
-                expires: Some(at(NOW - 1)),
-            },
-        };
-        for (case, secret, signed_with, signed, expected) in [
-            ("right", secret, "a secret", BODY, &[][..]),
-            (
-                "another secret",
-                secret,
-                "other",
-                BODY,
-                &["wrong_secret", "bad_signature"],
-            ),
-            (
-                "expired",
-                expired,
-                "a secret",
-                BODY,
-                &["expired_secret", "missing_secret"],
-            ),
-            (
-                "pasted with a line feed",
-                LiveSecret::always("a secret\n"),
-                "a secret",
-                BODY,
-                &["secret_has_blanks", "bad_signature"],
-            ),
-            (
-                "a proxy dropped the blanks",
-                secret,
-                "a secret",
-                "{\"b\": \"caf\u{e9} / x\", \"a\": [1, 2]}",
-                &["body_changed", "bad_signature"],
-            ),
-            (
-                "a proxy unescaped",
-                secret,
-                "a secret",
-                "{\"b\":\"caf\\u00e9 / x\",\"a\":[1,2]}",
-                &["body_changed", "bad_signature"],
-            ),
-            (
-                "a proxy took the line feed",
-                secret,
-                "a secret",
-                &format!("{BODY}\n"),
-                &["body_changed", "bad_signature"],
-            ),
-        ] {
-            assert_eq!(
-                github_codes(secret, signed_with, signed),
-                expected,
-                "{case}"
-            );
-        }
-    }
-
-    #[test]
-    fn clocks_and_foreign_headers_are_named() {
-        let secrets = [LiveSecret::always("a secret")];
-        let case = Case {
-            scheme: &slack::PROVIDER.schemes[0],
-            secrets: &secrets,
-            secret_ids: &[],
-            tolerance: Duration::from_secs(300),
-            certificate: None,
-        };
-        let sent = NOW - 4_000;
-        let signature = signature::slack("a secret", sent, BODY.as_bytes()).expect("signed");
-        let mut headers = HeaderMap::new();
-        headers.insert("x-slack-signature", signature.parse().expect("a value"));
-        headers.insert("x-slack-request-timestamp", sent.into());
-        let findings = diagnose(case, &headers, BODY.as_bytes(), at(NOW));
-        assert_eq!(findings[0].code, "clock_skew");
-        assert!(
-            findings[0].text.contains("4000 s behind"),
-            "{}",
-            findings[0].text
-        );
-        assert!(findings[0].text.contains("else the signature is right"));
-
-        let mut headers = HeaderMap::new();
-        headers.insert("x-hub-signature-256", "sha256=00".parse().expect("a value"));
-        let findings = diagnose(case, &headers, BODY.as_bytes(), at(NOW));
-        assert_eq!(findings[0].code, "other_headers");
-        assert!(findings[0].text.contains("GitHub"), "{}", findings[0].text);
-    }
-}
+mod tests;

@@ -2,19 +2,14 @@
 //! them saw is answered as `svc.ingress.source_health`, and `svc.ingress.source_test` says what a captured
 //! delivery got wrong. Both are for those who may see a source; config asks for its owners.
 //!
-//! Questions: `{"sources": ["src_…"]}` (all without it), answered by `{"src_…": {figures}}`; and
-//! `{"source": "src_…", "headers": {"name": "value"}, "body_base64": "…"}`, answered by
-//! `{"verdict": "ok" | code, "findings": [{"code", "text"}]}`, with `picked` and `not_picked` where the source
-//! picks from bodies. Without a body the findings of the last refusal are told.
+//! The question about health is `{"sources": ["src_…"]}` (all without it), answered by `{"src_…": {figures}}`.
+
+mod trial;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
-use bytes::Bytes;
-use http::{HeaderMap, HeaderName, HeaderValue};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use tocsin_bus::{Answer, Bucket, Bus, Change};
@@ -25,9 +20,9 @@ use tocsin_wire::proto::{Envelope, SourceHealth};
 use tocsin_wire::source::{SOURCE_HEALTH, SourceFigures};
 use tocsin_wire::{KeyToken, Service};
 
-use crate::error::Rejection;
-use crate::intake::{Incoming, Intake};
 use crate::source::Source;
+
+pub(crate) use self::trial::TestQuestion;
 
 /// How often figures that changed are written; a person who looks waits no longer.
 const WRITE_INTERVAL: Duration = Duration::from_secs(5);
@@ -42,16 +37,6 @@ pub(crate) struct SourcesHealth {
 #[serde(deny_unknown_fields)]
 struct HealthQuestion {
     sources: Option<BTreeSet<String>>,
-}
-
-/// What [`crate::http::Receiver`] is asked about one source.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct TestQuestion {
-    pub(crate) source: String,
-    #[serde(default)]
-    headers: BTreeMap<String, String>,
-    body_base64: Option<String>,
 }
 
 impl SourcesHealth {
@@ -185,84 +170,4 @@ async fn put(
     let envelope = Envelope::new(id, Service::Ingress, now, correlation, None, body);
     let written = bucket.put(&key, &envelope).await;
     written.map(|_revision| ()).map_err(|error| text(&error))
-}
-
-impl TestQuestion {
-    pub(crate) fn read(question: Value) -> Result<Self, Answer> {
-        serde_json::from_value(question).map_err(|error| Answer {
-            code: 400,
-            detail: format!(
-                "{error}; ask {{\"source\": \"src_…\", \"headers\": {{}}, \"body_base64\": \"…\"}}"
-            ),
-        })
-    }
-
-    /// What a captured delivery got wrong, or what the last refused one did.
-    pub(crate) async fn answer(
-        self,
-        source: &Arc<Source>,
-        health: &SourcesHealth,
-        intake: &Intake,
-    ) -> Result<Value, Answer> {
-        let bad = |detail: String| Answer { code: 400, detail };
-        let Some(body) = self.body_base64 else {
-            let figures = health.last_findings(&source.figures_id);
-            let verdict = figures
-                .last_refusal
-                .unwrap_or_else(|| "nothing_refused".to_owned());
-            return Ok(json!({
-                "verdict": verdict,
-                "at": figures.last_refused,
-                "last_accepted": figures.last_accepted,
-                "findings": figures.last_findings,
-            }));
-        };
-        let body = STANDARD.decode(body);
-        let body = body.map_err(|error| bad(format!("body_base64 is not base64: {error}")))?;
-        let body = Bytes::from(body);
-        let headers = captured_headers(&self.headers).map_err(bad)?;
-        let now = intake.now();
-        let certificate = match intake.certificate(source, &body, now).await {
-            Err(rejection @ Rejection::Sns(_)) => {
-                let finding =
-                    json!({"code": rejection.code(), "text": ErrorChain(&rejection).to_string()});
-                return Ok(json!({"verdict": rejection.code(), "findings": [finding]}));
-            }
-            // Else it is found again below, and said as a finding.
-            certificate => certificate.ok().flatten(),
-        };
-        let mut findings = source.diagnose(&headers, &body, now, certificate.as_deref());
-        // Last: it is what the sender hears, whatever else is wrong.
-        findings.extend(source.outright_refusal(body.len()));
-        let verdict = findings
-            .last()
-            .map_or("ok", |finding| finding.code.as_str());
-        let mut told = json!({"verdict": verdict, "findings": findings});
-        let incoming = Incoming {
-            headers: &headers,
-            body: &body,
-            sender: None,
-        };
-        let picked = intake.picked(source, incoming).await;
-        let picked = picked.map_err(|rejection| Answer {
-            code: 503,
-            detail: ErrorChain(&rejection).to_string(),
-        })?;
-        if let (Some(told), Value::Object(picked)) = (told.as_object_mut(), json!(picked)) {
-            told.extend(picked);
-        }
-        Ok(told)
-    }
-}
-
-fn captured_headers(given: &BTreeMap<String, String>) -> Result<HeaderMap, String> {
-    let mut headers = HeaderMap::new();
-    for (name, value) in given {
-        let header = HeaderName::from_bytes(name.as_bytes());
-        let header = header.map_err(|_| format!("{name:?} is no name of a header"))?;
-        let value = HeaderValue::from_str(value);
-        let value = value.map_err(|_| format!("the value of {name} cannot be a header's"))?;
-        headers.append(header, value);
-    }
-    Ok(headers)
 }

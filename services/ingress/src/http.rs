@@ -32,6 +32,7 @@ use crate::provider::{Answer, Endpoint};
 use crate::source::Source;
 use crate::sources::Sources;
 
+pub(crate) use self::body::is_encoded;
 pub(crate) use self::pace::SlowBodies;
 
 /// What every request needs.
@@ -193,8 +194,7 @@ impl Receiver {
             let is_first = source.count_refusal(&rejection, Some(body), now, took);
             // At most one per interval: it costs as much as dozens of refusals.
             if is_first && matches!(rejection, Rejection::Unverified(_)) {
-                let findings = source.diagnose(headers, body, now, None);
-                source.note(|figures| figures.last_findings = findings);
+                source.note_causes(headers, body, now);
             }
         });
         if let Err(aborted) = noting.await {

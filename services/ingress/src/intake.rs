@@ -98,14 +98,16 @@ impl Intake {
     }
 
     /// The certificate that must be there before a delivery can be verified, which only SNS has. Nobody is
-    /// asked for it before all else that can be checked was.
+    /// asked for it before all else that can be checked was, of which `tolerance` is how far its time may be
+    /// off.
     pub(crate) async fn certificate(
         &self,
         source: &Source,
         body: &[u8],
         now: Timestamp,
+        tolerance: Duration,
     ) -> Result<Option<Arc<Certificate>>, Rejection> {
-        let url = source.certificate_url(body, now);
+        let url = source.certificate_url(body, now, tolerance);
         match url.map_err(Rejection::Unverified)? {
             Some(url) => {
                 let certificate = Box::pin(self.sns.certificate(&url)).await;
@@ -129,6 +131,19 @@ impl Intake {
         picking.await
     }
 
+    /// What a delivery would become if it were believed, at the first URL of its source; nothing is done
+    /// about it.
+    pub(crate) async fn try_reading(
+        &self,
+        source: &Arc<Source>,
+        incoming: Incoming<'_>,
+        at: Timestamp,
+    ) -> Result<Normalized, Rejection> {
+        let endpoint = source.endpoint().ok_or(Rejection::UnknownSource)?;
+        let _turn = self.long_picks.enter(source, incoming.body).await?;
+        read(source, endpoint, incoming, 0, at).await
+    }
+
     /// Verifies a delivery, and takes it.
     pub(crate) async fn take(
         &self,
@@ -138,7 +153,9 @@ impl Intake {
         started: Instant,
     ) -> Result<Answer, Rejection> {
         let now = self.clock.now();
-        let certificate = self.certificate(source, incoming.body, now).await?;
+        let tolerance = source.tolerance;
+        let asking = self.certificate(source, incoming.body, now, tolerance);
+        let certificate = asking.await?;
         let verified = over(source, incoming, move |source, headers, body| {
             source.verify(headers, body, now, certificate.as_deref())
         });
@@ -161,19 +178,8 @@ impl Intake {
         let headers = incoming.headers;
         let admission = self.admit(source, incoming, now).await?;
         let _turn = self.long_picks.enter(source, incoming.body).await?;
-        let read = over(source, incoming, move |source, headers, body| {
-            let delivery = Delivery {
-                source: &source.id,
-                headers,
-                body,
-                received_at: now,
-                secret_index: proof.secret_index(),
-                kept_headers: &source.kept_headers,
-                picks: source.picks.as_ref(),
-            };
-            (endpoint.read)(delivery).map(name_objects)
-        });
-        let (answer, events) = match read.await?.map_err(Rejection::Malformed)? {
+        let read = read(source, endpoint, incoming, proof.secret_index(), now);
+        let (answer, events) = match read.await? {
             Normalized::Event(event) => ((endpoint.answer)(&event.kind), vec![*event]),
             Normalized::Events(events) => ((endpoint.answer)(""), events),
             Normalized::Ping => ((endpoint.answer)(""), Vec::new()),
@@ -248,6 +254,29 @@ impl Intake {
         }
         Ok(outcome)
     }
+}
+
+/// What a delivery says.
+async fn read(
+    source: &Arc<Source>,
+    endpoint: &'static Endpoint,
+    incoming: Incoming<'_>,
+    secret_index: usize,
+    received_at: Timestamp,
+) -> Result<Normalized, Rejection> {
+    let reading = over(source, incoming, move |source, headers, body| {
+        let delivery = Delivery {
+            source: &source.id,
+            headers,
+            body,
+            received_at,
+            secret_index,
+            kept_headers: &source.kept_headers,
+            picks: source.picks.as_ref(),
+        };
+        (endpoint.read)(delivery).map(name_objects)
+    });
+    reading.await?.map_err(Rejection::Malformed)
 }
 
 /// Whether an event says that an expression of its source failed.

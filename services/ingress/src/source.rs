@@ -16,10 +16,10 @@ use tocsin_wire::rate::{self, RateTier};
 use tocsin_wire::scheme::Scheme;
 use tocsin_wire::sealed::Zeroizing;
 use tocsin_wire::signing::hex;
-use tocsin_wire::source::{Finding, SourceFigures};
+use tocsin_wire::source::SourceFigures;
 
 use crate::arrival::WaitingRoom;
-use crate::diagnose::{Case, diagnose};
+use crate::diagnose::{Case, Diagnosis, Receipt, diagnose};
 use crate::error::Rejection;
 use crate::metrics::{Outcome, ProviderMetrics};
 use crate::normalize::pick::Picks;
@@ -161,32 +161,15 @@ impl Source {
         }
     }
 
-    /// Where the certificate is, without which a delivery cannot be verified.
+    /// Where the certificate is, without which a delivery cannot be verified that was signed within
+    /// `tolerance`.
     pub(crate) fn certificate_url(
         &self,
         body: &[u8],
         now: Timestamp,
+        tolerance: Duration,
     ) -> Result<Option<String>, Refusal> {
-        self.verifier.certificate_url(body, now, self.tolerance)
-    }
-
-    /// Why nothing of that size is taken now, however it is signed; the address of its sender aside.
-    pub(crate) fn outright_refusal(&self, body_bytes: usize) -> Option<Finding> {
-        let (code, text) = if self.disabled {
-            let text = "The source is disabled: all that it sends is refused until it is enabled.";
-            (Rejection::Disabled.code(), text.to_owned())
-        } else if body_bytes > self.max_body {
-            let limit = self.max_body;
-            let text = format!(
-                "The body has {body_bytes} bytes, and this source takes {limit}: raise max_body_bytes, or have \
-                 the sender send less."
-            );
-            (Rejection::BodyTooLarge { limit }.code(), text)
-        } else {
-            return None;
-        };
-        let code = code.to_owned();
-        Some(Finding { code, text })
+        self.verifier.certificate_url(body, now, tolerance)
     }
 
     /// Position of the secret that a delivery was signed with.
@@ -266,11 +249,11 @@ impl Source {
         &self,
         headers: &HeaderMap,
         body: &[u8],
-        now: Timestamp,
+        receipt: Receipt,
         certificate: Option<&Certificate>,
-    ) -> Vec<Finding> {
+    ) -> Diagnosis {
         if self.secrets.is_empty() {
-            return Vec::new();
+            return Diagnosis::default();
         }
         let secrets: Vec<_> = self
             .secrets
@@ -287,7 +270,13 @@ impl Source {
             tolerance: self.tolerance,
             certificate,
         };
-        diagnose(case, headers, body, now)
+        diagnose(case, headers, body, receipt)
+    }
+
+    /// Notes what is behind a refusal of late, for the owner of the source.
+    pub(crate) fn note_causes(&self, headers: &HeaderMap, body: &[u8], now: Timestamp) {
+        let told = self.diagnose(headers, body, Receipt::At(now), None);
+        self.note(|figures| figures.last_findings = told.findings);
     }
 
     /// Counts a refusal, and logs one per interval. Of the body only its hash is logged, of the headers

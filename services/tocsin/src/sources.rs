@@ -222,6 +222,9 @@ async fn run_test(test: Test) -> Result<(), CommandError> {
             "body_base64",
             json!(STANDARD.encode(read_bytes(file)?)),
         );
+        if let Some(at) = test.received_at {
+            put(&mut body, "received_at", json!(at));
+        }
     }
     let path = format!("{}/test", test.one.path().await?);
     let answer = call(&test.one.config, Method::POST, &path, Some(body)).await?;

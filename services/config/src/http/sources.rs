@@ -258,8 +258,10 @@ async fn delete_secret(
 
 /// Try a source
 ///
-/// Says what is wrong with its last deliveries, or with the one in the body: a wrong secret, a body that a
-/// proxy wrote anew, a clock that is off.
+/// Says what is wrong with its last refused delivery, or with the one in the body: a wrong secret, a body that
+/// a proxy wrote anew, a clock that is off, a body that cannot be read, a kind that the source does not take.
+/// One that may be old is judged by its signature. `verdict` is `ok`, `filtered` (acknowledged and dropped) or
+/// the code that the sender would hear; `becomes` and `kinds` say what would be stored.
 #[utoipa::path(post, path = "/api/v1/admin/orgs/{org}/sources/{source}/test", operation_id = "source_test", tag = "sources",
     params(SourcePath), request_body = Option<TestRequest>,
     responses((status = 200, description = "As ingress says.", body = Object)))]

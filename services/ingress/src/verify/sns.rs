@@ -153,7 +153,7 @@ impl<'a> Message<'a> {
         if age.is_negative() && age.unsigned_abs() > tolerance {
             return Err(Refusal::FutureTimestamp);
         }
-        if age.is_positive() && age.unsigned_abs() > MAX_AGE {
+        if age.is_positive() && age.unsigned_abs() > MAX_AGE.max(tolerance) {
             return Err(Refusal::StaleTimestamp);
         }
         Ok(())

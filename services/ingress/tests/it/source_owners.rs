@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 use tocsin_testkit::eventually;
 use tocsin_testkit::standins::signature;
@@ -113,8 +115,95 @@ async fn its_owner_is_told_that_the_source_takes_nothing() {
     assert_eq!(findings, json!([]));
 }
 
-/// A question about a delivery that is signed with `secret`.
+/// What a delivery becomes, or why nothing becomes of it, although its signature holds.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn its_owner_is_told_what_a_delivery_becomes() {
+    let stage = Stage::start().await;
+    stage.seal("new", NEW).await;
+    let only = json!({"only_kinds": ["issue_comment"]});
+    stage.publish(record("src_h", &only)).await;
+    stage.until_status("src_h", NEW, 200).await;
+    let event = |kind: &'static str| json!({"x-github-event": kind});
+    for (body, headers, verdict, becomes, kinds) in [
+        (
+            "{}",
+            event("issue_comment"),
+            "ok",
+            "event",
+            &["issue_comment"][..],
+        ),
+        ("{}", event("push"), "filtered", "event", &["push"]),
+        ("{}", event("ping"), "ok", "ping", &[]),
+        ("no JSON", event("push"), "invalid_json", "", &[]),
+        (
+            "{}",
+            json!({"x-github-event": "issue_comment", "content-encoding": "gzip"}),
+            "content_encoding_unsupported",
+            "event",
+            &["issue_comment"],
+        ),
+    ] {
+        let mut question = sample_of("src_h", NEW, body);
+        let all = question["headers"].as_object_mut().expect("headers");
+        all.extend(headers.as_object().expect("headers").clone());
+        let answer = stage
+            .config
+            .ask(Service::Ingress, "source_test", &question)
+            .await;
+        let answer = answer.expect("an answer");
+        assert_eq!(answer["verdict"], verdict, "{answer}");
+        assert_eq!(
+            answer["becomes"].as_str().unwrap_or_default(),
+            becomes,
+            "{answer}"
+        );
+        let told: Vec<&str> = answer["kinds"]
+            .as_array()
+            .into_iter()
+            .flatten()
+            .filter_map(Value::as_str)
+            .collect();
+        assert_eq!(told, kinds, "{answer}");
+        assert_eq!(
+            answer["findings"].as_array().is_some_and(Vec::is_empty),
+            verdict == "ok",
+            "{answer}"
+        );
+    }
+    let broken = sample_of("src_h", "wrong", "no JSON");
+    let both = stage.until_verdict(&broken, "bad_signature").await;
+    assert_eq!(both[2]["code"], "invalid_json", "{both}");
+}
+
+/// Pasted days later, it is judged by its signature; by its clock where it is known when it came.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn its_owner_may_ask_about_an_old_delivery() {
+    let stage = Stage::start().await;
+    stage.seal("new", NEW).await;
+    let slack = SourceRecord {
+        provider: "slack".to_owned(),
+        ..record("src_i", &json!({}))
+    };
+    stage.publish(slack).await;
+    let sent = NOW - 90_000;
+    let signed = signature::slack(NEW, sent, b"{}").expect("signed");
+    let mut question = json!({"source": "src_i", "body_base64": "e30=",
+        "headers": {"x-slack-signature": signed, "x-slack-request-timestamp": sent.to_string()}});
+    let findings = stage.until_verdict(&question, "ok").await;
+    assert_eq!(findings[0]["code"], "old_capture", "{findings}");
+    for (after, verdict) in [(1, "ok"), (900, "stale_timestamp")] {
+        let came = jiff::Timestamp::from_second(sent + after).expect("in range");
+        question["received_at"] = json!(came);
+        stage.until_verdict(&question, verdict).await;
+    }
+}
+
+/// A question about an empty delivery that is signed with `secret`.
 fn sample(id: &str, secret: &str) -> Value {
-    let signed = signature::github(secret, b"{}").expect("signed");
-    json!({"source": id, "headers": {"x-hub-signature-256": signed}, "body_base64": "e30="})
+    sample_of(id, secret, "{}")
+}
+
+fn sample_of(id: &str, secret: &str, body: &str) -> Value {
+    let signed = signature::github(secret, body.as_bytes()).expect("signed");
+    json!({"source": id, "headers": {"x-hub-signature-256": signed}, "body_base64": STANDARD.encode(body)})
 }

@@ -147,7 +147,8 @@ pub(super) fn verdict_page(answer: &Value, is_captured: bool, now: Timestamp) ->
     let at = at.and_then(|seconds| Timestamp::from_second(seconds).ok());
     let ago = at.map_or_else(String::new, |at| format!(", {} ago", since(at, now)));
     let mut page = match code {
-        "ok" => "this delivery would be taken\n".to_owned(),
+        "ok" => format!("this delivery would be taken{}\n", becoming(answer)),
+        "filtered" => "this delivery would be acknowledged and dropped\n".to_owned(),
         "nothing_refused" => {
             "nothing was refused; give a captured delivery with --body and --header, or let the sender send one\n"
                 .to_owned()
@@ -165,6 +166,19 @@ pub(super) fn verdict_page(answer: &Value, is_captured: bool, now: Timestamp) ->
     }
     page.push_str(&picked(answer));
     page
+}
+
+/// What is stored of it.
+fn becoming(answer: &Value) -> String {
+    let kinds = items(answer, "kinds").filter_map(Value::as_str);
+    let kinds: Vec<_> = kinds.map(|kind| one_line(kind, COLUMNS)).collect();
+    match text(answer, "/becomes") {
+        "ping" => " as a ping: nothing is stored".to_owned(),
+        "handshake" => " as a handshake: it is answered, and nothing is stored".to_owned(),
+        "subscription" => " as a subscription: it is confirmed, and nothing is stored".to_owned(),
+        "event" if !kinds.is_empty() => format!(" as {}", kinds.join(", ")),
+        _ => String::new(),
+    }
 }
 
 /// What the source's expressions take out of the body, field by field, and what they failed to.
@@ -264,6 +278,23 @@ mod tests {
         assert!(verdict_page(&answer, true, now()).starts_with("this delivery would be refused"));
         let fine = verdict_page(&json!({"verdict": "ok", "findings": []}), true, now());
         assert_eq!(fine, "this delivery would be taken\n");
+        for (becomes, kinds, expected) in [
+            ("event", json!(["push"]), "would be taken as push"),
+            ("event", json!([]), "would be taken\n"),
+            (
+                "ping",
+                json!([]),
+                "would be taken as a ping: nothing is stored",
+            ),
+            ("handshake", json!([]), "would be taken as a handshake: it"),
+        ] {
+            let answer = json!({"verdict": "ok", "becomes": becomes, "kinds": kinds});
+            let page = verdict_page(&answer, true, now());
+            assert!(page.contains(expected), "{page}");
+        }
+        let dropped = json!({"verdict": "filtered", "becomes": "event", "kinds": ["push"]});
+        let dropped = verdict_page(&dropped, true, now());
+        assert_eq!(dropped, "this delivery would be acknowledged and dropped\n");
         let answer = json!({"verdict": "ok", "findings": [],
             "picked": {"identifiers": {"service": "db"}, "title": "Disk\nfull"},
             "not_picked": ["severity: body.level has no value"]});

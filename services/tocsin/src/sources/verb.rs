@@ -40,7 +40,7 @@ pub enum Sources {
     },
     /// Delete a source with its secrets.
     Delete(One),
-    /// Say what is wrong with a captured delivery, or with the last one that was refused.
+    /// Say what a captured delivery becomes or what is wrong with it, or with the last one that was refused.
     Test(Test),
     /// Is the sender broken, or are we? One verdict per source.
     Health(Filter),
@@ -157,6 +157,10 @@ pub struct Test {
     /// A header of that delivery, as `X-Signature: sha256=…`; may be repeated.
     #[arg(long = "header", short = 'H', value_name = "HEADER", value_parser = header, requires = "body")]
     pub(super) headers: Vec<(String, String)>,
+    /// When that delivery came, as 2026-01-31T12:00:00Z; else only its signature is judged, not the sender's
+    /// clock.
+    #[arg(long, value_name = "TIME", requires = "body")]
+    pub(super) received_at: Option<Timestamp>,
 }
 
 fn providers() -> PossibleValuesParser {

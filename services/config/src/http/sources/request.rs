@@ -131,6 +131,9 @@ pub(super) struct TestRequest {
     headers: Option<BTreeMap<String, String>>,
     /// Its body, byte for byte, in base64; at most 512 KiB before that.
     body_base64: Option<String>,
+    /// When it came. Without it the age of a captured request says nothing about the sender's clock.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    received_at: Option<Timestamp>,
 }
 
 /// [`Create`], read.
@@ -198,8 +201,10 @@ pub(super) fn rotation(body: &Bytes) -> Result<Rotating, Problem> {
 
 /// A captured request within its limits. Its headers may hold a secret, so none is repeated.
 pub(super) fn captured(body: &Bytes) -> Result<Captured, Problem> {
-    let request: TestRequest =
-        optional(body, "{\"headers\"?: {name: text}, \"body_base64\"?: text}")?;
+    let request: TestRequest = optional(
+        body,
+        "{\"headers\"?: {name: text}, \"body_base64\"?: text, \"received_at\"?: time}",
+    )?;
     check_headers(request.headers.iter().flatten())?;
     if let Some(text) = &request.body_base64 {
         check_body(text)?;
@@ -207,6 +212,7 @@ pub(super) fn captured(body: &Bytes) -> Result<Captured, Problem> {
     Ok(Captured {
         headers: request.headers,
         body_base64: request.body_base64,
+        received_at: request.received_at,
     })
 }
 
