@@ -10,6 +10,7 @@ use tocsin_kit::{
     http_server::{ServeError, TlsError},
 };
 use tocsin_wire::InvalidToken;
+use tocsin_wire::source::Side;
 
 use crate::normalize::Malformed;
 use crate::provider::Throttled;
@@ -73,6 +74,10 @@ pub(crate) enum Rejection {
     SourceLoading,
     #[error("there is no such source")]
     UnknownSource,
+    #[error("as many deliveries are at work as may be")]
+    AtLimit,
+    #[error("the delivery was not received and answered within {} ms", limit.as_millis())]
+    TimedOut { limit: Duration },
     #[error("more deliveries than the rate limit allows")]
     Limited(Throttled),
     #[error("the body is compressed or encoded otherwise")]
@@ -106,6 +111,9 @@ impl Rejection {
             Self::AddressNotAllowed => "address_not_allowed",
             Self::SourceLoading => "source_loading",
             Self::UnknownSource => "unknown_webhook",
+            // As every server of ours says it.
+            Self::AtLimit => "overloaded",
+            Self::TimedOut { .. } => "request_timeout",
             Self::Limited(_) => "rate_limited",
             Self::BodyEncoded => "content_encoding_unsupported",
             Self::Unverified(refusal) => refusal.code(),
@@ -127,9 +135,21 @@ impl Rejection {
         }
     }
 
+    /// Whose turn it is: ours after each 503, whatever its code, but for those that say that a limit is
+    /// reached.
+    pub(crate) fn side(&self) -> Side {
+        match self {
+            Self::Limited(_) => Side::Limit,
+            // Some senders hear 429, since they try only that again: the room is ours all the same.
+            Self::Crowded(_) => Side::Us,
+            _ if self.status() == StatusCode::SERVICE_UNAVAILABLE => Side::Us,
+            _ => Side::Sender,
+        }
+    }
+
     /// Whether it is our trouble: the sender did nothing wrong and shall try again.
     pub(crate) fn is_ours(&self) -> bool {
-        self.status() == StatusCode::SERVICE_UNAVAILABLE && !matches!(self, Self::Limited(_))
+        self.side() == Side::Us
     }
 
     fn status(&self) -> StatusCode {
@@ -149,6 +169,8 @@ impl Rejection {
             Self::Limited(Throttled::TooManyRequests)
             | Self::Crowded(Throttled::TooManyRequests) => StatusCode::TOO_MANY_REQUESTS,
             Self::Limited(_)
+            | Self::AtLimit
+            | Self::TimedOut { .. }
             | Self::SourceLoading
             | Self::Sns(_)
             | Self::Subject(_)
@@ -178,6 +200,10 @@ impl Rejection {
             Self::Disabled => "this source is disabled; its owner can enable it".into(),
             Self::AddressNotAllowed => "this source takes no deliveries from your address".into(),
             Self::UnknownSource => UNKNOWN.into(),
+            Self::AtLimit => "more deliveries at once than are taken; send it again later".into(),
+            Self::TimedOut { .. } => {
+                "the delivery was not received and answered in time; send it again later".into()
+            }
             Self::Limited(_) => {
                 "more deliveries than this source may send; come again later".into()
             }
@@ -197,5 +223,62 @@ impl Rejection {
             _ if self.is_ours() => Problem::unavailable(self.code(), detail, RETRY_AFTER),
             _ => Problem::new(status, self.code(), detail),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::verify::Refusal;
+
+    #[test]
+    fn a_refusal_says_whose_turn_it_is() {
+        let limit = Duration::from_secs(1);
+        for (rejection, code, side) in [
+            (Rejection::Disconnected, "bus_unavailable", Side::Us),
+            (Rejection::Unacknowledged { limit }, "bus_timeout", Side::Us),
+            (Rejection::SourceLoading, "source_loading", Side::Us),
+            (Rejection::AtLimit, "overloaded", Side::Us),
+            (Rejection::TimedOut { limit }, "request_timeout", Side::Us),
+            (
+                Rejection::Crowded(Throttled::Deferred),
+                "too_many_large_bodies",
+                Side::Us,
+            ),
+            (
+                Rejection::Crowded(Throttled::TooManyRequests),
+                "too_many_large_bodies",
+                Side::Us,
+            ),
+            (
+                Rejection::Limited(Throttled::Unavailable),
+                "rate_limited",
+                Side::Limit,
+            ),
+            (
+                Rejection::Limited(Throttled::TooManyRequests),
+                "rate_limited",
+                Side::Limit,
+            ),
+            (
+                Rejection::Unverified(Refusal::BadSignature),
+                "bad_signature",
+                Side::Sender,
+            ),
+            (Rejection::BodyTooSlow, "body_too_slow", Side::Sender),
+            (Rejection::Disabled, "source_disabled", Side::Sender),
+        ] {
+            assert_eq!((rejection.code(), rejection.side()), (code, side));
+            if side == Side::Us {
+                let status = rejection.problem().status.as_u16();
+                assert!(matches!(status, 429 | 503), "{rejection:?}: {status}");
+            }
+        }
+        let url = String::new();
+        let foreign = Rejection::Sns(SnsError::Foreign { url });
+        assert_eq!(foreign.side(), Side::Sender);
+        let (host, status) = (String::new(), StatusCode::BAD_GATEWAY);
+        let away = Rejection::Sns(SnsError::Status { host, status });
+        assert_eq!((away.code(), away.side()), ("sns_unavailable", Side::Us));
     }
 }

@@ -83,7 +83,11 @@ impl SourcesHealth {
                 sums.entry(source.clone()).or_default().add(figures);
             }
         }
-        Ok(json!(sums))
+        let sums = sums.into_iter();
+        let answered: BTreeMap<_, _> = sums
+            .map(|(source, figures)| (source, figures.summarized()))
+            .collect();
+        Ok(json!(answered))
     }
 
     /// The last findings about a source, of whichever process refused last.

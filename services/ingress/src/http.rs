@@ -7,6 +7,7 @@
 //! 503 with `Retry-After` when the trouble is ours, or more large bodies come at once than there is room for.
 
 mod answer;
+mod at_work;
 mod body;
 mod gathered;
 mod pace;
@@ -32,6 +33,7 @@ use crate::provider::{Answer, Endpoint};
 use crate::source::Source;
 use crate::sources::Sources;
 
+pub(crate) use self::at_work::AtWork;
 pub(crate) use self::body::is_encoded;
 pub(crate) use self::pace::SlowBodies;
 
@@ -42,6 +44,7 @@ pub(crate) struct Receiver {
     pub(crate) intake: Arc<Intake>,
     pub(crate) large: LargeBodies,
     pub(crate) slow: SlowBodies,
+    pub(crate) at_work: AtWork,
     /// Who may say for whom it speaks.
     pub(crate) proxies: Vec<IpNet>,
 }
@@ -107,6 +110,20 @@ impl Receiver {
         request: Request,
     ) -> Response {
         let started = Instant::now();
+        let answering = self.answer(source, endpoint, request, started);
+        match self.at_work.enter(answering).await {
+            Ok(response) => response,
+            Err(rejection) => self.reject(source, rejection, None, started).await,
+        }
+    }
+
+    async fn answer(
+        &self,
+        source: &Arc<Source>,
+        endpoint: &'static Endpoint,
+        request: Request,
+        started: Instant,
+    ) -> Response {
         let mut source = Arc::clone(source);
         let (parts, body) = request.into_parts();
         let peer = parts.extensions.get::<ConnectInfo<SocketAddr>>();

@@ -11,7 +11,7 @@ use http::HeaderMap;
 use jiff::Timestamp;
 use tocsin_kit::Clock;
 use tocsin_wire::proto::Event;
-use tocsin_wire::source::SourceFigures;
+use tocsin_wire::source::{Recent, SourceFigures};
 use tocsin_wire::time;
 use tokio::time::Instant;
 
@@ -199,7 +199,7 @@ impl Intake {
         let is_retry = events.iter().any(|event| event.attempt > 0);
         let outcome = self.store(source, events, proof, &admission, now).await?;
         let took = started.elapsed();
-        source.metrics.record(outcome, took);
+        source.count(outcome, took);
         if not_picked {
             source.metrics.not_picked();
         }
@@ -302,7 +302,8 @@ impl Taken<'_> {
             Outcome::Duplicate => figures.duplicates += 1,
             _ => figures.accepted += 1,
         }
-        figures.retries += u64::from(self.is_retry);
+        // Most senders do not say so, but send the same delivery again.
+        figures.retries += u64::from(self.is_retry || self.outcome == Outcome::Duplicate);
         figures.not_picked += u64::from(self.not_picked);
         let took = u64::try_from(self.took.as_micros()).unwrap_or(u64::MAX);
         // A moving mean: what happens now weighs a sixteenth.
@@ -310,15 +311,22 @@ impl Taken<'_> {
             0 => took,
             mean => mean - mean / 16 + took / 16,
         };
-        figures.last_accepted = Some(now.as_second());
+        let at = now.as_second();
+        figures.last_accepted = Some(at);
         if let Some(claimed) = self.claimed {
-            figures.clock_skew_seconds = Some(claimed.saturating_sub(now.as_second()));
+            figures.clock_skew_seconds = Some(claimed.saturating_sub(at));
+            figures.clock_skew_at = Some(at);
         }
+        figures.push_recent(Recent {
+            at,
+            took_micros: took,
+            refused: None,
+        });
         match figures.secret_last_used.get_mut(self.proof) {
-            Some(last) => *last = now.as_second(),
+            Some(last) => *last = at,
             None => {
                 let proof = self.proof.to_owned();
-                figures.secret_last_used.insert(proof, now.as_second());
+                figures.secret_last_used.insert(proof, at);
             }
         }
     }

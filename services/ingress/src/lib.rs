@@ -50,7 +50,7 @@ use tokio::net::TcpListener;
 pub use error::Error;
 pub use settings::Settings;
 
-use crate::http::{Receiver, SlowBodies};
+use crate::http::{AtWork, Receiver, SlowBodies};
 use health::{SourcesHealth, TestQuestion};
 use intake::Intake;
 use large::LargeBodies;
@@ -108,6 +108,7 @@ pub async fn run_on(
         intake: Arc::clone(&room.intake),
         large: LargeBodies::default(),
         slow: SlowBodies::default(),
+        at_work: AtWork::new(settings.request_timeout.duration()),
         proxies: settings.trusted_proxies.clone(),
     };
     let tls = settings.tls().map(Tls::load).transpose();

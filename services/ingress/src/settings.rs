@@ -120,11 +120,13 @@ impl Settings {
         Some(TlsFiles { certificate, key })
     }
 
-    /// Limits of the listener; the body is capped by what reads it, which also counts the refusal.
+    /// Limits of the listener; the body, the time and the number of requests are limited by what takes them,
+    /// which also counts the refusals.
     pub(crate) fn limits(&self) -> Limits {
         Limits {
             header_timeout: self.header_timeout.duration(),
-            request_timeout: Some(self.request_timeout.duration()),
+            request_timeout: None,
+            max_in_flight: None,
             max_body: None,
             close_delay: self.close_delay.duration(),
             ..Limits::default()

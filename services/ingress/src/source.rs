@@ -21,7 +21,7 @@ use tocsin_wire::source::SourceFigures;
 use crate::arrival::WaitingRoom;
 use crate::diagnose::{Case, Diagnosis, Receipt, diagnose};
 use crate::error::Rejection;
-use crate::metrics::{Outcome, ProviderMetrics};
+use crate::metrics::{Outcome, ProviderMetrics, SourceMetrics};
 use crate::normalize::pick::Picks;
 use crate::provider::{Endpoint, Provider};
 use crate::verify::sns::Certificate;
@@ -59,6 +59,7 @@ pub(crate) struct Source {
     /// What it picks from bodies, where it says so.
     pub(crate) picks: Option<Picks>,
     pub(crate) metrics: ProviderMetrics,
+    pub(crate) own_metrics: SourceMetrics,
     pub(crate) verifier: Verifier,
     pub(crate) tolerance: Duration,
     /// For what is told to its owner; empty for the shared ones.
@@ -83,10 +84,12 @@ impl Source {
     ) -> Result<Self, InvalidScheme> {
         let verifier = Verifier::new(scheme, secrets)?;
         let single = provider.single_headers.iter();
+        let shared_id = format!("{SHARED}-{}", provider.name);
         Ok(Self {
             provider,
             id: SHARED.to_owned(),
-            figures_id: format!("{SHARED}-{}", provider.name).into(),
+            own_metrics: SourceMetrics::new(provider.name, &shared_id),
+            figures_id: shared_id.into(),
             org: Arc::default(),
             default_team: String::new(),
             disabled: false,
@@ -273,10 +276,22 @@ impl Source {
         diagnose(case, headers, body, receipt)
     }
 
+    /// Counts a delivery among those of its provider, and among its own.
+    pub(crate) fn count(&self, outcome: Outcome, took: Duration) {
+        self.metrics.record(outcome, took);
+        self.own_metrics.record(outcome);
+    }
+
     /// Notes what is behind a refusal of late, for the owner of the source.
     pub(crate) fn note_causes(&self, headers: &HeaderMap, body: &[u8], now: Timestamp) {
         let told = self.diagnose(headers, body, Receipt::At(now), None);
-        self.note(|figures| figures.last_findings = told.findings);
+        self.note(|figures| {
+            figures.last_findings = told.findings;
+            if let Some(skew) = told.skew_seconds {
+                figures.clock_skew_seconds = Some(skew);
+                figures.clock_skew_at = Some(now.as_second());
+            }
+        });
     }
 
     /// Counts a refusal, and logs one per interval. Of the body only its hash is logged, of the headers
@@ -288,27 +303,16 @@ impl Source {
         now: Timestamp,
         took: Duration,
     ) -> bool {
-        let is_ours = rejection.is_ours();
-        let outcome = if is_ours {
+        let outcome = if rejection.is_ours() {
             Outcome::Unavailable
         } else {
             Outcome::Refused
         };
-        self.metrics.record(outcome, took);
+        self.count(outcome, took);
         self.metrics.refused(rejection);
-        let reason = rejection.code();
-        self.note(|figures| {
-            if is_ours {
-                figures.unavailable += 1;
-            }
-            *figures.refused.entry(reason.to_owned()).or_default() += 1;
-            figures.last_refused = Some(now.as_second());
-            if figures.last_refusal.as_deref() != Some(reason) {
-                // What was found out about another refusal says nothing about this one.
-                figures.last_findings.clear();
-                figures.last_refusal = Some(reason.to_owned());
-            }
-        });
+        let (side, reason) = (rejection.side(), rejection.code());
+        let micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
+        self.note(|figures| figures.refuse(side, reason, now.as_second(), micros));
         let Some(suppressed) = self.refusals.permit() else {
             return false;
         };

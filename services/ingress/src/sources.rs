@@ -20,6 +20,7 @@ use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 
 use crate::error::Rejection;
+use crate::metrics::{SourceLabels, SourceMetrics};
 use crate::normalize::pick::{InvalidPick, Picks};
 use crate::provider::Provider;
 use crate::secrets::SourceSecrets;
@@ -43,6 +44,7 @@ pub(crate) struct Sources {
     wake: Notify,
     /// Sent to after every change of `known`.
     changed: watch::Sender<()>,
+    labels: SourceLabels,
 }
 
 #[derive(Clone)]
@@ -217,6 +219,8 @@ impl Sources {
         if let Some(before) = before {
             built.continue_from(&before);
         }
+        let label = self.labels.label(&record.id);
+        built.own_metrics = SourceMetrics::new(built.provider.name, &label);
         let known = Known {
             source: (!is_loading).then(|| Arc::new(built)),
             texts: Arc::new(texts),

@@ -5,6 +5,7 @@ mod health;
 mod settings;
 mod setup;
 mod text;
+mod trial;
 mod verb;
 
 use std::collections::BTreeMap;
@@ -231,7 +232,7 @@ async fn run_test(test: Test) -> Result<(), CommandError> {
     if test.one.json {
         return print(&format!("{answer:#}\n"));
     }
-    print(&health::verdict_page(&answer, test.body.is_some(), now()))
+    print(&trial::verdict_page(&answer, test.body.is_some(), now()))
 }
 
 /// The source after a change.

@@ -11,7 +11,7 @@ use tocsin_wire::Service;
 use tocsin_wire::proto::SourceRecord;
 
 use crate::sources::{NEW, Stage, record};
-use crate::stage::NOW;
+use crate::stage::{LIMIT, NOW};
 
 /// Ingress writes every five seconds what it saw.
 const TOLD: Duration = Duration::from_secs(30);
@@ -38,6 +38,7 @@ async fn its_owner_is_told_what_the_sender_got_wrong() {
     stage.seal("new", NEW).await;
     stage.publish(record("src_f", &json!({}))).await;
     stage.until_status("src_f", NEW, 200).await;
+    assert_eq!(stage.status("src_f", NEW, 0).await, 200, "the same again");
     let (status, problem) = stage
         .deliver(&stage.ingress, "src_f", &format!("{NEW}\n"), 1)
         .await;
@@ -74,7 +75,14 @@ async fn its_owner_is_told_what_the_sender_got_wrong() {
         .ask(Service::Ingress, "source_health", &question)
         .await;
     let health = health.expect("an answer");
-    assert_eq!(health["src_f"]["refused"]["bad_signature"], 1);
+    let figures = &health["src_f"];
+    assert_eq!(figures["refused"]["bad_signature"], 1);
+    let counted = ["accepted", "duplicates", "retries", "unavailable"].map(|name| &figures[name]);
+    assert_eq!(counted.map(Value::as_u64), [1, 1, 1, 0].map(Some));
+    let of_late = &figures["of_late"];
+    assert_eq!(of_late["deliveries"], 3);
+    assert_eq!(of_late["refused"]["sender"]["count"], 1, "{of_late}");
+    assert!(figures.get("recent").is_none(), "it is told in short");
     assert_eq!(health["src_f"]["secret_last_used"]["2"], NOW);
     assert_eq!(health.as_object().map(serde_json::Map::len), Some(1));
 }
@@ -196,6 +204,40 @@ async fn its_owner_may_ask_about_an_old_delivery() {
         question["received_at"] = json!(came);
         stage.until_verdict(&question, verdict).await;
     }
+}
+
+/// The clock of a sender is known also where it is why nothing is taken.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_clock_that_is_refused_is_told() {
+    let stage = Stage::start().await;
+    stage.seal("new", NEW).await;
+    let slack = SourceRecord {
+        provider: "slack".to_owned(),
+        ..record("src_j", &json!({}))
+    };
+    stage.publish(slack).await;
+    let sent = NOW - 900;
+    let signed = signature::slack(NEW, sent, b"{}").expect("signed");
+    eventually("it is loaded and refuses", LIMIT, || async {
+        let request = stage.ingress.post("/webhooks/slack/src_j").body("{}");
+        let request = request.header("x-slack-signature", &signed);
+        let request = request.header("x-slack-request-timestamp", sent);
+        let status = request.send().await.expect("an answer").status();
+        if status == 401 { Ok(()) } else { Err(status) }
+    })
+    .await;
+    let question = json!({"sources": ["src_j"]});
+    eventually("the clock is told", TOLD, || async {
+        let asking = stage
+            .config
+            .ask(Service::Ingress, "source_health", &question);
+        let answer = asking.await.map_err(|error| error.to_string())?;
+        match answer["src_j"]["clock_skew_seconds"].as_i64() {
+            Some(-900) => Ok(()),
+            _ => Err(answer.to_string()),
+        }
+    })
+    .await;
 }
 
 /// A question about an empty delivery that is signed with `secret`.

@@ -126,13 +126,15 @@ struct SignedTimeShape {
 pub(super) struct Figures {
     accepted: u64,
     duplicates: u64,
-    /// Said by the sender to be another try.
+    /// Said by the sender to be another try, or found to be one since it was stored before.
     retries: u64,
     /// Deliveries on which an expression of the source failed.
     not_picked: u64,
     /// By code: `bad_signature`, `body_too_large`, `rate_limited` …
     refused: BTreeMap<String, u64>,
-    /// 503: our trouble, not the sender's.
+    /// Those of `refused` that were our trouble, not the sender's.
+    refused_by_us: BTreeMap<String, u64>,
+    /// How many these are.
     unavailable: u64,
     last_accepted: Option<i64>,
     last_refused: Option<i64>,
@@ -140,13 +142,39 @@ pub(super) struct Figures {
     /// What is known about the cause of a refusal of late; absent: nothing.
     #[schema(inline)]
     last_findings: Option<Vec<FindingShape>>,
-    /// The sender's clock minus ours.
+    /// The sender's clock minus ours, of the last signed time that proved to be the sender's.
     clock_skew_seconds: Option<i64>,
+    /// When that was.
+    clock_skew_at: Option<i64>,
     mean_ack_micros: u64,
     /// When each secret was last used, by its id.
     secret_last_used: BTreeMap<String, i64>,
+    #[schema(inline)]
+    of_late: Option<OfLateShape>,
     /// When these figures were written.
     at: i64,
+}
+
+/// What became of the last deliveries, 32 at most.
+#[derive(Serialize, ToSchema)]
+struct OfLateShape {
+    /// How many these are.
+    deliveries: u64,
+    /// The longest time to the answer of one that was taken.
+    slowest_ack_micros: u64,
+    /// By whose turn it is: `sender`, `limit` (more than it may send) or `us`.
+    #[schema(inline)]
+    refused: BTreeMap<String, RefusedOfLateShape>,
+}
+
+/// Those refused for one side's sake.
+#[derive(Serialize, ToSchema)]
+struct RefusedOfLateShape {
+    count: u64,
+    /// Those that came after the last one that was taken.
+    since_taken: u64,
+    last_code: String,
+    last_at: i64,
 }
 
 /// One thing that is or may be wrong with a delivery.
@@ -180,7 +208,7 @@ mod tests {
             last_findings: vec![Finding::default()],
             ..SourceFigures::default()
         };
-        let figures = serde_json::to_value(figures).expect("JSON");
+        let figures = serde_json::to_value(figures.summarized()).expect("JSON");
         let written: BTreeSet<String> = figures
             .as_object()
             .expect("object")
