@@ -1,17 +1,12 @@
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use http::{HeaderMap, HeaderName, HeaderValue};
 use jiff::Timestamp;
-use serde::Deserialize;
-use serde_json::Value;
 use sha2::Sha256;
 
-use tocsin_wire::scheme::{HmacScheme, Scheme, SignedTime};
 
-use super::sns::Certificate;
 use super::{LiveSecret, MAX_SIGNATURES, Refusal, Validity, Verifier, standard_webhooks};
 use crate::normalize::{github, incidentio, pagerduty, slack};
 use crate::provider::Provider;
@@ -19,66 +14,6 @@ use crate::provider::Provider;
 const BODY: &[u8] = "{\"text\":\"caf\u{e9}\"}".as_bytes();
 const NOW: i64 = 1_700_000_000;
 const TOLERANCE: Duration = Duration::from_secs(300);
-
-#[derive(Deserialize)]
-struct Vectors {
-    vectors: Vec<Vector>,
-}
-
-#[derive(Deserialize)]
-struct Vector {
-    id: String,
-    provider: String,
-    scheme: Option<String>,
-    secret: Option<String>,
-    #[serde(default)]
-    secrets: Vec<String>,
-    headers: Vec<(String, String)>,
-    body_b64: String,
-    now: i64,
-    expect: String,
-    /// What a GET of each URL would bring.
-    #[serde(default)]
-    certs: BTreeMap<String, String>,
-    reason: Option<String>,
-    /// Names of headers, where they are the installation's to choose.
-    #[serde(default)]
-    settings: BTreeMap<String, Value>,
-}
-
-impl Vector {
-    /// The scheme that it names: one of the general ones, or a provider's.
-    fn scheme(&self, secrets: &[&str]) -> Scheme {
-        let setting = |name: &str| Some(self.settings.get(name)?.as_str()?.to_owned());
-        let timed = |default: &'static str, prefix: &'static str, after: &'static str| {
-            let header = setting("header").unwrap_or_else(|| default.to_owned());
-            let time = setting("ts_header").unwrap_or_else(|| "X-Timestamp".to_owned());
-            Scheme::Hmac(HmacScheme {
-                header: header.into(),
-                timestamp: Some(SignedTime {
-                    header: time.into(),
-                    before: "".into(),
-                    after: after.into(),
-                }),
-                ..HmacScheme::over_body("", prefix)
-            })
-        };
-        match self.scheme.as_deref().unwrap_or(&self.provider) {
-            "standard" | "standard-asym" | "ed25519" | "gitlab-signed" => Scheme::StandardWebhooks,
-            "bearer" => Scheme::Bearer,
-            "basic" => Scheme::Basic,
-            "sns" => Scheme::Sns,
-            "hmac" => Scheme::Hmac(HmacScheme::over_body("X-Signature-256", "sha256=")),
-            "hmac-ts" => timed("X-Signature-256", "sha256=", "."),
-            "grafana-ts" => timed("X-Grafana-Alerting-Signature", "", ":"),
-            name => {
-                let provider = Provider::named(name).expect("a provider of the table");
-                let scheme = provider.scheme(secrets.iter().copied());
-                scheme.expect("a scheme").clone()
-            }
-        }
-    }
-}
 
 fn headers<'a>(pairs: impl IntoIterator<Item = (&'a str, &'a str)>) -> HeaderMap {
     let mut headers = HeaderMap::new();
@@ -115,44 +50,6 @@ fn mac(secret: &str, parts: &[&[u8]]) -> String {
         .iter()
         .map(|byte| format!("{byte:02x}"))
         .collect()
-}
-
-#[test]
-fn published_vectors_hold() {
-    let vectors = include_str!("../../../../tests/fixtures/webhooks/vectors.json");
-    let Vectors { vectors } = serde_json::from_str(vectors).expect("vectors");
-    assert!(vectors.len() >= 38);
-    for vector in vectors {
-        let pairs = vector
-            .headers
-            .iter()
-            .map(|(name, value)| (name.as_str(), value.as_str()));
-        let headers = headers(pairs);
-        let secrets = vector.secrets.iter().chain(&vector.secret);
-        let topics = vector.settings.get("topic_arns").and_then(Value::as_array);
-        let topics = topics.into_iter().flatten().filter_map(Value::as_str);
-        let secrets: Vec<&str> = secrets.map(String::as_str).chain(topics).collect();
-        let body = STANDARD.decode(&vector.body_b64).expect("base64");
-        let scheme = vector.scheme(&secrets);
-        let secrets: Vec<_> = secrets.into_iter().map(LiveSecret::always).collect();
-        let verifier = Verifier::new(&scheme, &secrets).expect("a scheme");
-        let now = at(vector.now);
-        let url = verifier.certificate_url(&body, now, TOLERANCE);
-        let verdict = url.and_then(|url| {
-            let pem = url.and_then(|url| vector.certs.get(&url));
-            let certificate = pem.map(|pem| Certificate::from_pem(pem.as_bytes()).expect("PEM"));
-            verifier.verify_with(&headers, &body, now, TOLERANCE, certificate.as_ref())
-        });
-        let said = verdict.map_or_else(Refusal::code, |_| "accept");
-        let reason = vector.reason.as_deref().unwrap_or_default();
-        // Reasons are advisory, and one vector says only that its header is missing.
-        let agrees = said == vector.expect || (vector.expect == "reject" && said != "accept");
-        assert!(
-            agrees,
-            "{}: {said}, expected {} {reason}",
-            vector.id, vector.expect
-        );
-    }
 }
 
 #[test]

@@ -16,3 +16,4 @@ mod source_owners;
 mod sources;
 mod stage;
 mod tls;
+mod vectors;

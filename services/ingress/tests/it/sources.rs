@@ -13,7 +13,7 @@ use tocsin_wire::sealed::{Audience, SealingRing};
 use tocsin_wire::{Service, time};
 
 use crate::secrets::{key_files, put, ring};
-use crate::stage::{Ingress, LIMIT, NOW, Stored, event, fixture, settings};
+use crate::stage::{Ingress, LIMIT, NOW, Stored, event, fixture, fixtures, settings};
 
 pub(crate) const NEW: &str = "the new secret";
 pub(crate) const OLD: &str = "the old secret";
@@ -45,6 +45,7 @@ impl Stage {
     async fn replica(bus: &TestBus) -> Ingress {
         let mut settings = settings(bus.settings());
         settings.sealing_key_file = Some(key_files(bus));
+        settings.sns_certificates_dir = Some(fixtures().join("sns"));
         let ingress = Ingress::start_with(settings).await;
         eventually("ingress is ready", LIMIT, || async { ingress.is_ready() }).await;
         ingress
