@@ -260,7 +260,7 @@ fn other_headers(headers: &HeaderMap) -> Option<Finding> {
             let mut names = verifier.kept_headers().into_iter();
             names.find(|name| headers.contains_key(name))
         })?;
-        Some(format!("{named}, which {} sends", provider.title))
+        Some(format!("{named}, which {} sends", provider.title()))
     });
     let text = match found.next() {
         Some(found) => format!("The delivery has {found}: is this the right URL, and the right scheme?"),

@@ -1,53 +1,29 @@
-//! The senders that Tocsin knows: one row each, one normalizer each, one folder of fixtures each.
+//! The senders that Tocsin knows: one file each in [`crate::normalize`], one row each in the table of
+//! [`tocsin_wire::providers`], one folder of fixtures each.
 //!
-//! What is not in a row is the same for all: docs/adding-a-provider.md.
+//! What is in neither is the same for all: docs/adding-a-provider.md.
 
 use http::{HeaderMap, HeaderName, header};
 use tocsin_wire::scheme::Scheme;
+use tocsin_wire::source::{SourceProvider, USUAL_BODY_BYTES};
 
-use crate::normalize::{
-    Delivery, Malformed, Normalized, alertmanager, blameless, cloudevents, coralogix, datadog,
-    firehydrant, generic, github, gitlab, grafana, incidentio, jira, newrelic, opsgenie, pagerduty,
-    sentry, slack, sns, stripe,
-};
+use crate::normalize::{self, Delivery, Malformed, Normalized};
 use crate::verify::Verifier;
 
-/// Every provider, as the README lists them.
-pub const ALL: &[&Provider] = &[
-    &slack::PROVIDER,
-    &github::PROVIDER,
-    &pagerduty::PROVIDER,
-    &incidentio::PROVIDER,
-    &alertmanager::PROVIDER,
-    &coralogix::PROVIDER,
-    &datadog::PROVIDER,
-    &grafana::PROVIDER,
-    &newrelic::PROVIDER,
-    &opsgenie::PROVIDER,
-    &sentry::PROVIDER,
-    &gitlab::PROVIDER,
-    &jira::PROVIDER,
-    &cloudevents::PROVIDER,
-    &generic::PROVIDER,
-    &sns::PROVIDER,
-    &stripe::PROVIDER,
-    &firehydrant::PROVIDER,
-    &blameless::PROVIDER,
-];
+macro_rules! all {
+    ($($form:ident $name:ident $title:literal,)*) => {
+        /// Every provider, as the README lists them.
+        pub const ALL: &[&Provider] = &[$(&normalize::$name::PROVIDER),*];
+    };
+}
 
-/// Largest body of most senders; those that document more say so in their row.
-pub const MAX_BODY: usize = 1 << 20;
-
-/// Of those that document 25 MB.
-pub const LARGEST_BODY: usize = tocsin_wire::source::MAX_BODY_BYTES as usize;
+tocsin_wire::providers!(all);
 
 /// A sender of webhooks.
 #[derive(Debug)]
 pub struct Provider {
-    /// As URLs, events and subjects name it: `/webhooks/<name>`.
+    /// As URLs, events and subjects name it: `/webhooks/<name>`; also that of its row and its module.
     pub name: &'static str,
-    /// As it writes itself.
-    pub title: &'static str,
     /// Where its shared secrets are set.
     pub secret: SecretSetting,
     /// Its URLs; the first one's reader is that of sources.
@@ -60,8 +36,6 @@ pub struct Provider {
     /// Headers, in lower case, that an event keeps besides those of its signature. Never one that holds a
     /// secret.
     pub kept_headers: &'static [&'static str],
-    /// Bytes of the largest body, where a source says nothing.
-    pub max_body: usize,
     /// What it hears when it sends more than it may.
     pub throttled: Throttled,
 }
@@ -134,6 +108,19 @@ impl Provider {
         ALL.iter().find(|provider| provider.name == name).copied()
     }
 
+    /// As it writes itself.
+    #[must_use]
+    pub fn title(&self) -> &'static str {
+        SourceProvider::named(self.name).map_or(self.name, |row| row.title)
+    }
+
+    /// Bytes of the largest body, where a source says nothing.
+    #[must_use]
+    pub fn max_body(&self) -> usize {
+        let row = SourceProvider::named(self.name);
+        row.map_or(USUAL_BODY_BYTES, |row| row.max_body_bytes) as usize
+    }
+
     /// The endpoint with this path.
     #[must_use]
     pub fn endpoint(&self, path: &str) -> Option<&'static Endpoint> {
@@ -180,16 +167,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn config_and_ingress_know_the_same_providers() {
-        let ours: Vec<_> = ALL
-            .iter()
-            .map(|row| (row.name, row.title, row.max_body))
-            .collect();
-        let theirs: Vec<_> = PROVIDERS
-            .iter()
-            .map(|row| (row.name, row.title, row.max_body_bytes as usize))
-            .collect();
-        assert_eq!(ours, theirs);
+    fn a_module_has_the_name_of_its_row() {
+        let ours: Vec<_> = ALL.iter().map(|provider| provider.name).collect();
+        let rows: Vec<_> = PROVIDERS.iter().map(|row| row.name).collect();
+        assert_eq!(ours, rows);
     }
 
     #[test]

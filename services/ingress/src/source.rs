@@ -93,7 +93,7 @@ impl Source {
             org: Arc::default(),
             default_team: String::new(),
             disabled: false,
-            max_body: provider.max_body,
+            max_body: provider.max_body(),
             tier: rate::DEFAULT,
             only_kinds: Vec::new(),
             allowed: Vec::new(),

@@ -5,7 +5,7 @@ use super::MAX_BODY_BYTES;
 /// Largest body of a sender that documents no larger one.
 pub const USUAL_BODY_BYTES: u32 = 1 << 20;
 
-/// One provider. How it signs and what it sends is in ingress's table, which has a row of the same name.
+/// One provider. How it signs and what it sends is in ingress's module of the same name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SourceProvider {
     /// As URLs and subjects name it.
@@ -29,28 +29,46 @@ pub enum SecretForm {
     TopicArn,
 }
 
-/// Every provider.
-pub const PROVIDERS: &[SourceProvider] = &[
-    SourceProvider::usual("slack", "Slack"),
-    SourceProvider::large("github", "GitHub"),
-    SourceProvider::usual("pagerduty", "PagerDuty"),
-    SourceProvider::standard("incidentio", "incident.io"),
-    SourceProvider::usual("alertmanager", "Alertmanager"),
-    SourceProvider::usual("coralogix", "Coralogix"),
-    SourceProvider::usual("datadog", "Datadog"),
-    SourceProvider::usual("grafana", "Grafana"),
-    SourceProvider::usual("newrelic", "New Relic"),
-    SourceProvider::usual("opsgenie", "Opsgenie"),
-    SourceProvider::usual("sentry", "Sentry"),
-    SourceProvider::large("gitlab", "GitLab"),
-    SourceProvider::usual("jira", "Jira"),
-    SourceProvider::usual("cloudevents", "CloudEvents"),
-    SourceProvider::standard("generic", "Generic webhooks"),
-    SourceProvider::topics("sns", "Amazon SNS"),
-    SourceProvider::usual("stripe", "Stripe"),
-    SourceProvider::usual("firehydrant", "FireHydrant"),
-    SourceProvider::usual("blameless", "Blameless"),
-];
+/// The table of providers: the one place that names them all, in the order of the README. A row has the form of
+/// its secrets and bodies, the name, which is also that of its module in ingress, and the title.
+///
+/// Calls the macro `$with` with all rows.
+#[macro_export]
+macro_rules! providers {
+    ($with:ident) => {
+        $with! {
+            usual slack "Slack",
+            large github "GitHub",
+            usual pagerduty "PagerDuty",
+            standard incidentio "incident.io",
+            usual alertmanager "Alertmanager",
+            usual coralogix "Coralogix",
+            usual datadog "Datadog",
+            usual grafana "Grafana",
+            usual newrelic "New Relic",
+            usual opsgenie "Opsgenie",
+            usual sentry "Sentry",
+            large gitlab "GitLab",
+            usual jira "Jira",
+            usual cloudevents "CloudEvents",
+            standard generic "Generic webhooks",
+            topics sns "Amazon SNS",
+            usual stripe "Stripe",
+            usual firehydrant "FireHydrant",
+            usual blameless "Blameless",
+        }
+    };
+}
+
+macro_rules! rows {
+    ($($form:ident $name:ident $title:literal,)*) => {
+        /// Every provider.
+        pub const PROVIDERS: &[SourceProvider] =
+            &[$(SourceProvider::$form(stringify!($name), $title)),*];
+    };
+}
+
+providers!(rows);
 
 impl SourceProvider {
     const fn usual(name: &'static str, title: &'static str) -> Self {

@@ -3,7 +3,7 @@
 use tocsin_wire::scheme::Scheme;
 
 use super::{Delivery, Malformed, Normalized, alert_group, draft::Draft, read_json, utf8};
-use crate::provider::{Endpoint, MAX_BODY, Provider, SecretSetting, Throttled};
+use crate::provider::{Endpoint, Provider, SecretSetting, Throttled};
 
 /// As events and subjects name it.
 const NAME: &str = "alertmanager";
@@ -11,7 +11,6 @@ const NAME: &str = "alertmanager";
 /// Alertmanager signs nothing: `http_config` sends credentials.
 pub const PROVIDER: Provider = Provider {
     name: NAME,
-    title: "Alertmanager",
     secret: SecretSetting {
         flag: "alertmanager-webhook-secret",
         variable: "ALERTMANAGER_WEBHOOK_SECRET",
@@ -21,7 +20,6 @@ pub const PROVIDER: Provider = Provider {
     schemes: &[Scheme::Bearer, Scheme::Basic],
     single_headers: &[],
     kept_headers: &[],
-    max_body: MAX_BODY,
     // Any 4xx, 429 as well, drops the notification.
     throttled: Throttled::Unavailable,
 };

@@ -6,7 +6,7 @@ use tocsin_wire::scheme::{HmacScheme, Scheme};
 use super::draft::{self, Draft};
 use super::{Delivery, Malformed, Normalized, first, read_json, times, utf8, words};
 use crate::json::{Text, object};
-use crate::provider::{Endpoint, MAX_BODY, Provider, SecretSetting, Throttled};
+use crate::provider::{Endpoint, Provider, SecretSetting, Throttled};
 
 /// As events and subjects name it.
 const NAME: &str = "blameless";
@@ -17,7 +17,6 @@ const SIGNATURE: &str = "x-blameless-signature";
 /// Blameless's outgoing webhooks.
 pub const PROVIDER: Provider = Provider {
     name: NAME,
-    title: "Blameless",
     secret: SecretSetting {
         flag: "blameless-webhook-secret",
         variable: "BLAMELESS_WEBHOOK_SECRET",
@@ -30,7 +29,6 @@ pub const PROVIDER: Provider = Provider {
     ],
     single_headers: &[],
     kept_headers: &[],
-    max_body: MAX_BODY,
     throttled: Throttled::Deferred,
 };
 

@@ -16,7 +16,7 @@ use tocsin_wire::scheme::Scheme;
 use super::draft::{self, Draft};
 use super::{Delivery, Malformed, Normalized, OTHER, first, read_json, times, utf8, words};
 use crate::json::{Text, object};
-use crate::provider::{Answer, Endpoint, MAX_BODY, Provider, SecretSetting, Throttled};
+use crate::provider::{Answer, Endpoint, Provider, SecretSetting, Throttled};
 
 /// As events and subjects name it.
 const NAME: &str = "cloudevents";
@@ -24,7 +24,6 @@ const NAME: &str = "cloudevents";
 /// CloudEvents webhooks with a bearer token, and their handshake against abuse.
 pub const PROVIDER: Provider = Provider {
     name: NAME,
-    title: "CloudEvents",
     secret: SecretSetting {
         flag: "cloudevents-webhook-secret",
         variable: "CLOUDEVENTS_WEBHOOK_SECRET",
@@ -48,7 +47,6 @@ pub const PROVIDER: Provider = Provider {
         "ce-dataschema",
         ORIGIN,
     ],
-    max_body: MAX_BODY,
     throttled: Throttled::TooManyRequests,
 };
 

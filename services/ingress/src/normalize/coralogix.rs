@@ -12,7 +12,7 @@ use super::{
     Delivery, Malformed, Normalized, OTHER, draft::Draft, read_json, severity, times, utf8,
 };
 use crate::json::{List, Text, object};
-use crate::provider::{Endpoint, MAX_BODY, Provider, SecretSetting, Throttled};
+use crate::provider::{Endpoint, Provider, SecretSetting, Throttled};
 
 /// As events and subjects name it.
 const NAME: &str = "coralogix";
@@ -20,7 +20,6 @@ const NAME: &str = "coralogix";
 /// Coralogix signs nothing: a header of the webhook carries a secret.
 pub const PROVIDER: Provider = Provider {
     name: NAME,
-    title: "Coralogix",
     secret: SecretSetting {
         flag: "coralogix-webhook-secret",
         variable: "CORALOGIX_WEBHOOK_SECRET",
@@ -30,7 +29,6 @@ pub const PROVIDER: Provider = Provider {
     schemes: &[Scheme::Bearer, Scheme::Basic],
     single_headers: &[],
     kept_headers: &[],
-    max_body: MAX_BODY,
     // It documents no second try.
     throttled: Throttled::Deferred,
 };

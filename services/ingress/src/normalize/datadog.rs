@@ -16,7 +16,7 @@ use super::{
     Delivery, Malformed, Normalized, OTHER, draft::Draft, read_json, severity, times, utf8,
 };
 use crate::json::{Text, object};
-use crate::provider::{Endpoint, MAX_BODY, Provider, SecretSetting, Throttled};
+use crate::provider::{Endpoint, Provider, SecretSetting, Throttled};
 
 /// As events and subjects name it.
 const NAME: &str = "datadog";
@@ -24,7 +24,6 @@ const NAME: &str = "datadog";
 /// Datadog signs nothing: the webhook's custom headers carry a secret.
 pub const PROVIDER: Provider = Provider {
     name: NAME,
-    title: "Datadog",
     secret: SecretSetting {
         flag: "datadog-webhook-secret",
         variable: "DATADOG_WEBHOOK_SECRET",
@@ -34,7 +33,6 @@ pub const PROVIDER: Provider = Provider {
     schemes: &[Scheme::Bearer, Scheme::Basic],
     single_headers: &[],
     kept_headers: &[],
-    max_body: MAX_BODY,
     // It tries again after a 5xx only.
     throttled: Throttled::Unavailable,
 };

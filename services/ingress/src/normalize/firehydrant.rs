@@ -5,7 +5,7 @@ use tocsin_wire::scheme::{HmacScheme, Scheme};
 
 use super::{Delivery, Malformed, Normalized, draft::Draft, first, read_json, times, utf8};
 use crate::json::{List, Text, object};
-use crate::provider::{Endpoint, MAX_BODY, Provider, SecretSetting, Throttled};
+use crate::provider::{Endpoint, Provider, SecretSetting, Throttled};
 
 /// As events and subjects name it.
 const NAME: &str = "firehydrant";
@@ -13,7 +13,6 @@ const NAME: &str = "firehydrant";
 /// FireHydrant's webhooks. It documents no id of a delivery, and no second try.
 pub const PROVIDER: Provider = Provider {
     name: NAME,
-    title: "FireHydrant",
     secret: SecretSetting {
         flag: "firehydrant-webhook-secret",
         variable: "FIREHYDRANT_WEBHOOK_SECRET",
@@ -23,7 +22,6 @@ pub const PROVIDER: Provider = Provider {
     schemes: &[Scheme::Hmac(HmacScheme::over_body("fh-signature", ""))],
     single_headers: &[],
     kept_headers: &[],
-    max_body: MAX_BODY,
     throttled: Throttled::Deferred,
 };
 

@@ -17,7 +17,7 @@ use super::draft::{self, Draft};
 use super::pick::NOT_PICKED;
 use super::{Delivery, Malformed, Normalized, first, read_json, times, utf8, words};
 use crate::json::{Strings, Text, object};
-use crate::provider::{Endpoint, MAX_BODY, Provider, SecretSetting, Throttled};
+use crate::provider::{Endpoint, Provider, SecretSetting, Throttled};
 use crate::verify::standard_webhooks;
 
 /// As events and subjects name it.
@@ -26,7 +26,6 @@ const NAME: &str = "generic";
 /// Anything that can sign, or hold a token.
 pub const PROVIDER: Provider = Provider {
     name: NAME,
-    title: "Generic webhooks",
     secret: SecretSetting {
         flag: "generic-webhook-secret",
         variable: "GENERIC_WEBHOOK_SECRET",
@@ -42,7 +41,6 @@ pub const PROVIDER: Provider = Provider {
     // Only Standard Webhooks signs the id.
     single_headers: &["webhook-id", "svix-id"],
     kept_headers: &[],
-    max_body: MAX_BODY,
     throttled: Throttled::TooManyRequests,
 };
 

@@ -13,7 +13,7 @@ use tocsin_wire::proto::{ActorKind, Event, EventStatus, Severity};
 use tocsin_wire::scheme::{HmacScheme, Scheme};
 
 use super::{Delivery, Malformed, Normalized, OTHER, draft::Draft, first, read_json, utf8};
-use crate::provider::{Endpoint, LARGEST_BODY, Provider, SecretSetting, Throttled};
+use crate::provider::{Endpoint, Provider, SecretSetting, Throttled};
 use payload::Payload;
 
 /// As events and subjects name it.
@@ -22,7 +22,6 @@ const NAME: &str = "github";
 /// GitHub Apps and hooks. It never sends a delivery again by itself.
 pub const PROVIDER: Provider = Provider {
     name: NAME,
-    title: "GitHub",
     secret: SecretSetting {
         flag: "github-webhook-secret",
         variable: "GITHUB_WEBHOOK_SECRET",
@@ -40,7 +39,6 @@ pub const PROVIDER: Provider = Provider {
         "x-github-hook-installation-target-type",
         "x-github-hook-installation-target-id",
     ],
-    max_body: LARGEST_BODY,
     throttled: Throttled::Deferred,
 };
 

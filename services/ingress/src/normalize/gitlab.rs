@@ -7,7 +7,7 @@ use tocsin_wire::proto::{ActorKind, Event, EventStatus, Severity, TextFormat};
 use tocsin_wire::scheme::Scheme;
 
 use super::{Delivery, Malformed, Normalized, draft::Draft, first, read_json, times, utf8};
-use crate::provider::{Endpoint, LARGEST_BODY, Provider, SecretSetting, Throttled};
+use crate::provider::{Endpoint, Provider, SecretSetting, Throttled};
 use payload::Body;
 
 /// As events and subjects name it.
@@ -17,7 +17,6 @@ const NAME: &str = "gitlab";
 /// signature helps nobody.
 pub const PROVIDER: Provider = Provider {
     name: NAME,
-    title: "GitLab",
     secret: SecretSetting {
         flag: "gitlab-webhook-secret",
         variable: "GITLAB_WEBHOOK_SECRET",
@@ -33,7 +32,6 @@ pub const PROVIDER: Provider = Provider {
         "x-gitlab-instance",
         "x-gitlab-webhook-uuid",
     ],
-    max_body: LARGEST_BODY,
     // It sends nothing twice, and every answer but 2xx brings the hook nearer to being switched off.
     throttled: Throttled::Deferred,
 };

@@ -6,7 +6,7 @@ use tocsin_wire::scheme::{HmacScheme, Scheme};
 
 use super::{Delivery, Malformed, Normalized, alert_group, draft::Draft, read_json, utf8};
 use crate::json::{List, Members, Text, object};
-use crate::provider::{Endpoint, MAX_BODY, Provider, SecretSetting, Throttled};
+use crate::provider::{Endpoint, Provider, SecretSetting, Throttled};
 
 /// As events and subjects name it.
 const NAME: &str = "grafana";
@@ -15,7 +15,6 @@ const NAME: &str = "grafana";
 /// that is a scheme for a source.
 pub const PROVIDER: Provider = Provider {
     name: NAME,
-    title: "Grafana",
     secret: SecretSetting {
         flag: "grafana-webhook-secret",
         variable: "GRAFANA_WEBHOOK_SECRET",
@@ -29,7 +28,6 @@ pub const PROVIDER: Provider = Provider {
     ],
     single_headers: &[],
     kept_headers: &[],
-    max_body: MAX_BODY,
     // Its embedded Alertmanager comes again after a 5xx.
     throttled: Throttled::Unavailable,
 };

@@ -14,7 +14,7 @@ use tocsin_wire::scheme::{HmacScheme, Scheme};
 
 use super::{Delivery, Malformed, Normalized, draft::Draft, read_json, times, utf8, words};
 use crate::json::Text;
-use crate::provider::{Endpoint, MAX_BODY, Provider, SecretSetting, Throttled};
+use crate::provider::{Endpoint, Provider, SecretSetting, Throttled};
 use crate::verify::standard_webhooks;
 use payload::{Envelope, NewStatus, Object};
 
@@ -24,7 +24,6 @@ const NAME: &str = "incidentio";
 /// incident.io, which delivers through Svix. The older header of its own is for sources that choose it.
 pub const PROVIDER: Provider = Provider {
     name: NAME,
-    title: "incident.io",
     secret: SecretSetting {
         flag: "incidentio-webhook-secret",
         variable: "INCIDENTIO_WEBHOOK_SECRET",
@@ -37,7 +36,6 @@ pub const PROVIDER: Provider = Provider {
     ],
     single_headers: &[],
     kept_headers: &[],
-    max_body: MAX_BODY,
     throttled: Throttled::TooManyRequests,
 };
 

@@ -6,7 +6,7 @@ use tocsin_wire::scheme::{HmacScheme, Scheme};
 
 use super::{Delivery, Malformed, Normalized, draft::Draft, first, read_json, times, utf8};
 use crate::json::{List, Prose, Text, object};
-use crate::provider::{Endpoint, MAX_BODY, Provider, SecretSetting, Throttled};
+use crate::provider::{Endpoint, Provider, SecretSetting, Throttled};
 
 /// As events and subjects name it.
 const NAME: &str = "jira";
@@ -14,7 +14,6 @@ const NAME: &str = "jira";
 /// Jira's webhooks with a secret, of Cloud and of servers.
 pub const PROVIDER: Provider = Provider {
     name: NAME,
-    title: "Jira",
     secret: SecretSetting {
         flag: "jira-webhook-secret",
         variable: "JIRA_WEBHOOK_SECRET",
@@ -28,7 +27,6 @@ pub const PROVIDER: Provider = Provider {
     // Tells deliveries apart, and is outside the MAC.
     single_headers: &[DELIVERY],
     kept_headers: &[DELIVERY, FLOW, RETRY],
-    max_body: MAX_BODY,
     // Of the 4xx it tries only 408, 409, 425 and 429 again.
     throttled: Throttled::TooManyRequests,
 };

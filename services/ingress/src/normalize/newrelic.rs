@@ -9,7 +9,7 @@ use super::{
     Delivery, Malformed, Normalized, OTHER, draft::Draft, read_json, severity, times, utf8,
 };
 use crate::json::{List, Text, object};
-use crate::provider::{Endpoint, MAX_BODY, Provider, SecretSetting, Throttled};
+use crate::provider::{Endpoint, Provider, SecretSetting, Throttled};
 
 /// As events and subjects name it.
 const NAME: &str = "newrelic";
@@ -17,7 +17,6 @@ const NAME: &str = "newrelic";
 /// New Relic signs nothing: its destination sends credentials.
 pub const PROVIDER: Provider = Provider {
     name: NAME,
-    title: "New Relic",
     secret: SecretSetting {
         flag: "newrelic-webhook-secret",
         variable: "NEWRELIC_WEBHOOK_SECRET",
@@ -27,7 +26,6 @@ pub const PROVIDER: Provider = Provider {
     schemes: &[Scheme::Bearer, Scheme::Basic, Scheme::token("api-key")],
     single_headers: &[],
     kept_headers: &[],
-    max_body: MAX_BODY,
     // It tries again after a 5xx only.
     throttled: Throttled::Unavailable,
 };

@@ -9,7 +9,7 @@ use super::{
     Delivery, Malformed, Normalized, OTHER, draft::Draft, read_json, severity, times, utf8,
 };
 use crate::json::{List, Reference, Text, object};
-use crate::provider::{Endpoint, MAX_BODY, Provider, SecretSetting, Throttled};
+use crate::provider::{Endpoint, Provider, SecretSetting, Throttled};
 
 /// As events and subjects name it.
 const NAME: &str = "opsgenie";
@@ -17,7 +17,6 @@ const NAME: &str = "opsgenie";
 /// Opsgenie signs nothing: the webhook's custom headers carry a secret.
 pub const PROVIDER: Provider = Provider {
     name: NAME,
-    title: "Opsgenie",
     secret: SecretSetting {
         flag: "opsgenie-webhook-secret",
         variable: "OPSGENIE_WEBHOOK_SECRET",
@@ -27,7 +26,6 @@ pub const PROVIDER: Provider = Provider {
     schemes: &[Scheme::Bearer, Scheme::Basic],
     single_headers: &[],
     kept_headers: &[],
-    max_body: MAX_BODY,
     throttled: Throttled::TooManyRequests,
 };
 

@@ -8,7 +8,7 @@ use tocsin_wire::scheme::{HmacScheme, Scheme};
 
 use super::{Delivery, Malformed, Normalized, draft::Draft, read_json, times, utf8};
 use crate::json::{List, Text, object};
-use crate::provider::{Endpoint, MAX_BODY, Provider, SecretSetting, Throttled};
+use crate::provider::{Endpoint, Provider, SecretSetting, Throttled};
 
 /// As events and subjects name it.
 const NAME: &str = "pagerduty";
@@ -16,7 +16,6 @@ const NAME: &str = "pagerduty";
 /// PagerDuty V3 webhooks. It rotates a secret by sending several signatures.
 pub const PROVIDER: Provider = Provider {
     name: NAME,
-    title: "PagerDuty",
     secret: SecretSetting {
         flag: "pagerduty-webhook-secret",
         variable: "PAGERDUTY_WEBHOOK_SECRET",
@@ -30,7 +29,6 @@ pub const PROVIDER: Provider = Provider {
     ))],
     single_headers: &[],
     kept_headers: &["x-webhook-id", "x-webhook-subscription"],
-    max_body: MAX_BODY,
     // A 4xx but 429 drops the event, three in a row the subscription.
     throttled: Throttled::TooManyRequests,
 };

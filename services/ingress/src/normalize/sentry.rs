@@ -12,7 +12,7 @@ use super::{
     Delivery, Malformed, Normalized, OTHER, draft::Draft, read_json, severity, times, utf8,
 };
 use crate::json::Text;
-use crate::provider::{Endpoint, MAX_BODY, Provider, SecretSetting, Throttled};
+use crate::provider::{Endpoint, Provider, SecretSetting, Throttled};
 use resources::{Issue, MetricAlert, Payload, Resource, Sample};
 
 /// As events and subjects name it.
@@ -26,7 +26,6 @@ const RESOURCE: &str = "sentry-hook-resource";
 /// Internal and public integrations; the secret is the integration's client secret.
 pub const PROVIDER: Provider = Provider {
     name: NAME,
-    title: "Sentry",
     secret: SecretSetting {
         flag: "sentry-client-secret",
         variable: "SENTRY_CLIENT_SECRET",
@@ -40,7 +39,6 @@ pub const PROVIDER: Provider = Provider {
     // Both tell deliveries apart, and both are outside the MAC.
     single_headers: &[REQUEST, RESOURCE],
     kept_headers: &[RESOURCE, REQUEST, "sentry-hook-timestamp"],
-    max_body: MAX_BODY,
     // It documents no second try.
     throttled: Throttled::Deferred,
 };

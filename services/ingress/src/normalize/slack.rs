@@ -16,7 +16,7 @@ use form_urlencoded as form;
 use tocsin_wire::scheme::{HmacScheme, Scheme, SignedTime};
 
 use super::{Delivery, Malformed, Normalized, draft::Draft, utf8};
-use crate::provider::{Answer, Endpoint, MAX_BODY, Provider, SecretSetting, Throttled};
+use crate::provider::{Answer, Endpoint, Provider, SecretSetting, Throttled};
 
 /// As events and subjects name it.
 const NAME: &str = "slack";
@@ -25,7 +25,6 @@ const NAME: &str = "slack";
 /// one each.
 pub const PROVIDER: Provider = Provider {
     name: NAME,
-    title: "Slack",
     secret: SecretSetting {
         flag: "slack-signing-secret",
         variable: "SLACK_SIGNING_SECRET",
@@ -62,7 +61,6 @@ pub const PROVIDER: Provider = Provider {
     ))],
     single_headers: &[],
     kept_headers: &[RETRY_NUMBER, RETRY_REASON],
-    max_body: MAX_BODY,
     // An interaction is never sent again, but an event is.
     throttled: Throttled::TooManyRequests,
 };

@@ -6,7 +6,7 @@ use tocsin_wire::scheme::Scheme;
 use super::draft::{self, Draft};
 use super::{Delivery, Malformed, Normalized, first, read_json, times, utf8};
 use crate::json::{Text, object};
-use crate::provider::{Endpoint, MAX_BODY, Provider, SecretSetting, Throttled};
+use crate::provider::{Endpoint, Provider, SecretSetting, Throttled};
 
 /// As events and subjects name it.
 const NAME: &str = "sns";
@@ -14,7 +14,6 @@ const NAME: &str = "sns";
 /// Topics of SNS, which have no secret: the list of those allowed is what lets a message in.
 pub const PROVIDER: Provider = Provider {
     name: NAME,
-    title: "Amazon SNS",
     secret: SecretSetting {
         flag: "sns-topic-arns",
         variable: "SNS_TOPIC_ARNS",
@@ -29,7 +28,6 @@ pub const PROVIDER: Provider = Provider {
         "x-amz-sns-topic-arn",
         "x-amz-sns-subscription-arn",
     ],
-    max_body: MAX_BODY,
     throttled: Throttled::TooManyRequests,
 };
 

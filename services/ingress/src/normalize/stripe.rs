@@ -7,7 +7,7 @@ use tocsin_wire::scheme::Scheme;
 
 use super::{Delivery, Malformed, Normalized, draft::Draft, first, read_json, times, utf8};
 use crate::json::{Flag, Text, object};
-use crate::provider::{Endpoint, MAX_BODY, Provider, SecretSetting, Throttled};
+use crate::provider::{Endpoint, Provider, SecretSetting, Throttled};
 
 /// As events and subjects name it.
 const NAME: &str = "stripe";
@@ -15,7 +15,6 @@ const NAME: &str = "stripe";
 /// Stripe's endpoints, whose secrets (`whsec_…`) are text and not base64.
 pub const PROVIDER: Provider = Provider {
     name: NAME,
-    title: "Stripe",
     secret: SecretSetting {
         flag: "stripe-webhook-secret",
         variable: "STRIPE_WEBHOOK_SECRET",
@@ -27,7 +26,6 @@ pub const PROVIDER: Provider = Provider {
     }],
     single_headers: &[],
     kept_headers: &[],
-    max_body: MAX_BODY,
     throttled: Throttled::TooManyRequests,
 };
 

@@ -57,7 +57,8 @@ impl Args for ProviderSecrets {
             let setting = &provider.secret;
             let help = format!(
                 "{}, comma-separated while one is rotated; without one, {} is off",
-                setting.help, provider.title
+                setting.help,
+                provider.title()
             );
             command.arg(
                 Arg::new(setting.flag)

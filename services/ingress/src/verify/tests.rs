@@ -6,7 +6,6 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 use jiff::Timestamp;
 use sha2::Sha256;
 
-
 use super::{LiveSecret, MAX_SIGNATURES, Refusal, Validity, Verifier, standard_webhooks};
 use crate::normalize::{github, incidentio, pagerduty, slack};
 use crate::provider::Provider;
