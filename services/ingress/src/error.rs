@@ -64,6 +64,8 @@ pub(crate) enum Rejection {
     Aborted(#[source] tokio::task::JoinError),
     #[error("the body came too slowly")]
     BodyTooSlow,
+    #[error("the body was slow while as many others were waited for as may be")]
+    Overloaded,
     #[error("the body did not arrive completely")]
     BodyIncomplete(#[source] axum::Error),
     #[error("the source is disabled")]
@@ -106,6 +108,8 @@ impl Rejection {
                 "body_too_large"
             }
             Self::BodyTooSlow => "body_too_slow",
+            // As the server says of more requests than it takes: to a sender it is the same.
+            Self::Overloaded => "overloaded",
             Self::BodyIncomplete(_) => "body_incomplete",
             Self::Disabled => "source_disabled",
             Self::AddressNotAllowed => "address_not_allowed",
@@ -172,6 +176,7 @@ impl Rejection {
             | Self::AtLimit
             | Self::TimedOut { .. }
             | Self::SourceLoading
+            | Self::Overloaded
             | Self::Sns(_)
             | Self::Subject(_)
             | Self::Disconnected
@@ -191,6 +196,7 @@ impl Rejection {
             }
             Self::Crowded(_) => "too many large bodies at once; send it again".into(),
             Self::BodyTooSlow => "the body came too slowly; send it again, all at once".into(),
+            Self::Overloaded => "too many slow bodies at once; send it again later".into(),
             Self::BodyIncomplete(_) => "the body did not arrive completely; send it again".into(),
             Self::BodyEncoded => {
                 "signatures are verified over the bytes as they come; send the body without Content-Encoding".into()

@@ -4,7 +4,8 @@
 //! 2xx is said only after the event is stored, or when there is nothing to store. Else 401
 //! `signature_<reason>`, 403 `source_disabled` or `address_not_allowed`, 400 `invalid_json` or
 //! `invalid_form`, 408 `body_too_slow`, 413 `body_too_large`, 415 `content_encoding_unsupported`, 429 or 503 `rate_limited`, and
-//! 503 with `Retry-After` when the trouble is ours, or more large bodies come at once than there is room for.
+//! 503 with `Retry-After` when the trouble is ours, or more comes at once than there is room for: `overloaded`,
+//! `too_many_large_bodies`.
 
 mod answer;
 mod at_work;

@@ -1,7 +1,8 @@
 //! How slowly a body may come, and how many slow ones are waited for.
 //!
 //! Whoever has a connection may send headers and then nothing, and holds a place among the requests at work.
-//! A sender of webhooks has its body ready: the first pieces come with the headers.
+//! A sender of webhooks has its body ready: the first pieces come with the headers. Where there is no place to
+//! wait for one that is a little late, that is our trouble and not its: many senders drop what gets a 4xx.
 
 use std::time::Duration;
 
@@ -52,7 +53,7 @@ impl<'a> Pace<'a> {
     /// What `coming` gives, if it comes in time.
     ///
     /// # Errors
-    /// When it does not, or too many others are slow.
+    /// `BodyTooSlow` when it does not, `Overloaded` when too many others are slow.
     pub(super) async fn keep<T>(
         &mut self,
         mut coming: impl Future<Output = T> + Unpin,
@@ -62,7 +63,7 @@ impl<'a> Pace<'a> {
                 Ok(came) => return Ok(came),
                 Err(_elapsed) if self.place.is_none() => {
                     let place = self.slow.0.try_acquire();
-                    self.place = Some(place.map_err(|_none| Rejection::BodyTooSlow)?);
+                    self.place = Some(place.map_err(|_none| Rejection::Overloaded)?);
                     self.until += GRACE;
                 }
                 Err(_elapsed) => return Err(Rejection::BodyTooSlow),
@@ -130,9 +131,11 @@ mod tests {
         }
         let began = Instant::now();
         let mut pace = Pace::new(&slow);
-        let refused = pace.keep(pending::<()>()).await;
-        assert!(matches!(refused, Err(Rejection::BodyTooSlow)));
+        let shed = pace.keep(pending::<()>()).await.expect_err("no place");
         assert_eq!(began.elapsed(), PATIENCE);
+        let problem = shed.problem();
+        assert_eq!((problem.status.as_u16(), shed.code()), (503, "overloaded"));
+        assert!(shed.is_ours());
         waiting.pop();
         let mut pace = Pace::new(&slow);
         let next = pin!(sleep(PATIENCE * 2));
