@@ -14,27 +14,32 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 /// before a secret that came after its record is asked for again. No sender gives up that soon.
 pub(crate) const ARRIVAL_LIMIT: Duration = Duration::from_secs(1);
 
-/// What may wait of one source. Strangers can send wrong signatures, so what they make us hold is bounded;
-/// a sender of 500 deliveries a second, of 4 KiB each, has room for all of a second's.
-const MAX_WAITING_KIBIBYTES: usize = 4 * 1024;
+/// What may wait of one source, and of all together: an eighth and a quarter of the requests that may be at work,
+/// since strangers can send wrong signatures and all others must still be served. A sender of 500 deliveries a
+/// second has room for those of a quarter of a second.
+const SOURCE_KIBIBYTES: usize = 128 * LEAST_KIBIBYTES;
+const ALL_KIBIBYTES: usize = 256 * LEAST_KIBIBYTES;
 
-/// What a delivery without a body costs: its connection, headers and task.
-const LEAST_KIBIBYTES: usize = 4;
+/// What every delivery is counted as at least, so that the sizes above bound their number too; most webhooks
+/// are smaller.
+const LEAST_KIBIBYTES: usize = 32;
 
-/// The deliveries of one source that wait; the same over all versions of the source.
+/// Places for deliveries that wait: those of one source, the same over all its versions, or those of all sources.
 #[derive(Clone)]
 pub(crate) struct WaitingRoom(Arc<Semaphore>);
 
-impl Default for WaitingRoom {
-    fn default() -> Self {
-        Self(Arc::new(Semaphore::new(MAX_WAITING_KIBIBYTES)))
-    }
-}
-
 impl WaitingRoom {
+    pub(crate) fn of_one_source() -> Self {
+        Self(Arc::new(Semaphore::new(SOURCE_KIBIBYTES)))
+    }
+
+    pub(crate) fn of_all_sources() -> Self {
+        Self(Arc::new(Semaphore::new(ALL_KIBIBYTES)))
+    }
+
     /// A place for a delivery with a body of so many bytes, until it is dropped; `None` when there is none.
     pub(crate) fn enter(&self, body_bytes: usize) -> Option<OwnedSemaphorePermit> {
-        let kibibytes = body_bytes.div_ceil(1024).saturating_add(LEAST_KIBIBYTES);
+        let kibibytes = body_bytes.div_ceil(1024).max(LEAST_KIBIBYTES);
         let kibibytes = u32::try_from(kibibytes).ok()?;
         Arc::clone(&self.0).try_acquire_many_owned(kibibytes).ok()
     }
@@ -45,14 +50,19 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_second_of_a_busy_sender_has_room_and_a_flood_has_none() {
-        let room = WaitingRoom::default();
-        let small: Vec<_> = (0..500).map_while(|_| room.enter(4 * 1024)).collect();
-        assert_eq!(small.len(), 500);
-        assert!(room.enter(1 << 20).is_none());
-        drop(small);
-        let large: Vec<_> = (0..10).map_while(|_| room.enter(1 << 20)).collect();
-        assert_eq!(large.len(), 3);
-        assert!(room.enter(25 << 20).is_none(), "never");
+    fn places_are_bounded_by_number_and_by_size() {
+        let (one, all) = (WaitingRoom::of_one_source(), WaitingRoom::of_all_sources());
+        for (room, places, large) in [(one, 128, 4), (all, 256, 8)] {
+            let mut small: Vec<_> = (0..1_000).map_while(|_| room.enter(4 * 1024)).collect();
+            assert_eq!(small.len(), places);
+            small.pop();
+            assert!(room.enter(1 << 20).is_none());
+            assert!(room.enter(0).is_some(), "one has left");
+            drop(small);
+            let held: Vec<_> = (0..100).map_while(|_| room.enter(1 << 20)).collect();
+            assert_eq!(held.len(), large);
+            drop(held);
+            assert!(room.enter(25 << 20).is_none(), "never");
+        }
     }
 }

@@ -12,6 +12,8 @@ mod at_work;
 mod body;
 mod gathered;
 mod pace;
+#[cfg(test)]
+mod tests;
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -26,7 +28,7 @@ use tocsin_kit::Problem;
 use tokio::time::Instant;
 
 use crate::address;
-use crate::arrival::ARRIVAL_LIMIT;
+use crate::arrival::{ARRIVAL_LIMIT, WaitingRoom};
 use crate::error::{Rejection, UNKNOWN};
 use crate::intake::{Incoming, Intake};
 use crate::large::{LargeBodies, over};
@@ -46,6 +48,8 @@ pub(crate) struct Receiver {
     pub(crate) large: LargeBodies,
     pub(crate) slow: SlowBodies,
     pub(crate) at_work: AtWork,
+    /// Of all sources, besides the one that each has.
+    pub(crate) waiting_room: WaitingRoom,
     /// Who may say for whom it speaks.
     pub(crate) proxies: Vec<IpNet>,
 }
@@ -165,8 +169,9 @@ impl Receiver {
     }
 
     /// Takes a delivery that no secret verified (`refused`) by each later version of its source that comes
-    /// within [`ARRIVAL_LIMIT`]. What is refused at the end is refused by all that is known here; while more
-    /// is known to come, or nothing can come, it is our trouble and not the sender's.
+    /// within [`ARRIVAL_LIMIT`], where it finds a place to wait. What is refused at the end is refused by all
+    /// that is known here; while more is known to come, or nothing can come, it is our trouble and not the
+    /// sender's.
     async fn take_later(
         &self,
         source: &mut Arc<Source>,
@@ -175,11 +180,13 @@ impl Receiver {
         started: Instant,
         mut refused: Result<Answer, Rejection>,
     ) -> Result<Answer, Rejection> {
-        let Some(_place) = source.waiting_room.enter(incoming.body.len()) else {
-            return refused;
-        };
+        let bytes = incoming.body.len();
+        let places = source.waiting_room.enter(bytes);
+        let places = places.zip(self.waiting_room.enter(bytes));
         let until = Instant::now() + ARRIVAL_LIMIT;
-        while let Some(later) = self.sources.later_than(source, until).await {
+        while places.is_some()
+            && let Some(later) = self.sources.later_than(source, until).await
+        {
             *source = later;
             source.admits(incoming.sender)?;
             refused = Box::pin(self.intake.take(source, endpoint, incoming, started)).await;

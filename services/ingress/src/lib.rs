@@ -50,6 +50,7 @@ use tokio::net::TcpListener;
 pub use error::Error;
 pub use settings::Settings;
 
+use crate::arrival::WaitingRoom;
 use crate::http::{AtWork, Receiver, SlowBodies};
 use health::{SourcesHealth, TestQuestion};
 use intake::Intake;
@@ -109,6 +110,7 @@ pub async fn run_on(
         large: LargeBodies::default(),
         slow: SlowBodies::default(),
         at_work: AtWork::new(settings.request_timeout.duration()),
+        waiting_room: WaitingRoom::of_all_sources(),
         proxies: settings.trusted_proxies.clone(),
     };
     let tls = settings.tls().map(Tls::load).transpose();

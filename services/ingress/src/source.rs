@@ -105,7 +105,7 @@ impl Source {
             verifier,
             tolerance,
             secrets: Vec::new(),
-            waiting_room: WaitingRoom::default(),
+            waiting_room: WaitingRoom::of_one_source(),
             scheme: scheme.clone(),
             figures: Mutex::default(),
             last_slot: Mutex::default(),
