@@ -8,16 +8,25 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tocsin_testkit::{ReservedPort, TestBus};
+use tocsin_wire::sealed::Audience;
 use tokio::time::Instant;
 
-use crate::deliveries::{github_push, pagerduty};
+use crate::deliveries::{github_push, pagerduty, pagerduty_to};
 use crate::figures::{Latencies, say};
 use crate::load::{Load, Sent};
 use crate::process::{self, GITHUB_SECRET, PAGERDUTY_SECRET, Service};
+use crate::tenants::{self, Published, Publisher};
 use attackers::{Answers, SlowPeers, too_large};
 
 /// Connections of the good senders, and as many of those with bad signatures.
 const CONNECTIONS: usize = 64;
+/// Of those with bad signatures at the source: more than ingress lets wait there for a new secret, so that the
+/// others go on.
+const SOURCE_CONNECTIONS: usize = 512;
+/// What attackers sign with.
+const GUESS: &str = "a guess";
+/// A source of an org, whose URL is attacked.
+const SOURCE: &str = "src_besieged";
 /// A minute of good deliveries is some 250 MB.
 const STREAM_SIZE_FACTOR: u32 = 10;
 /// The 99th percentile of good deliveries, from intended time to answer.
@@ -26,8 +35,8 @@ const PROMISED_P99: Duration = Duration::from_millis(50);
 const PROMISED_MEMORY: u64 = 150_000_000;
 /// Share of the offered bad signatures that must have been refused in time, for the siege to be one.
 const OFFERED_SHARE: f64 = 0.95;
-/// Each provider logs one refusal a second; two of them are attacked.
-const LINES_PER_SECOND: u64 = 2;
+/// Each provider and source logs one refusal a second; two providers and one source are attacked.
+const LINES_PER_SECOND: u64 = 3;
 /// Lines that do not come from the attack.
 const OTHER_LINES: u64 = 10;
 /// What a slow peer in its headers is granted; longer than a smoke test.
@@ -41,8 +50,10 @@ pub(crate) struct Size {
     pub(crate) good_rate: u64,
     /// Connections of slow peers.
     pub(crate) slow: usize,
-    /// Deliveries with a bad signature a second.
+    /// Deliveries a second with a bad signature under a shared secret.
     pub(crate) bad_rate: u64,
+    /// The same at the URL of a source, where some of them wait for a new secret.
+    pub(crate) source_rate: u64,
     /// Senders of bodies of 64 MiB, each with one a second.
     pub(crate) large: usize,
     /// Whether speed counts: it means nothing without optimisation or in a second.
@@ -56,7 +67,8 @@ impl Size {
             seconds,
             good_rate: 500,
             slow: 1_000,
-            bad_rate: 10_000,
+            bad_rate: 9_000,
+            source_rate: 1_000,
             large: 8,
             is_timed: true,
         }
@@ -69,6 +81,7 @@ impl Size {
             good_rate: 50,
             slow: 100,
             bad_rate: 200,
+            source_rate: 100,
             large: 2,
             is_timed: false,
         }
@@ -83,6 +96,8 @@ impl Size {
 struct Outcome {
     good: Sent,
     bad: Sent,
+    /// Those at the source.
+    source: Sent,
     slow: Answers,
     /// Slow connections that were open at once.
     slow_open: usize,
@@ -102,6 +117,7 @@ pub(crate) async fn measure(size: Size) -> anyhow::Result<()> {
     let bus = TestBus::start_sized(STREAM_SIZE_FACTOR).await?;
     let port = ReservedPort::take()?;
     let listen = port.address();
+    let sealing_key = bus.keys().sealing_key_file(&Audience::Ingress);
     let environment = [
         ("INGRESS_LISTEN", listen.to_string()),
         (
@@ -110,9 +126,11 @@ pub(crate) async fn measure(size: Size) -> anyhow::Result<()> {
         ),
         ("GITHUB_WEBHOOK_SECRET", GITHUB_SECRET.to_owned()),
         ("PAGERDUTY_WEBHOOK_SECRET", PAGERDUTY_SECRET.to_owned()),
+        ("SEALING_KEY_FILE", sealing_key.display().to_string()),
         ("LOG_LEVEL", "info".to_owned()),
     ];
     let ingress = process::start(&bus, "ingress", &environment).await?;
+    publish(&bus, listen).await?;
     say(&format!(
         "\nsiege of {} s: ingress and nats-server alone",
         size.seconds
@@ -124,13 +142,29 @@ pub(crate) async fn measure(size: Size) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Publishes the source, and waits until ingress can verify for it.
+async fn publish(bus: &TestBus, target: SocketAddr) -> anyhow::Result<()> {
+    let publisher = Publisher::connect(bus).await?;
+    let source = Published {
+        id: SOURCE.to_owned(),
+        org: "bench".to_owned(),
+        provider: "pagerduty",
+        tier: None,
+        secrets: vec![(1, None)],
+        version: 1,
+    };
+    publisher.secret(&source, 1, PAGERDUTY_SECRET).await?;
+    publisher.record(&source).await?;
+    tenants::until_loaded(target, &format!("/webhooks/pagerduty/{SOURCE}")).await
+}
+
 async fn besiege(ingress: &Service, target: SocketAddr, size: Size) -> anyhow::Result<Outcome> {
     let lines_before = log_lines(ingress)?;
     let cpu_before = ingress.process.cpu_time()?;
     let until = Instant::now() + size.duration();
-    let load = |rate, build| Load {
+    let load = |connections, rate, build| Load {
         targets: vec![target],
-        connections: CONNECTIONS,
+        connections,
         rate: Some(rate),
         duration: size.duration(),
         first: 0,
@@ -139,15 +173,18 @@ async fn besiege(ingress: &Service, target: SocketAddr, size: Size) -> anyhow::R
         observe: Some(Arc::new(|_answer| {})),
     };
     let slow = SlowPeers::default();
-    let (good, bad, slow_answers, large) = tokio::join!(
-        load(size.good_rate, github_push(GITHUB_SECRET)).run(),
-        load(size.bad_rate, pagerduty("a guess", 1)).run(),
+    let at_source = pagerduty_to(Box::new(|_| (format!("/{SOURCE}"), GUESS.to_owned())), 1);
+    let (good, bad, source, slow_answers, large) = tokio::join!(
+        load(CONNECTIONS, size.good_rate, github_push(GITHUB_SECRET)).run(),
+        load(CONNECTIONS, size.bad_rate, pagerduty(GUESS, 1)).run(),
+        load(SOURCE_CONNECTIONS, size.source_rate, at_source).run(),
         slow.hold(target, size.slow, until),
         too_large(target, size.large, until),
     );
     Ok(Outcome {
         good: good?,
         bad: bad?,
+        source: source?,
         slow: slow_answers,
         slow_open: slow.most_open(),
         large,
@@ -176,7 +213,8 @@ fn judge(outcome: &Outcome, size: Size) -> Vec<String> {
         good.refused == 0 && good.accepted == size.good_rate * size.seconds,
         format!("{} good deliveries were refused", good.refused),
     );
-    let believed = outcome.bad.accepted + outcome.slow.accepted() + outcome.large.accepted();
+    let forged = outcome.bad.accepted + outcome.source.accepted;
+    let believed = forged + outcome.slow.accepted() + outcome.large.accepted();
     promise(
         believed == 0,
         format!("{believed} deliveries of attackers were believed"),
@@ -204,9 +242,9 @@ fn judge(outcome: &Outcome, size: Size) -> Vec<String> {
     if size.is_timed {
         let p99 = p99(&good.latencies);
         promise(p99 < PROMISED_P99, format!("good senders' p99 is {p99:?}"));
-        let rate = refused_per_second(&outcome.bad);
+        let rate = refused_per_second(&outcome.bad) + refused_per_second(&outcome.source);
         promise(
-            rate >= whole(size.bad_rate) * OFFERED_SHARE,
+            rate >= whole(size.bad_rate + size.source_rate) * OFFERED_SHARE,
             format!("only {rate:.0} bad signatures a second were refused"),
         );
     }
@@ -214,7 +252,9 @@ fn judge(outcome: &Outcome, size: Size) -> Vec<String> {
 }
 
 fn report(outcome: &Outcome, size: Size) {
-    let Outcome { good, bad, .. } = outcome;
+    let Outcome {
+        good, bad, source, ..
+    } = outcome;
     say(&format!(
         "  good senders, {}/s           {}, {} refused",
         size.good_rate, good.latencies, good.refused
@@ -225,6 +265,13 @@ fn report(outcome: &Outcome, size: Size) {
         bad.refused,
         refused_per_second(bad),
         bad.lost
+    ));
+    say(&format!(
+        "  the same at a source, {}/s    {} refused ({:.0}/s), {} without an answer",
+        size.source_rate,
+        source.refused,
+        refused_per_second(source),
+        source.lost
     ));
     say(&format!(
         "  slow peers, {} at once      {}",
@@ -278,7 +325,8 @@ mod tests {
         let slow = size.slow as u64;
         Outcome {
             good: sent(10_000, 0, Duration::from_millis(3)),
-            bad: sent(0, 200_000, Duration::ZERO),
+            bad: sent(0, 180_000, Duration::ZERO),
+            source: sent(0, 20_000, Duration::ZERO),
             slow: Answers::of(&[(503, slow)], slow),
             slow_open: size.slow,
             large: Answers::of(&[(413, 100)], 0),
@@ -291,10 +339,11 @@ mod tests {
     #[test]
     fn each_broken_promise_is_told() {
         type Break = fn(&mut Outcome);
-        let cases: [(Break, &str); 10] = [
+        let cases: [(Break, &str); 11] = [
             (|outcome| outcome.good.refused = 1, "1 good deliveries"),
             (|outcome| outcome.good.accepted -= 1, "0 good deliveries"),
             (|outcome| outcome.bad.accepted = 1, "1 deliveries of att"),
+            (|outcome| outcome.source.accepted = 1, "1 deliveries of att"),
             (
                 |outcome| outcome.large = Answers::of(&[(200, 2)], 0),
                 "2 deliveries of att",
@@ -302,12 +351,12 @@ mod tests {
             (|outcome| outcome.slow_open -= 1, "only 999 slow peers"),
             (|outcome| outcome.slow = Answers::of(&[], 9), "only 9 slow"),
             (|outcome| outcome.memory = PROMISED_MEMORY, "150 MB of mem"),
-            (|outcome| outcome.log_lines = 51, "51 log lines where 50"),
+            (|outcome| outcome.log_lines = 71, "71 log lines where 70"),
             (
                 |outcome| outcome.good = sent(10_000, 0, PROMISED_P99),
                 "good senders' p99 is 50ms",
             ),
-            (|outcome| outcome.bad.refused /= 2, "only 5000 bad signat"),
+            (|outcome| outcome.bad.refused /= 2, "only 5500 bad signat"),
         ];
         let size = Size::full(20);
         assert_eq!(judge(&fine(size), size), Vec::<String>::new());
