@@ -138,6 +138,7 @@ impl Receiver {
             limit: source.max_body,
             large: &self.large,
             slow: &self.slow,
+            sender,
             throttled: source.provider.throttled,
         };
         let read = match source.admits(sender) {

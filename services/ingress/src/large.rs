@@ -1,7 +1,9 @@
 //! Bodies over 512 KiB, and those over 64 KiB that expressions are evaluated over: a few at a time, and worked
 //! on where they hold up nobody.
 
-use std::sync::Arc;
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -9,7 +11,7 @@ use http::HeaderMap;
 use tocsin_wire::limits::MAX_INLINE_BODY_BYTES;
 use tocsin_wire::proto::StoredBody;
 use tocsin_wire::source::MAX_PICKED_BODY_BYTES;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{AcquireError, OwnedSemaphorePermit, Semaphore};
 
 use crate::error::Rejection;
 use crate::intake::Incoming;
@@ -35,8 +37,13 @@ const MAX_QUICK_PICK_BYTES: usize = 64 * 1024;
 /// Longer ones that are evaluated over at a time: the values of one may take 10 MiB.
 const LONG_PICKS: usize = 4;
 
-/// Room for [`ROOM_BYTES`] of large bodies.
-pub(crate) struct LargeBodies(Arc<Semaphore>);
+/// Room for [`ROOM_BYTES`] of large bodies, of which each address may be sending one: what it has not sent yet is
+/// kept free for it, before anything says who it is, and it may send as slowly as the pace allows.
+pub(crate) struct LargeBodies {
+    room: Arc<Semaphore>,
+    /// Of each address that sends a large body now, or waits to.
+    turns: Mutex<HashMap<IpAddr, Weak<Semaphore>>>,
+}
 
 /// Turns at evaluating expressions over bodies for which that takes long.
 pub(crate) struct LongPicks(Arc<Semaphore>);
@@ -47,23 +54,54 @@ pub(crate) struct Room {
     _permit: OwnedSemaphorePermit,
 }
 
+/// Held as long as an address sends a large body.
+#[derive(Debug)]
+pub(crate) struct Turn {
+    _permit: Option<OwnedSemaphorePermit>,
+}
+
 impl Default for LargeBodies {
     fn default() -> Self {
-        Self(Arc::new(Semaphore::new(ROOM_BYTES / UNIT_BYTES)))
+        Self {
+            room: Arc::new(Semaphore::new(ROOM_BYTES / UNIT_BYTES)),
+            turns: Mutex::default(),
+        }
     }
 }
 
 impl LargeBodies {
-    /// Waits for room for a body of so many bytes, and not for long.
+    /// Waits for the turn of `sender`, and for room for a body of so many bytes; for both together not for long.
     pub(crate) async fn enter(
         &self,
         bytes: usize,
+        sender: Option<IpAddr>,
         throttled: Throttled,
-    ) -> Result<Room, Rejection> {
+    ) -> Result<(Room, Turn), Rejection> {
         // A larger one takes all the room there is, and still has its own limit.
         let units = bytes.min(ROOM_BYTES).div_ceil(UNIT_BYTES);
         let units = u32::try_from(units).unwrap_or(u32::MAX);
-        enter(&self.0, units, throttled).await
+        let entering = async {
+            // First: who waits for its turn must not stand before others in the queue for room.
+            let turn = match sender {
+                Some(sender) => Some(self.turn(sender).acquire_owned().await?),
+                None => None,
+            };
+            let permit = Arc::clone(&self.room).acquire_many_owned(units).await?;
+            Ok((Room { _permit: permit }, Turn { _permit: turn }))
+        };
+        within_wait(entering, throttled).await
+    }
+
+    fn turn(&self, sender: IpAddr) -> Arc<Semaphore> {
+        let mut turns = self.turns.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(turn) = turns.get(&sender).and_then(Weak::upgrade) {
+            return turn;
+        }
+        // Here at the latest, so that no more are remembered than there are requests at work.
+        turns.retain(|_, turn| turn.strong_count() > 0);
+        let turn = Arc::new(Semaphore::new(1));
+        turns.insert(sender, Arc::downgrade(&turn));
+        turn
     }
 }
 
@@ -85,20 +123,20 @@ impl LongPicks {
             return Ok(None);
         }
         // Boxed: rare, and every delivery's future would hold it.
-        let entering = Box::pin(enter(&self.0, 1, source.provider.throttled));
-        entering.await.map(Some)
+        let entering = Box::pin(Arc::clone(&self.0).acquire_owned());
+        let permit = within_wait(entering, source.provider.throttled).await?;
+        Ok(Some(Room { _permit: permit }))
     }
 }
 
-async fn enter(
-    semaphore: &Arc<Semaphore>,
-    units: u32,
+/// What `entering` gives, where nobody has to wait too long for it.
+async fn within_wait<T>(
+    entering: impl Future<Output = Result<T, AcquireError>>,
     throttled: Throttled,
-) -> Result<Room, Rejection> {
-    let entering = Arc::clone(semaphore).acquire_many_owned(units);
-    // The semaphore is never closed.
+) -> Result<T, Rejection> {
+    // The semaphores are never closed.
     match tokio::time::timeout(ROOM_WAIT, entering).await {
-        Ok(Ok(permit)) => Ok(Room { _permit: permit }),
+        Ok(Ok(entered)) => Ok(entered),
         _ => Err(Rejection::Crowded(throttled)),
     }
 }
@@ -141,6 +179,7 @@ pub(crate) fn name_objects(mut normalized: Normalized) -> Normalized {
 
 #[cfg(test)]
 mod tests {
+    use futures::FutureExt as _;
     use serde_json::json;
     use tocsin_wire::proto::Event;
     use tocsin_wire::scheme::Scheme;
@@ -213,7 +252,7 @@ mod tests {
         let bodies = LargeBodies::default();
         let mut held = Vec::new();
         for bytes in [25 << 20, 6 << 20, 1 << 20] {
-            let room = bodies.enter(bytes, Throttled::Unavailable).await;
+            let room = bodies.enter(bytes, None, Throttled::Unavailable).await;
             held.push(room.expect("room"));
         }
         for (throttled, status) in [
@@ -222,17 +261,42 @@ mod tests {
             (Throttled::Deferred, 503),
         ] {
             let refused = bodies
-                .enter(513 << 10, throttled)
+                .enter(513 << 10, None, throttled)
                 .await
                 .expect_err("no room");
             assert_eq!(refused.problem().status.as_u16(), status);
             assert_eq!(refused.code(), "too_many_large_bodies");
         }
         held.pop();
-        let room = bodies.enter(513 << 10, Throttled::Unavailable).await;
+        let room = bodies.enter(513 << 10, None, Throttled::Unavailable).await;
         room.expect("room");
         held.clear();
-        let larger = bodies.enter(ROOM_BYTES * 2, Throttled::Unavailable).await;
+        let larger = bodies
+            .enter(ROOM_BYTES * 2, None, Throttled::Unavailable)
+            .await;
         larger.expect("all the room there is");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_address_sends_one_at_a_time_and_keeps_nobody_else_waiting() {
+        let bodies = LargeBodies::default();
+        let enter = |last: u8| {
+            let sender = IpAddr::from([192, 0, 2, last]);
+            bodies.enter(8 << 20, Some(sender), Throttled::Unavailable)
+        };
+        let (room, turn) = enter(1).await.expect("its first");
+        let refused = enter(1).await.expect_err("the first is still coming");
+        assert_eq!(refused.code(), "too_many_large_bodies");
+        let mut waiting = Box::pin(enter(1));
+        assert!((&mut waiting).now_or_never().is_none());
+        let other = enter(2).now_or_never().expect("at once").expect("room");
+        drop(turn);
+        // The first is whole, and still in memory: that is a matter of room alone.
+        let second = waiting.now_or_never().expect("at once").expect("its turn");
+        drop((room, second, other));
+        let known = || bodies.turns.lock().expect("not poisoned").len();
+        assert_eq!(known(), 2);
+        enter(3).await.expect("room");
+        assert_eq!(known(), 1, "nobody is remembered for long");
     }
 }

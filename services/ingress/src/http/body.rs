@@ -1,5 +1,6 @@
 //! Reading a body within its limit, and a large one only where there is room for it.
 
+use std::net::IpAddr;
 use std::time::Duration;
 
 use axum::body::{Body, BodyDataStream};
@@ -29,6 +30,8 @@ pub(super) struct Bounds<'a> {
     pub(super) limit: usize,
     pub(super) large: &'a LargeBodies,
     pub(super) slow: &'a SlowBodies,
+    /// Whose body it is, as rate limits count.
+    pub(super) sender: Option<IpAddr>,
     /// What a sender hears when there is no room.
     pub(super) throttled: Throttled,
 }
@@ -89,7 +92,7 @@ async fn collect(
     bounds: Bounds<'_>,
 ) -> Result<Whole, Rejection> {
     let Bounds { limit, large, .. } = bounds;
-    let mut room = None;
+    let mut entered = None;
     let mut pace = Pace::new(bounds.slow);
     let mut gathered = Gathered::default();
     while let Some(piece) = pace.keep(pieces.next()).await? {
@@ -99,10 +102,12 @@ async fn collect(
         if read > limit {
             return Err(Rejection::BodyTooLarge { limit });
         }
-        if read > MAX_INLINE_BODY_BYTES && room.is_none() {
+        if read > MAX_INLINE_BODY_BYTES && entered.is_none() {
             // Not sooner: to say that one has much to send takes no effort.
             let (most, waiting) = (declared.unwrap_or(limit), Instant::now());
-            room = Some(large.enter(most, bounds.throttled).await?);
+            let entering = large.enter(most, bounds.sender, bounds.throttled);
+            // Boxed: rare, and every delivery's future would hold it.
+            entered = Some(Box::pin(entering).await?);
             pace.is_large_since(waiting);
             gathered = gathered.into_pages(most).map_err(|error| {
                 tracing::warn!(bytes = most, %error, "the kernel has no memory for a large body");
@@ -115,6 +120,8 @@ async fn collect(
         })?;
     }
     let bytes = gathered.freeze();
+    // It has come: the next one of the same address need not wait for what is done with it.
+    let room = entered.map(|(room, _turn)| room);
     Ok(Whole { bytes, _room: room })
 }
 
@@ -145,6 +152,8 @@ fn declared_length(headers: &HeaderMap) -> Option<usize> {
 #[cfg(test)]
 mod tests {
     use std::convert::Infallible;
+
+    use futures::FutureExt as _;
 
     use super::*;
     use crate::large::ROOM_BYTES;
@@ -208,6 +217,7 @@ mod tests {
             limit,
             large,
             slow,
+            sender: None,
             throttled: Throttled::Unavailable,
         }
     }
@@ -238,5 +248,29 @@ mod tests {
         }
         assert_eq!(held.pop().expect("one").bytes.len(), 9 * 64 * 1024);
         read(&declared, large_body(9), bounds).await.expect("room");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_large_body_that_does_not_come_holds_up_its_own_address_only_until_it_is_given_up() {
+        let (large, slow) = (LargeBodies::default(), SlowBodies::default());
+        let none = HeaderMap::new();
+        let from = |last: u8| Bounds {
+            sender: Some([192, 0, 2, last].into()),
+            ..bounds(ROOM_BYTES / 4, &large, &slow)
+        };
+        let pieces = large_body(9).into_data_stream();
+        let stalled = Body::from_stream(pieces.chain(futures::stream::pending()));
+        let began = Instant::now();
+        let mut stalled = Box::pin(read(&none, stalled, from(1)));
+        assert!((&mut stalled).now_or_never().is_none());
+        let refused = read(&none, large_body(9), from(1)).await;
+        assert!(matches!(refused, Err(Rejection::Crowded(_))));
+        let other = read(&none, large_body(9), from(2)).now_or_never();
+        other.expect("at once").expect("room");
+        let given_up = stalled.await;
+        assert!(matches!(given_up, Err(Rejection::BodyTooSlow)));
+        assert!(began.elapsed() < Duration::from_secs(4));
+        let next = read(&none, large_body(9), from(1)).now_or_never();
+        next.expect("at once").expect("its turn");
     }
 }
