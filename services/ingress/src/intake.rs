@@ -22,7 +22,7 @@ use crate::metrics::Outcome;
 use crate::normalize::pick::{NOT_PICKED, Picked};
 use crate::normalize::{Delivery, Normalized};
 use crate::provider::{Answer, Endpoint};
-use crate::publish::Publisher;
+use crate::publish::{BUS_TIMEOUT, Publisher};
 use crate::sns::Sns;
 use crate::source::Source;
 use crate::verify::sns::Certificate;
@@ -176,7 +176,10 @@ impl Intake {
     ) -> Result<Answer, Rejection> {
         let now = self.clock.now();
         let headers = incoming.headers;
+        let asked = Instant::now();
         let admission = self.admit(source, incoming, now).await?;
+        // Of each of its events: a thousand may need longer than one.
+        let patience = BUS_TIMEOUT.saturating_sub(asked.elapsed());
         let _turn = self.long_picks.enter(source, incoming.body).await?;
         let read = read(source, endpoint, incoming, proof.secret_index(), now);
         let (answer, events) = match read.await? {
@@ -197,7 +200,9 @@ impl Intake {
             .await?;
         let not_picked = source.picks.is_some() && events.iter().any(is_not_picked);
         let is_retry = events.iter().any(|event| event.attempt > 0);
-        let outcome = self.store(source, events, proof, &admission, now).await?;
+        let outcome = self
+            .store(source, events, proof, &admission, (now, patience))
+            .await?;
         let took = started.elapsed();
         source.count(outcome, took);
         if not_picked {
@@ -222,7 +227,7 @@ impl Intake {
         events: Vec<Event>,
         proof: Proof,
         admission: &Admission,
-        now: Timestamp,
+        (now, patience): (Timestamp, Duration),
     ) -> Result<Outcome, Rejection> {
         let mut outcome = Outcome::Ping;
         for mut event in events {
@@ -241,9 +246,9 @@ impl Intake {
                 Box::pin(self.publisher.keep_body(&mut event)).await?;
             }
             let published = match admission {
-                Admission::Now => self.publisher.publish(event, now).await?,
+                Admission::Now => self.publisher.publish(event, now, patience).await?,
                 Admission::Deferred(until) => {
-                    Box::pin(self.publisher.defer(event, now, *until)).await?
+                    Box::pin(self.publisher.defer(event, now, *until, patience)).await?
                 }
             };
             outcome = match admission {

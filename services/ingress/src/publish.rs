@@ -13,11 +13,12 @@ use tocsin_wire::{
 
 use crate::error::Rejection;
 
-/// How long the bus may take to store an event. The sender hears 503 within a second; an event that
-/// was stored all the same has the same id when it comes again.
-pub(crate) const PUBLISH_TIMEOUT: Duration = Duration::from_millis(700);
+/// How long the bus may take to admit a delivery and to store its event, both together. The sender hears 503
+/// within a second, which is all that Sentry waits; an event that was stored all the same has the same id when
+/// it comes again.
+pub(crate) const BUS_TIMEOUT: Duration = Duration::from_millis(700);
 
-/// How long the pieces of a large body may take together, each within [`PUBLISH_TIMEOUT`]: a fraction of a
+/// How long the pieces of a large body may take together, each within [`BUS_TIMEOUT`]: a fraction of a
 /// second for 25 MiB on a line of 1 Gbit/s, and GitHub and GitLab give up after 10 s.
 const KEEP_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -39,7 +40,7 @@ impl Publisher {
         };
         let body = std::mem::take(&mut event.raw_body);
         let store = self.bus()?.object_store(BODIES);
-        let keeping = store.keep(stored, &body, PUBLISH_TIMEOUT);
+        let keeping = store.keep(stored, &body, BUS_TIMEOUT);
         let limit = KEEP_TIMEOUT;
         let kept = tokio::time::timeout(limit, keeping)
             .await
@@ -53,28 +54,30 @@ impl Publisher {
         Ok(())
     }
 
-    /// Stores an event. Its id follows from its delivery key, so a repeat is a duplicate.
+    /// Stores an event, within `patience`. Its id follows from its delivery key, so a repeat is a duplicate.
     pub(crate) async fn publish(
         &self,
         event: Event,
         now: Timestamp,
+        patience: Duration,
     ) -> Result<Published, Rejection> {
         let bus = self.bus()?;
         let subject = subject(&event).map_err(Rejection::Subject)?;
-        let outgoing = Outgoing::new(subject, envelope(event, now)).within(PUBLISH_TIMEOUT);
+        let outgoing = Outgoing::new(subject, envelope(event, now)).within(patience);
         bus.publish(outgoing).await.map_err(unpublished)
     }
 
-    /// Stores an event that comes out at `until`.
+    /// Stores an event that comes out at `until`, within `patience`.
     pub(crate) async fn defer(
         &self,
         event: Event,
         now: Timestamp,
         until: Timestamp,
+        patience: Duration,
     ) -> Result<Published, Rejection> {
         let bus = self.bus()?;
         let subject = deferred_subject(&event).map_err(Rejection::Subject)?;
-        let outgoing = Outgoing::new(subject, envelope(event, now)).within(PUBLISH_TIMEOUT);
+        let outgoing = Outgoing::new(subject, envelope(event, now)).within(patience);
         let publishing = bus.publish_at(outgoing, until);
         publishing.await.map_err(unpublished)
     }
@@ -88,9 +91,7 @@ impl Publisher {
 
 fn unpublished(error: PublishError) -> Rejection {
     match error {
-        PublishError::TimedOut { .. } => Rejection::Unacknowledged {
-            limit: PUBLISH_TIMEOUT,
-        },
+        PublishError::TimedOut { .. } => Rejection::Unacknowledged { limit: BUS_TIMEOUT },
         other => Rejection::Publish(other),
     }
 }

@@ -8,12 +8,13 @@ use tocsin_bus::PublishError;
 use tocsin_wire::InvalidToken;
 use tocsin_wire::limits::MAX_INLINE_BODY_BYTES;
 use tocsin_wire::rate::{self, RateTier};
+use tokio::time::Instant;
 
 use super::{Incoming, Intake};
 use crate::error::Rejection;
 use crate::limits::{self, Counted, Room, Window};
 use crate::provider::Throttled;
-use crate::publish::PUBLISH_TIMEOUT;
+use crate::publish::BUS_TIMEOUT;
 use crate::source::Source;
 
 /// Bytes that one place among the deferred deliveries of a source is for: most webhooks are smaller, and
@@ -28,8 +29,7 @@ pub(super) enum Admission {
 }
 
 impl Intake {
-    /// Asks the windows of the source, of its org and of the sender's address. Whoever waits for the bus
-    /// hears of its trouble as soon as for an event.
+    /// Asks the windows of the source, of its org and of the sender's address, all within [`BUS_TIMEOUT`].
     pub(super) async fn admit(
         &self,
         source: &Source,
@@ -39,19 +39,20 @@ impl Intake {
         let bus = self.publisher.bus()?;
         let windows = self.windows(source, incoming.sender);
         let windows = windows.map_err(Rejection::Subject)?;
+        let until = Instant::now() + BUS_TIMEOUT;
         let admitted = match limits::decide(&windows) {
             Some(decided) => {
                 self.limits.renew(bus, &windows);
                 decided
             }
             // Boxed: a few times a second.
-            None => Box::pin(within_limit(limits::ask(bus, &windows))).await?,
+            None => Box::pin(answered(until, limits::ask(bus, &windows))).await?,
         };
         match admitted {
             Ok(()) => Ok(Admission::Now),
             Err(tier) => {
                 let bytes = incoming.body.len();
-                Box::pin(self.over_limit(source, tier, bytes, now)).await
+                Box::pin(self.over_limit(source, tier, bytes, (now, until))).await
             }
         }
     }
@@ -81,7 +82,7 @@ impl Intake {
         source: &Source,
         tier: &RateTier,
         bytes: usize,
-        now: Timestamp,
+        (now, until): (Timestamp, Instant),
     ) -> Result<Admission, Rejection> {
         let throttled = source.provider.throttled;
         if throttled != Throttled::Deferred {
@@ -97,7 +98,7 @@ impl Intake {
             .map_err(Rejection::Subject)?;
         // Here a lease may end a moment early: a window of ten minutes bounds what we hold, no more.
         for _ in 0..weight(bytes) {
-            if within_limit(window.admits(bus)).await? == Room::Full {
+            if answered(until, window.admits(bus)).await? == Room::Full {
                 return Err(Rejection::Limited(throttled));
             }
         }
@@ -137,12 +138,13 @@ fn weight(bytes: usize) -> usize {
     1 + carried / PLACE_BYTES
 }
 
-/// What the bus says about a window. Whoever waits for it hears of its trouble as soon as for an event.
-async fn within_limit<T>(
+/// What the bus says about a window, if it does so by then.
+async fn answered<T>(
+    until: Instant,
     asking: impl Future<Output = Result<T, PublishError>>,
 ) -> Result<T, Rejection> {
-    let limit = PUBLISH_TIMEOUT;
-    tokio::time::timeout(limit, asking)
+    let limit = BUS_TIMEOUT;
+    tokio::time::timeout_at(until, asking)
         .await
         .map_err(|_elapsed| Rejection::Unacknowledged { limit })?
         .map_err(Rejection::Publish)
