@@ -6,7 +6,7 @@ use std::{
     pin::pin,
     sync::{
         Arc,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     time::Duration,
 };
@@ -20,7 +20,7 @@ use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::TcpStream,
     sync::OwnedSemaphorePermit,
-    time::{sleep, timeout},
+    time::{Instant, sleep, timeout},
 };
 use tokio_rustls::{TlsAcceptor, server::TlsStream};
 use tokio_util::task::TaskTracker;
@@ -56,8 +56,8 @@ impl Connections {
         }
     }
 
-    fn builder(&self, tracker: TaskTracker, stop: Stop) -> auto::Builder<Tracked> {
-        let mut builder = auto::Builder::new(Tracked { tracker, stop });
+    fn builder(&self, streams: Tracked) -> auto::Builder<Tracked> {
+        let mut builder = auto::Builder::new(streams);
         // Without a timer hyper's header timeout does nothing. Its default cap of 100 headers stays:
         // setting any makes it allocate per request.
         builder
@@ -86,7 +86,12 @@ impl Connections {
         stop: Stop,
         permit: OwnedSemaphorePermit,
     ) -> impl Future<Output = ()> + Send + 'static {
-        let builder = self.builder(tracker, stop.clone());
+        let activity = Arc::new(Activity::default());
+        let builder = self.builder(Tracked {
+            tracker,
+            stop: stop.clone(),
+            activity: Arc::clone(&activity),
+        });
         let header_timeout = self.header_timeout;
         let acceptor = self.tls.as_ref().map(|tls| tls.acceptor().clone());
         async move {
@@ -100,10 +105,12 @@ impl Connections {
                 // Boxed: its buffers must not make every plain connection larger.
                 let secure = Box::pin(handshake(acceptor, stream, peer, header_timeout, &stop));
                 if let Some(stream) = secure.await {
-                    drive(&builder, stream, peer, &requests, header_timeout, &stop).await;
+                    let serving = (&requests, activity, header_timeout);
+                    drive(&builder, stream, peer, serving, &stop).await;
                 }
             } else {
-                drive(&builder, stream, peer, &requests, header_timeout, &stop).await;
+                let serving = (&requests, activity, header_timeout);
+                drive(&builder, stream, peer, serving, &stop).await;
             }
             observed.connections.decrement(1);
             drop(permit);
@@ -137,29 +144,28 @@ async fn drive<S>(
     builder: &auto::Builder<Tracked>,
     stream: S,
     peer: SocketAddr,
-    requests: &Arc<Requests>,
-    header_timeout: Duration,
+    (requests, activity, header_timeout): (&Arc<Requests>, Arc<Activity>, Duration),
     stop: &Stop,
 ) where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let seen = Arc::new(AtomicBool::new(false));
     let service = service_fn({
-        let (requests, seen) = (Arc::clone(requests), Arc::clone(&seen));
+        let (requests, activity) = (Arc::clone(requests), Arc::clone(&activity));
         move |request| {
-            seen.store(true, Ordering::Relaxed);
+            activity.seen.store(true, Ordering::Relaxed);
             let requests = Arc::clone(&requests);
             async move { Ok::<_, Infallible>(requests.answer(request, peer).await) }
         }
     });
     let mut connection = pin!(builder.serve_connection(TokioIo::new(stream), service));
     // hyper's header timeout starts only once it knows which version of HTTP is spoken, which a peer
-    // that sends nothing never lets it know.
-    let mut first_request = pin!(sleep(header_timeout));
-    let mut awaiting_first = true;
+    // that sends nothing never lets it know; and for HTTP/2 it has none, nor one for idle connections.
+    let mut next_look = pin!(sleep(header_timeout));
+    let mut looking = true;
+    let mut before = Idleness::Busy { begun: 0 };
     let mut soft = pin!(async {
         stop.soft().await;
-        if !seen.load(Ordering::Relaxed) {
+        if !activity.seen.load(Ordering::Relaxed) {
             stop.until_hard(sleep(FIRST_REQUEST_GRACE)).await;
         }
     });
@@ -174,12 +180,19 @@ async fn drive<S>(
                 }
                 return;
             }
-            () = &mut first_request, if awaiting_first => {
-                awaiting_first = false;
-                if !seen.load(Ordering::Relaxed) {
-                    tracing::debug!(%peer, "closed: no request within the header timeout");
-                    return;
+            () = &mut next_look, if looking => {
+                let idleness = activity.after(before);
+                match idleness {
+                    Idleness::Silent | Idleness::Overdue => {
+                        tracing::debug!(%peer, "closed: no request within the header timeout");
+                        return;
+                    }
+                    Idleness::Idle => connection.as_mut().graceful_shutdown(),
+                    Idleness::Busy { .. } => {}
+                    Idleness::Http1 => looking = false,
                 }
+                before = idleness;
+                next_look.as_mut().reset(Instant::now() + header_timeout);
             }
             () = &mut soft, if !draining => {
                 draining = true;
@@ -195,12 +208,74 @@ async fn drive<S>(
     }
 }
 
+/// What has happened on a connection.
+#[derive(Default)]
+struct Activity {
+    /// Whether there was a request.
+    seen: AtomicBool,
+    /// Streams of HTTP/2 so far, and those whose answer is not sent yet.
+    begun: AtomicUsize,
+    open: AtomicUsize,
+}
+
+/// What was found at a look at a connection, one header timeout after the last.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Idleness {
+    /// No request has come.
+    Silent,
+    /// hyper itself keeps the time of idle connections.
+    Http1,
+    /// A stream is open, or was since the last look.
+    Busy { begun: usize },
+    /// No stream was: the peer is told to go.
+    Idle,
+    /// It was told to, and is still here.
+    Overdue,
+}
+
+impl Activity {
+    fn after(&self, before: Idleness) -> Idleness {
+        let begun = self.begun.load(Ordering::Relaxed);
+        if !self.seen.load(Ordering::Relaxed) {
+            Idleness::Silent
+        } else if begun == 0 {
+            Idleness::Http1
+        } else if self.open.load(Ordering::Relaxed) > 0 {
+            Idleness::Busy { begun }
+        } else {
+            match before {
+                Idleness::Idle => Idleness::Overdue,
+                Idleness::Busy { begun: last } if last == begun => Idleness::Idle,
+                _ => Idleness::Busy { begun },
+            }
+        }
+    }
+}
+
+/// Counts a stream for as long as it is open.
+struct Open(Arc<Activity>);
+
+impl Open {
+    fn begin(activity: &Arc<Activity>) -> Self {
+        activity.begun.fetch_add(1, Ordering::Relaxed);
+        activity.open.fetch_add(1, Ordering::Relaxed);
+        Self(Arc::clone(activity))
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.0.open.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
 /// Runs the streams of HTTP/2 connections so that the server waits for them, and drops them at the
 /// hard stop.
 #[derive(Clone)]
 struct Tracked {
     tracker: TaskTracker,
     stop: Stop,
+    activity: Arc<Activity>,
 }
 
 impl<F> Executor<F> for Tracked
@@ -210,8 +285,10 @@ where
 {
     fn execute(&self, stream: F) {
         let stop = self.stop.clone();
+        let open = Open::begin(&self.activity);
         self.tracker.spawn(async move {
             stop.until_hard(stream).await;
+            drop(open);
         });
     }
 }

@@ -23,7 +23,7 @@ const CLOSE_DELAY: Duration = Duration::from_millis(100);
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Limits {
     /// From the first byte that is awaited to the end of the headers; also the idle time between two
-    /// requests of a connection.
+    /// requests of a connection, of which HTTP/2 has up to twice as much before it is told to go.
     pub header_timeout: Duration,
     /// From the end of the headers to the start of the response, the body's arrival included: 503
     /// `request_timeout`. `None` for servers whose handlers keep time themselves.

@@ -164,6 +164,45 @@ async fn connections_over_the_limit_wait_for_room() {
     assert_eq!(idle.read(&mut byte).await.unwrap(), 0);
 }
 
+fn http2_client() -> reqwest::Client {
+    #[expect(clippy::disallowed_methods, reason = "a client that insists on HTTP/2")]
+    let client = reqwest::Client::builder()
+        .http2_prior_knowledge()
+        .no_proxy();
+    client.build().unwrap()
+}
+
+/// Its client answers every PING, and would keep the connection for a minute and a half.
+#[tokio::test]
+async fn an_idle_http2_connection_is_closed_and_one_with_an_open_stream_is_not() {
+    let (router, mut begins, open) = gated();
+    let limits = Limits {
+        max_connections: 2,
+        header_timeout: Duration::from_millis(100),
+        ..Limits::default()
+    };
+    let server = Server::start(router, limits).await;
+    let (busy, url) = (http2_client(), server.url("/"));
+    let asking = async {
+        let answer = busy.get(&url).send().await.unwrap();
+        answer.text().await.unwrap()
+    };
+    let idling = async {
+        within(begins.recv()).await.unwrap();
+        let mut idle = Vec::new();
+        // Beside the first there is room for one connection: each is there because the one before was closed.
+        for _ in 0..4 {
+            let client = http2_client();
+            let answer = within(client.get(server.url("/none")).send()).await;
+            assert_eq!(answer.unwrap().version(), http::Version::HTTP_2);
+            idle.push(client);
+        }
+        open.notify_one();
+    };
+    let (answer, ()) = tokio::join!(within(asking), idling);
+    assert_eq!(answer, "done");
+}
+
 #[tokio::test]
 async fn a_request_over_its_time_is_answered_503() {
     let (router, _begins, _open) = gated();
