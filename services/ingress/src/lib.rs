@@ -55,7 +55,7 @@ use crate::http::{AtWork, Receiver, SlowBodies};
 use health::{SourcesHealth, TestQuestion};
 use intake::Intake;
 use large::LargeBodies;
-use limits::RateLimits;
+use limits::{RateLimits, SharedTiers};
 use publish::Publisher;
 use secrets::SourceSecrets;
 use sns::Sns;
@@ -94,7 +94,11 @@ pub async fn run_on(
     let apps = SocketMode::of(&settings, &context)?;
     let publisher = Arc::new(Publisher::default());
     let sns = Sns::new(context.http.clone(), settings.sns_certificates_dir.clone());
-    let limits = RateLimits::new(context.tasks.clone());
+    let tiers = SharedTiers {
+        org: settings.org_rate_tier,
+        address: settings.address_rate_tier,
+    };
+    let limits = RateLimits::new(context.tasks.clone(), tiers);
     let intake = Intake::new(context.clock.clone(), Arc::clone(&publisher), sns, limits);
     let room = Room {
         shared: shared(&settings).map_err(Error::Scheme)?,

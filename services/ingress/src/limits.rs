@@ -14,7 +14,7 @@ use std::time::Duration;
 use dashmap::DashMap;
 use tocsin_bus::{Bus, PublishError};
 use tocsin_kit::Tasks;
-use tocsin_wire::rate::{LEASE, RateTier};
+use tocsin_wire::rate::{self, LEASE, RateTier};
 use tocsin_wire::{InvalidToken, KeyToken, Subject, Token};
 use tokio::time::Instant;
 
@@ -33,6 +33,14 @@ const MAX_WINDOWS: usize = 20_000;
 pub(crate) struct RateLimits {
     windows: DashMap<WindowKey, Arc<Window>>,
     tasks: Tasks,
+    pub(crate) shared: SharedTiers,
+}
+
+/// The tiers of those windows that sources share.
+#[derive(Clone, Copy)]
+pub(crate) struct SharedTiers {
+    pub(crate) org: &'static RateTier,
+    pub(crate) address: &'static RateTier,
 }
 
 /// Which window, without the text that its subject has: it is looked up for every delivery.
@@ -65,10 +73,11 @@ pub(crate) struct Window {
 
 impl RateLimits {
     /// Knows none yet; leases are renewed on `tasks`.
-    pub(crate) fn new(tasks: Tasks) -> Self {
+    pub(crate) fn new(tasks: Tasks, shared: SharedTiers) -> Self {
         Self {
             windows: DashMap::new(),
             tasks,
+            shared,
         }
     }
 
@@ -124,6 +133,15 @@ impl RateLimits {
         };
         let entry = self.windows.entry(key);
         Ok(Arc::clone(&entry.or_insert_with(|| Arc::new(window))))
+    }
+}
+
+impl Default for SharedTiers {
+    fn default() -> Self {
+        Self {
+            org: rate::DEFAULT,
+            address: rate::DEFAULT,
+        }
     }
 }
 
@@ -253,13 +271,12 @@ impl Window {
 #[cfg(test)]
 mod tests {
     use tocsin_kit::Stop;
-    use tocsin_wire::rate;
 
     use super::*;
 
     #[tokio::test(start_paused = true)]
     async fn a_delivery_counts_in_all_windows_or_asks() {
-        let limits = RateLimits::new(Tasks::new(Stop::new()));
+        let limits = RateLimits::new(Tasks::new(Stop::new()), SharedTiers::default());
         let counted = [
             Counted::Source("src_1".into()),
             Counted::Org("acme".into()),

@@ -12,6 +12,7 @@ use tocsin_kit::{
     http_server::{Limits, TlsFiles},
     settings::{Bytes, HttpListen, Seconds, ServicePath},
 };
+use tocsin_wire::rate::{self, RateTier};
 use tocsin_wire::source::MAX_BODY_BYTES;
 
 pub use secrets::ProviderSecrets;
@@ -85,6 +86,16 @@ pub struct Settings {
     #[arg(long, env = "INGRESS_TRUSTED_PROXIES", value_delimiter = ',')]
     pub trusted_proxies: Vec<IpNet>,
 
+    /// Rate tier of all that the sources of one org send together: small (100 in any 10 s), medium (5,000) or
+    /// large (250,000).
+    #[arg(long, env = "INGRESS_ORG_RATE_TIER", default_value = rate::DEFAULT.name, value_parser = tier)]
+    pub org_rate_tier: &'static RateTier,
+
+    /// Rate tier of all genuine deliveries from one address, whoever they are for; as of orgs. Senders that
+    /// share an address, or come through a proxy that is not trusted, share it.
+    #[arg(long, env = "INGRESS_ADDRESS_RATE_TIER", default_value = rate::DEFAULT.name, value_parser = tier)]
+    pub address_rate_tier: &'static RateTier,
+
     /// Folder with signing certificates of Amazon SNS, named as AWS names them
     /// (`SimpleNotificationService-….pem`), for networks that do not reach AWS; what is not in it is fetched.
     #[arg(long, env = "SNS_CERTIFICATES_DIR")]
@@ -134,6 +145,14 @@ impl Settings {
     }
 }
 
+/// The limits themselves are the broker's, of which each tier has a stream.
+fn tier(name: &str) -> Result<&'static RateTier, String> {
+    RateTier::named(name).ok_or_else(|| {
+        let names: Vec<_> = rate::TIERS.iter().map(|tier| tier.name).collect();
+        format!("there is no such rate tier; there are {}", names.join(", "))
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use std::ffi::OsString;
@@ -142,10 +161,10 @@ mod tests {
     use crate::normalize::{github, slack};
 
     #[test]
-    fn secrets_are_lists_that_never_print() {
+    fn flags_become_what_they_name_and_secrets_never_print() {
         let flags = "--signing-key-file k --signing-root-file r --listen 127.0.0.1:1 \
                      --max-body-bytes 2MiB --slack-signing-secret new,old \
-                     --slack-app-token xapp-1,xapp-2";
+                     --slack-app-token xapp-1,xapp-2 --address-rate-tier small";
         let flags = flags.split_whitespace().map(OsString::from);
         let settings: Settings =
             tocsin_kit::settings::parse_service("ingress", flags).expect("settings");
@@ -154,6 +173,13 @@ mod tests {
         assert_eq!(settings.max_body_bytes.get(), 2 << 20);
         assert_eq!(settings.tolerance.duration(), TOLERANCE);
         assert_eq!(settings.slack_app_token.len(), 2);
+        assert_eq!(settings.org_rate_tier, rate::DEFAULT);
+        assert_eq!(settings.address_rate_tier, rate::SMALL);
+        assert!(
+            tier("tiny")
+                .expect_err("no tier")
+                .ends_with("small, medium, large")
+        );
         let printed = format!("{settings:?}");
         assert!(!printed.contains("old") && !printed.contains("xapp"));
     }

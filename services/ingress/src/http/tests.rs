@@ -10,7 +10,7 @@ use tocsin_kit::Context;
 use tocsin_wire::scheme::Scheme;
 
 use super::*;
-use crate::limits::RateLimits;
+use crate::limits::{RateLimits, SharedTiers};
 use crate::normalize::generic;
 use crate::publish::Publisher;
 use crate::sns::Sns;
@@ -21,7 +21,7 @@ const SECRET: &str = "the secret";
 fn receiver() -> Receiver {
     let context = Context::for_test("ingress").expect("context");
     let sns = Sns::new(context.http.clone(), None);
-    let limits = RateLimits::new(context.tasks.clone());
+    let limits = RateLimits::new(context.tasks.clone(), SharedTiers::default());
     let publisher = Arc::new(Publisher::default());
     Receiver {
         shared: Vec::new(),

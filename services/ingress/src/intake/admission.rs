@@ -119,10 +119,10 @@ impl Intake {
         windows.push(limits.window(source.tier, counted)?);
         if !source.org.is_empty() {
             let counted = Counted::Org(Arc::clone(&source.org));
-            windows.push(limits.window(rate::DEFAULT, counted)?);
+            windows.push(limits.window(limits.shared.org, counted)?);
         }
         if let Some(sender) = sender {
-            windows.push(limits.window(rate::DEFAULT, Counted::Address(sender))?);
+            windows.push(limits.window(limits.shared.address, Counted::Address(sender))?);
         }
         Ok(windows)
     }

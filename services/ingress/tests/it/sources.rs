@@ -4,13 +4,14 @@ use std::collections::BTreeSet;
 
 use serde_json::{Value, json};
 use tocsin_bus::Bus;
+use tocsin_ingress::Settings;
 use tocsin_testkit::standins::signature;
 use tocsin_testkit::{TestBus, eventually};
 use tocsin_wire::ids::{EventId, MessageId};
 use tocsin_wire::proto::envelope::Body;
 use tocsin_wire::proto::{Envelope, Event, SourceRecord, SourceSecret};
 use tocsin_wire::sealed::{Audience, SealingRing};
-use tocsin_wire::{Service, time};
+use tocsin_wire::{Service, rate, time};
 
 use crate::secrets::{key_files, put, ring};
 use crate::stage::{Ingress, LIMIT, NOW, Stored, event, fixture, fixtures, settings};
@@ -43,9 +44,14 @@ impl Stage {
     }
 
     async fn replica(bus: &TestBus) -> Ingress {
+        Self::replica_with(bus, |_settings| {}).await
+    }
+
+    async fn replica_with(bus: &TestBus, change: impl FnOnce(&mut Settings)) -> Ingress {
         let mut settings = settings(bus.settings());
         settings.sealing_key_file = Some(key_files(bus));
         settings.sns_certificates_dir = Some(fixtures().join("sns"));
+        change(&mut settings);
         let ingress = Ingress::start_with(settings).await;
         eventually("ingress is ready", LIMIT, || async { ingress.is_ready() }).await;
         ingress
@@ -304,6 +310,33 @@ async fn a_sender_that_tries_again_hears_so() {
     assert!(refused.headers().contains_key("retry-after"));
     let problem: Value = refused.json().await.expect("JSON");
     assert_eq!(problem["code"], "rate_limited");
+}
+
+/// Two sources of one org, each far below its own limit.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_sources_of_an_org_share_the_limit_that_the_settings_name() {
+    let mut stage = Stage::start().await;
+    stage.ingress = Stage::replica_with(&stage.bus, |settings| {
+        settings.org_rate_tier = rate::SMALL;
+    })
+    .await;
+    stage.seal("new", NEW).await;
+    let sources = ["src_i", "src_j"];
+    for id in sources {
+        stage.publish(record(id, &json!({}))).await;
+        stage.until_status(id, NEW, 200).await;
+    }
+    let deferred = Stored::follow_stream(&stage.bus, "DEFERRED").await;
+    let numbers: Vec<usize> = (0..120).collect();
+    for some in numbers.chunks(20) {
+        // Many at a time: a slow machine must not let the window slide faster than it fills.
+        let sent = some
+            .iter()
+            .map(|number| stage.status(sources[number % 2], NEW, *number));
+        let statuses = futures::future::join_all(sent).await;
+        assert!(statuses.iter().all(|status| *status == 200), "{statuses:?}");
+    }
+    deferred.wait_for(1).await;
 }
 
 /// Four batches of thirty are more than a hundred deliveries.

@@ -17,7 +17,7 @@ use tocsin_kit::{
 use tocsin_testkit::standins::{http_client, signature};
 use tocsin_testkit::{TestBus, eventually};
 use tocsin_wire::proto::{Envelope, Event};
-use tocsin_wire::{Service, Subject};
+use tocsin_wire::{Service, Subject, rate};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
@@ -50,6 +50,8 @@ pub(crate) fn settings(bus: BusSettings) -> Settings {
         slack_api_url: "http://127.0.0.1:9/api".to_owned(),
         sealing_key_file: None,
         trusted_proxies: Vec::new(),
+        org_rate_tier: rate::DEFAULT,
+        address_rate_tier: rate::DEFAULT,
         sns_certificates_dir: None,
         tolerance: Seconds::new(Duration::from_secs(300)),
         max_body_bytes: Bytes::new(25 << 20),
