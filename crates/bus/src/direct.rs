@@ -208,7 +208,7 @@ impl Bus {
     }
 }
 
-fn stream_of(subject: &Subject) -> Result<(&'static str, String), BusError> {
+pub(crate) fn stream_of(subject: &Subject) -> Result<(&'static str, String), BusError> {
     use tocsin_wire::streams::{STREAMS, matches};
     let text = subject.to_string();
     let mut streams = STREAMS.iter();

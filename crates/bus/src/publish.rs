@@ -14,7 +14,8 @@ use tocsin_wire::{Subject, limits};
 
 use crate::acknowledgement;
 use crate::connect::{ACK_TIMEOUT, Bus};
-use crate::error::Cause;
+use crate::direct::stream_of;
+use crate::error::{BusError, Cause};
 
 pub(crate) const EXPECTED_SEQUENCE_HEADER: &str = "Nats-Expected-Last-Subject-Sequence";
 
@@ -197,6 +198,25 @@ impl Bus {
             Err(PublishError::SubjectFull { .. }) => Ok(false),
             Err(error) => Err(error),
         }
+    }
+
+    /// Messages that lie in a window of [`tocsin_wire::rate`] now. What others take meanwhile is not among them:
+    /// only [`Bus::take`] says whether there is room.
+    ///
+    /// # Errors
+    /// When the server does not say.
+    pub async fn taken(&self, window: &Subject) -> Result<u64, PublishError> {
+        let counting = async {
+            let (stream, text) = stream_of(window)?;
+            let counts = self.subjects_of(stream, &text).await?;
+            Ok(counts.into_values().sum())
+        };
+        counting
+            .await
+            .map_err(|error: BusError| PublishError::Refused {
+                subject: window.to_string(),
+                source: Box::new(error),
+            })
     }
 
     /// Signs and stores a message that the server publishes at `at` on the subject it is consumed on.

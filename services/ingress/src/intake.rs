@@ -177,27 +177,30 @@ impl Intake {
         let now = self.clock.now();
         let headers = incoming.headers;
         let asked = Instant::now();
-        let admission = self.admit(source, incoming, now).await?;
-        // Of each of its events: a thousand may need longer than one.
-        let patience = BUS_TIMEOUT.saturating_sub(asked.elapsed());
+        let windows = self.windows(source, incoming.sender);
+        let windows = windows.map_err(Rejection::Subject)?;
+        let unread = self.admit_unread(source, incoming, &windows, now).await?;
+        let mut spent = asked.elapsed();
         let _turn = self.long_picks.enter(source, incoming.body).await?;
-        let read = read(source, endpoint, incoming, proof.secret_index(), now);
-        let (answer, events) = match read.await? {
-            Normalized::Event(event) => ((endpoint.answer)(&event.kind), vec![*event]),
-            Normalized::Events(events) => ((endpoint.answer)(""), events),
-            Normalized::Ping => ((endpoint.answer)(""), Vec::new()),
-            Normalized::Subscription(url) => {
-                let confirmed = Box::pin(self.sns.confirm(&url)).await;
-                confirmed.map_err(Rejection::Sns)?;
-                let source = &source.id;
-                tracing::info!(source, "a subscription of an SNS topic was confirmed");
-                ((endpoint.answer)(""), Vec::new())
+        let read = read(source, endpoint, incoming, proof.secret_index(), now).await;
+        let admission = match unread {
+            Some(admission) => admission,
+            None => {
+                // What cannot be read counts too.
+                let events = match &read {
+                    Ok(Normalized::Events(events)) => events.len(),
+                    _ => 1,
+                };
+                let asked = Instant::now();
+                let counted = (windows.as_slice(), events);
+                let admission = self.admit(source, incoming, counted, now).await?;
+                spent = asked.elapsed();
+                admission
             }
-            Normalized::Challenge(challenge) => (Answer::Challenge(challenge), Vec::new()),
         };
-        let admission = self
-            .admit_rest(source, incoming, (admission, events.len()), now)
-            .await?;
+        // Of each of its events: a thousand may need longer than one.
+        let patience = BUS_TIMEOUT.saturating_sub(spent);
+        let (answer, events) = self.answer(source, endpoint, read?).await?;
         let not_picked = source.picks.is_some() && events.iter().any(is_not_picked);
         let is_retry = events.iter().any(|event| event.attempt > 0);
         let outcome = self
@@ -218,6 +221,28 @@ impl Intake {
         };
         source.note(|figures| taken.count(figures, now));
         Ok(answer)
+    }
+
+    /// What the sender reads, and the events that are to be stored before.
+    async fn answer(
+        &self,
+        source: &Source,
+        endpoint: &'static Endpoint,
+        read: Normalized,
+    ) -> Result<(Answer, Vec<Event>), Rejection> {
+        Ok(match read {
+            Normalized::Event(event) => ((endpoint.answer)(&event.kind), vec![*event]),
+            Normalized::Events(events) => ((endpoint.answer)(""), events),
+            Normalized::Ping => ((endpoint.answer)(""), Vec::new()),
+            Normalized::Subscription(url) => {
+                let confirmed = Box::pin(self.sns.confirm(&url)).await;
+                confirmed.map_err(Rejection::Sns)?;
+                let source = &source.id;
+                tracing::info!(source, "a subscription of an SNS topic was confirmed");
+                ((endpoint.answer)(""), Vec::new())
+            }
+            Normalized::Challenge(challenge) => (Answer::Challenge(challenge), Vec::new()),
+        })
     }
 
     /// All or an error: what was stored before the error is a duplicate when the delivery comes again.

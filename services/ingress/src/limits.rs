@@ -157,25 +157,34 @@ impl Counted {
     }
 }
 
-/// Whether one more delivery fits into all of the windows; it is counted then. `None` when one of them
-/// must be asked about; what was counted already is a delivery less that the others' leases are good for.
-pub(crate) fn decide(windows: &[Arc<Window>]) -> Option<Result<(), &'static RateTier>> {
+/// The first of the windows that is known to be full.
+pub(crate) fn known_full(windows: &[Arc<Window>]) -> Option<&'static RateTier> {
     let now = Instant::now();
-    for window in windows {
-        if window.lock().room(now)? == Room::Full {
+    let is_full = |window: &&Arc<Window>| window.lock().room(1, now) == Some(Room::Full);
+    windows.iter().find(is_full).map(|window| window.tier)
+}
+
+/// Whether so many more deliveries fit into all of the windows; all of them are counted then, else none. `None`
+/// when one of the windows must be asked about.
+pub(crate) fn decide(
+    windows: &[Arc<Window>],
+    deliveries: u32,
+) -> Option<Result<(), &'static RateTier>> {
+    let now = Instant::now();
+    // At once, and by everybody in this order.
+    let mut leases: Vec<_> = windows.iter().map(|window| window.lock()).collect();
+    for (lease, window) in leases.iter().zip(windows) {
+        if lease.room(deliveries, now)? == Room::Full {
             return Some(Err(window.tier));
         }
     }
-    for window in windows {
-        // Another delivery may have been faster since the look above.
-        if window.lock().decide(now)? == Room::Full {
-            return Some(Err(window.tier));
-        }
+    for lease in &mut leases {
+        lease.decide(deliveries, now)?;
     }
     Some(Ok(()))
 }
 
-/// As [`decide`], and asks the bus where it must. A bus so slow that what one window said is over before
+/// As [`decide`] for one delivery, and asks the bus where it must. A bus so slow that what one window said is over before
 /// the last has answered is asked again.
 ///
 /// # Errors
@@ -201,13 +210,47 @@ pub(crate) async fn ask(
     }
 }
 
+/// As [`ask`], for a batch: looks whether it fits into each window before it takes of any, since what was taken
+/// and not used counts all the same, and the batch would never fit when it comes again. Of replicas that do so at
+/// the same moment each may be refused by what the others took; none is admitted beyond the limit.
+///
+/// # Errors
+/// When the bus does not say; whether the deliveries count is not known then.
+pub(crate) async fn ask_together(
+    bus: &Bus,
+    windows: &[Arc<Window>],
+    deliveries: u32,
+) -> Result<Result<(), &'static RateTier>, PublishError> {
+    let mut one_asks = Vec::with_capacity(windows.len());
+    // The kinds of windows have one order, so nobody waits here for who waits for it.
+    for window in windows {
+        one_asks.push(window.asking.lock().await);
+    }
+    loop {
+        if let Some(decided) = decide(windows, deliveries) {
+            return Ok(decided);
+        }
+        let looking = windows.iter().map(|window| window.lacks(bus, deliveries));
+        let missing = futures::future::try_join_all(looking).await?;
+        let taking = windows.iter().zip(missing).map(|(window, missing)| {
+            missing
+                .map(|messages| window.take(bus, messages, deliveries))
+                .ok_or(window.tier)
+        });
+        match taking.collect::<Result<Vec<_>, _>>() {
+            Ok(taking) => drop(futures::future::try_join_all(taking).await?),
+            Err(tier) => return Ok(Err(tier)),
+        }
+    }
+}
+
 /// Asks for the windows that must be asked about and give more than one delivery, all at once: one after
 /// another, the first's lease could be over before the last has answered. Nothing is counted yet.
 async fn prepare(bus: &Bus, windows: &[Arc<Window>]) -> Result<(), PublishError> {
     let now = Instant::now();
     let mut unknown = Vec::new();
     for window in windows {
-        match window.lock().room(now) {
+        match window.lock().room(1, now) {
             // The delivery is over a limit, whatever the others say.
             Some(Room::Full) => return Ok(()),
             None if window.tier.grain > 1 => unknown.push(window),
@@ -216,7 +259,7 @@ async fn prepare(bus: &Bus, windows: &[Arc<Window>]) -> Result<(), PublishError>
     }
     let asking = unknown.into_iter().map(|window| async move {
         let _one_asks = window.asking.lock().await;
-        if window.lock().room(Instant::now()).is_none() {
+        if window.lock().room(1, Instant::now()).is_none() {
             window.refill(bus, |_lease, _now| ()).await?;
         }
         Ok(())
@@ -231,15 +274,15 @@ impl Window {
     /// When the bus does not say; whether the delivery counts is not known then.
     pub(crate) async fn admits(&self, bus: &Bus) -> Result<Room, PublishError> {
         loop {
-            if let Some(decided) = self.lock().decide(Instant::now()) {
+            if let Some(decided) = self.lock().decide(1, Instant::now()) {
                 return Ok(decided);
             }
             let _one_asks = self.asking.lock().await;
-            if let Some(decided) = self.lock().decide(Instant::now()) {
+            if let Some(decided) = self.lock().decide(1, Instant::now()) {
                 return Ok(decided);
             }
             // Whoever asked comes first. An answer that took longer than a lease admits nobody.
-            if let Some(decided) = self.refill(bus, Lease::decide).await? {
+            if let Some(decided) = self.refill(bus, |lease, now| lease.decide(1, now)).await? {
                 return Ok(decided);
             }
         }
@@ -258,9 +301,47 @@ impl Window {
         if taken {
             lease.extend(self.tier.grain, asked + LEASE, now);
         } else {
-            lease.full_until = Some(now + FULL_PAUSE);
+            lease.full = Some((1, now + FULL_PAUSE));
         }
         Ok(then(&mut lease, now))
+    }
+
+    /// Messages that must be taken before so many deliveries can be admitted; `None` when there is no room for
+    /// them.
+    async fn lacks(&self, bus: &Bus, deliveries: u32) -> Result<Option<u32>, PublishError> {
+        let available = self.lock().available(Instant::now());
+        let messages = deliveries
+            .saturating_sub(available)
+            .div_ceil(self.tier.grain);
+        if messages == 0 {
+            return Ok(Some(0));
+        }
+        let taken = bus.taken(&self.subject).await?;
+        if taken + u64::from(messages) <= u64::from(self.tier.messages()) {
+            return Ok(Some(messages));
+        }
+        self.lock().full = Some((deliveries, Instant::now() + FULL_PAUSE));
+        Ok(None)
+    }
+
+    /// Takes so many messages for `deliveries`, as far as there still are as many. As [`Window::refill`], and
+    /// with the same right to ask.
+    async fn take(&self, bus: &Bus, messages: u32, deliveries: u32) -> Result<(), PublishError> {
+        if messages == 0 {
+            return Ok(());
+        }
+        let asked = Instant::now();
+        let taking = (0..messages).map(|_| bus.take(&self.subject));
+        let taken = futures::future::try_join_all(taking).await?;
+        let (mut lease, now) = (self.lock(), Instant::now());
+        let gained = taken.iter().map(|taken| u32::from(*taken)).sum::<u32>();
+        if gained > 0 {
+            lease.extend(gained * self.tier.grain, asked + LEASE, now);
+        }
+        if gained < messages {
+            lease.full = Some((deliveries, now + FULL_PAUSE));
+        }
+        Ok(())
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Lease> {
@@ -294,7 +375,7 @@ mod tests {
             format!("rate.small.address.{address}"),
         ];
         assert_eq!(subjects, expected);
-        assert_eq!(decide(&windows), None, "nobody was asked");
+        assert_eq!(decide(&windows, 1), None, "nobody was asked");
         let ends = Instant::now() + LEASE;
         for (left, window) in [2, 3, 4].into_iter().zip(&windows) {
             *window.lock() = Lease {
@@ -303,12 +384,13 @@ mod tests {
                 ..Lease::default()
             };
         }
-        assert_eq!(decide(&windows), Some(Ok(())));
-        assert_eq!(decide(&windows), Some(Ok(())));
-        assert_eq!(decide(&windows), None, "the narrowest is used up");
+        assert_eq!(decide(&windows, 3), None, "the narrowest has two left");
+        assert_eq!(decide(&windows, 1), Some(Ok(())));
+        assert_eq!(decide(&windows, 1), Some(Ok(())));
+        assert_eq!(decide(&windows, 1), None, "the narrowest is used up");
         let left = windows.each_ref().map(|window| window.lock().left);
         assert_eq!(left, [0, 1, 2]);
-        windows[0].lock().full_until = Some(ends);
-        assert_eq!(decide(&windows), Some(Err(rate::SMALL)));
+        windows[0].lock().full = Some((1, ends));
+        assert_eq!(decide(&windows, 1), Some(Err(rate::SMALL)));
     }
 }

@@ -29,6 +29,7 @@ fn receiver() -> Receiver {
         intake: Arc::new(Intake::new(context.clock, publisher, sns, limits)),
         large: LargeBodies::default(),
         slow: SlowBodies::default(),
+        at_work: AtWork::new(Duration::from_secs(60)),
         waiting_room: WaitingRoom::of_all_sources(),
         proxies: Vec::new(),
     }

@@ -13,6 +13,7 @@ use tokio::time::Instant;
 use super::{Incoming, Intake};
 use crate::error::Rejection;
 use crate::limits::{self, Counted, Room, Window};
+use crate::normalize::Malformed;
 use crate::provider::Throttled;
 use crate::publish::BUS_TIMEOUT;
 use crate::source::Source;
@@ -29,24 +30,53 @@ pub(super) enum Admission {
 }
 
 impl Intake {
-    /// Asks the windows of the source, of its org and of the sender's address, all within [`BUS_TIMEOUT`].
+    /// What becomes of a delivery whose window is known to be full, before anything of it is read; without a bus
+    /// none is.
+    pub(super) async fn admit_unread(
+        &self,
+        source: &Source,
+        incoming: Incoming<'_>,
+        windows: &[Arc<Window>],
+        now: Timestamp,
+    ) -> Result<Option<Admission>, Rejection> {
+        self.publisher.bus()?;
+        let Some(tier) = limits::known_full(windows) else {
+            return Ok(None);
+        };
+        let (bytes, until) = (incoming.body.len(), Instant::now() + BUS_TIMEOUT);
+        let over = Box::pin(self.over_limit(source, tier, bytes, (now, until)));
+        over.await.map(Some)
+    }
+
+    /// Asks the windows, all within [`BUS_TIMEOUT`]. A batch counts as the events that it holds, and is taken or
+    /// refused as a whole.
     pub(super) async fn admit(
         &self,
         source: &Source,
         incoming: Incoming<'_>,
+        (windows, events): (&[Arc<Window>], usize),
         now: Timestamp,
     ) -> Result<Admission, Rejection> {
         let bus = self.publisher.bus()?;
-        let windows = self.windows(source, incoming.sender);
-        let windows = windows.map_err(Rejection::Subject)?;
+        let deliveries = u32::try_from(events.max(1)).unwrap_or(u32::MAX);
+        if let Some(limit) = windows.iter().map(|window| window.tier.limit).min()
+            && deliveries > limit
+        {
+            let limit = usize::try_from(limit).unwrap_or(usize::MAX);
+            return Err(Rejection::Malformed(Malformed::Batch { limit }));
+        }
         let until = Instant::now() + BUS_TIMEOUT;
-        let admitted = match limits::decide(&windows) {
+        let admitted = match limits::decide(windows, deliveries) {
             Some(decided) => {
-                self.limits.renew(bus, &windows);
+                self.limits.renew(bus, windows);
                 decided
             }
             // Boxed: a few times a second.
-            None => Box::pin(answered(until, limits::ask(bus, &windows))).await?,
+            None if deliveries == 1 => Box::pin(answered(until, limits::ask(bus, windows))).await?,
+            None => {
+                let asking = limits::ask_together(bus, windows, deliveries);
+                Box::pin(answered(until, asking)).await?
+            }
         };
         match admitted {
             Ok(()) => Ok(Admission::Now),
@@ -55,24 +85,6 @@ impl Intake {
                 Box::pin(self.over_limit(source, tier, bytes, (now, until))).await
             }
         }
-    }
-
-    /// A batch counts as many as it holds, of which one was admitted before it was read. It is taken or refused
-    /// as a whole.
-    pub(super) async fn admit_rest(
-        &self,
-        source: &Source,
-        incoming: Incoming<'_>,
-        (mut admission, events): (Admission, usize),
-        now: Timestamp,
-    ) -> Result<Admission, Rejection> {
-        for _ in 1..events {
-            if let Admission::Deferred(_) = admission {
-                break;
-            }
-            admission = Box::pin(self.admit(source, incoming, now)).await?;
-        }
-        Ok(admission)
     }
 
     /// What its provider hears. A sender that never tries again is not turned away, unless there is no
@@ -107,8 +119,8 @@ impl Intake {
             .ok_or(Rejection::Limited(throttled))
     }
 
-    /// The windows that a delivery counts in, the narrowest first.
-    fn windows(
+    /// The windows that a delivery counts in: of the source, of its org, and of the sender's address.
+    pub(super) fn windows(
         &self,
         source: &Source,
         sender: Option<IpAddr>,

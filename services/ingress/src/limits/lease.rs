@@ -14,26 +14,38 @@ pub(super) struct Lease {
     /// Deliveries that may still be admitted by it.
     pub(super) left: u32,
     pub(super) ends: Option<Instant>,
-    /// Another lease, of as many deliveries as its tier gives, and its end.
+    /// Another lease: its deliveries and its end.
     pub(super) spare: Option<(u32, Instant)>,
-    /// The window was full, and is not asked about until then.
-    pub(super) full_until: Option<Instant>,
+    /// So many deliveries did not fit, and the window is not asked about as many until then.
+    pub(super) full: Option<(u32, Instant)>,
 }
 
-/// What a window says of one delivery.
+/// What a window says of deliveries.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Room {
-    /// It is counted, and must be admitted before then: later the window has forgotten it too early.
+    /// They are counted, and must be admitted before then: later the window has forgotten them too early.
     Until(Instant),
     Full,
 }
 
 impl Lease {
-    /// `Some` when it can be told without asking.
-    pub(super) fn room(&self, now: Instant) -> Option<Room> {
-        let is_full = self.full_until.is_some_and(|until| now < until);
-        let ends = self.current(now).or(self.spare(now)).map(Room::Until);
-        ends.or(is_full.then_some(Room::Full))
+    /// Whether so many deliveries fit; `Some` when it can be told without asking.
+    pub(super) fn room(&self, deliveries: u32, now: Instant) -> Option<Room> {
+        if self.available(now) >= deliveries {
+            let (current, spare) = (self.current(now), self.spare(now));
+            let is_enough = current.is_some() && self.left >= deliveries;
+            let spare = spare.filter(|_| !is_enough);
+            return current.into_iter().chain(spare).min().map(Room::Until);
+        }
+        let is_full = |(least, until)| deliveries >= least && now < until;
+        self.full.is_some_and(is_full).then_some(Room::Full)
+    }
+
+    /// Deliveries that may be admitted without asking.
+    pub(super) fn available(&self, now: Instant) -> u32 {
+        let left = self.current(now).map_or(0, |_| self.left);
+        let spare = self.spare.filter(|(_, ends)| now < *ends);
+        left.saturating_add(spare.map_or(0, |(spare, _)| spare))
     }
 
     fn current(&self, now: Instant) -> Option<Instant> {
@@ -45,39 +57,48 @@ impl Lease {
     }
 
     /// As [`Lease::room`], and counts what it lets in.
-    pub(super) fn decide(&mut self, now: Instant) -> Option<Room> {
-        let room = self.room(now);
+    pub(super) fn decide(&mut self, deliveries: u32, now: Instant) -> Option<Room> {
+        let room = self.room(deliveries, now);
         if let Some(Room::Until(_)) = room {
-            if self.current(now).is_none()
-                && let Some((left, ends)) = self.spare.take()
-            {
-                (self.left, self.ends) = (left, Some(ends));
+            let left = self.current(now).map_or(0, |_| self.left);
+            match self.spare.take_if(|_| left < deliveries) {
+                Some((spare, ends)) => {
+                    (self.left, self.ends) = (spare + left - deliveries, Some(ends));
+                }
+                None => self.left = left - deliveries,
             }
-            self.left -= 1;
         }
         room
     }
 
-    /// Another `grain` deliveries until `ends`: now, or when what there is has been used.
-    pub(super) fn extend(&mut self, grain: u32, ends: Instant, now: Instant) {
-        self.full_until = None;
-        if self.current(now).is_some() {
-            self.spare = Some((grain, ends));
-        } else {
-            (self.left, self.ends, self.spare) = (grain, Some(ends), None);
+    /// Another `deliveries` until `ends`: now, or when what there is has been used.
+    pub(super) fn extend(&mut self, deliveries: u32, ends: Instant, now: Instant) {
+        self.full = None;
+        let before = self.spare.filter(|(_, ends)| now < *ends);
+        if self.current(now).is_none() {
+            let added = (deliveries, ends);
+            let (left, end) = before.unwrap_or(added);
+            (self.left, self.ends) = (left, Some(end));
+            self.spare = before.map(|_| added);
+            return;
         }
+        // Together they end with the first.
+        self.spare = Some(before.map_or((deliveries, ends), |(spare, end)| {
+            (spare.saturating_add(deliveries), end.min(ends))
+        }));
     }
 
     /// Whether it is soon used up. A grain of one would be asked for in vain by most who send so little.
     pub(super) fn is_short(&self, grain: u32, now: Instant) -> bool {
         let ends_soon = |ends: Instant| ends.saturating_duration_since(now) <= RENEW_TIME;
         let is_low = self.left <= grain / RENEW_PART || self.ends.is_none_or(ends_soon);
-        grain > 1 && is_low && self.spare(now).is_none() && self.full_until.is_none()
+        grain > 1 && is_low && self.spare(now).is_none() && self.full.is_none()
     }
 
     pub(super) fn is_over(&self, now: Instant) -> bool {
         let is_past = |at: Option<Instant>| at.is_none_or(|at| at <= now);
-        is_past(self.ends) && self.spare(now).is_none() && is_past(self.full_until)
+        let full_until = self.full.map(|(_, until)| until);
+        is_past(self.ends) && self.spare(now).is_none() && is_past(full_until)
     }
 }
 
@@ -103,13 +124,13 @@ mod tests {
         let begin = Instant::now();
         let mut lease = lease(2, begin + LEASE);
         let admitted = Some(Room::Until(begin + LEASE));
-        assert_eq!(lease.decide(begin), admitted);
-        assert_eq!(lease.decide(begin + LEASE), None, "over");
-        assert_eq!(lease.decide(begin), admitted);
-        assert_eq!(lease.decide(begin), None, "used up");
-        lease.full_until = Some(begin + FULL_PAUSE);
-        assert_eq!(lease.decide(begin), Some(Room::Full));
-        assert_eq!(lease.decide(begin + FULL_PAUSE), None);
+        assert_eq!(lease.decide(1, begin), admitted);
+        assert_eq!(lease.decide(1, begin + LEASE), None, "over");
+        assert_eq!(lease.decide(1, begin), admitted);
+        assert_eq!(lease.decide(1, begin), None, "used up");
+        lease.full = Some((1, begin + FULL_PAUSE));
+        assert_eq!(lease.decide(1, begin), Some(Room::Full));
+        assert_eq!(lease.decide(1, begin + FULL_PAUSE), None);
         assert!(!lease.is_over(begin));
         assert!(lease.is_over(begin + LEASE));
     }
@@ -120,19 +141,19 @@ mod tests {
         let (first, second) = (begin + LEASE, begin + LEASE + RENEW_TIME);
         let mut used = lease(1, first);
         used.extend(10, second, begin);
-        assert_eq!(used.decide(begin), Some(Room::Until(first)));
+        assert_eq!(used.decide(1, begin), Some(Room::Until(first)));
         for _ in 0..10 {
-            assert_eq!(used.decide(begin), Some(Room::Until(second)));
+            assert_eq!(used.decide(1, begin), Some(Room::Until(second)));
         }
-        assert_eq!(used.decide(begin), None, "both are used up");
+        assert_eq!(used.decide(1, begin), None, "both are used up");
 
         let mut over = lease(5, first);
         over.extend(10, second, begin);
-        assert_eq!(over.decide(first), Some(Room::Until(second)));
+        assert_eq!(over.decide(1, first), Some(Room::Until(second)));
         assert_eq!(over.left, 9, "what the first had left is gone");
-        assert_eq!(over.decide(second), None, "both are over");
+        assert_eq!(over.decide(1, second), None, "both are over");
         over.extend(10, second + LEASE, second);
-        assert_eq!(over.decide(second), Some(Room::Until(second + LEASE)));
+        assert_eq!(over.decide(1, second), Some(Room::Until(second + LEASE)));
         assert_eq!(over.spare, None, "there was nothing to keep it for");
     }
 
@@ -151,12 +172,34 @@ mod tests {
             assert_eq!(lease(left, ends).is_short(grain, now), expected, "{name}");
         }
         let mut lease = lease(1, ends);
-        lease.full_until = Some(ends);
+        lease.full = Some((1, ends));
         assert!(
             !lease.is_short(10, begin),
             "the window was full a moment ago"
         );
         lease.extend(10, ends, begin);
         assert!(!lease.is_short(10, begin), "there is a spare one");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn several_are_counted_together_or_not_at_all() {
+        let begin = Instant::now();
+        let (first, second) = (begin + LEASE, begin + LEASE + RENEW_TIME);
+        let mut lease = lease(3, first);
+        assert_eq!(lease.decide(4, begin), None);
+        lease.extend(10, second, begin);
+        assert_eq!(lease.room(3, begin), Some(Room::Until(first)));
+        assert_eq!(lease.decide(5, begin), Some(Room::Until(first)));
+        assert_eq!((lease.left, lease.spare), (8, None), "both were used");
+        assert_eq!(lease.decide(9, begin), None);
+        lease.full = Some((9, begin + FULL_PAUSE));
+        assert_eq!(lease.decide(9, begin), Some(Room::Full));
+        assert_eq!(lease.decide(8, begin), Some(Room::Until(second)));
+        assert_eq!(lease.decide(8, begin), None, "fewer may still fit");
+        lease.extend(2, second, begin);
+        lease.extend(5, second + LEASE, begin);
+        lease.extend(5, second, begin);
+        assert_eq!(lease.available(begin), 12);
+        assert_eq!(lease.decide(12, begin), Some(Room::Until(second)));
     }
 }

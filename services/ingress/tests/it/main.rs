@@ -2,6 +2,7 @@
 #![cfg(test)]
 
 mod bad_input;
+mod batches;
 mod bus_trouble;
 mod fixtures;
 mod hardening;

@@ -20,7 +20,7 @@ pub(crate) const NEW: &str = "the new secret";
 pub(crate) const OLD: &str = "the old secret";
 
 pub(crate) struct Stage {
-    bus: TestBus,
+    pub(crate) bus: TestBus,
     pub(crate) config: Bus,
     ring: SealingRing,
     pub(crate) stored: Stored,
@@ -43,7 +43,7 @@ impl Stage {
         }
     }
 
-    async fn replica(bus: &TestBus) -> Ingress {
+    pub(crate) async fn replica(bus: &TestBus) -> Ingress {
         Self::replica_with(bus, |_settings| {}).await
     }
 
@@ -337,40 +337,6 @@ async fn the_sources_of_an_org_share_the_limit_that_the_settings_name() {
         assert!(statuses.iter().all(|status| *status == 200), "{statuses:?}");
     }
     deferred.wait_for(1).await;
-}
-
-/// Four batches of thirty are more than a hundred deliveries.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_batch_counts_as_many_as_it_holds() {
-    let stage = Stage::start().await;
-    stage.seal("new", NEW).await;
-    let settings = json!({"rate_tier": "small", "scheme": {"type": "bearer"}});
-    let batches = SourceRecord {
-        provider: "cloudevents".to_owned(),
-        ..record("src_g", &settings)
-    };
-    stage.publish(batches).await;
-    let deliver = async |first: usize, count: usize| {
-        let event = |number| json!({"specversion": "1.0", "id": format!("e-{number}"), "source": "/ci", "type": "com.example.built"});
-        let batch: Vec<Value> = (first..first + count).map(event).collect();
-        let request = stage
-            .ingress
-            .post("/webhooks/cloudevents/src_g")
-            .header("content-type", "application/cloudevents-batch+json")
-            .bearer_auth(NEW);
-        let answer = request.body(json!(batch).to_string()).send().await;
-        answer.expect("an answer").status().as_u16()
-    };
-    eventually("it is loaded", LIMIT, || async {
-        let status = deliver(0, 1).await;
-        if status == 200 { Ok(()) } else { Err(status) }
-    })
-    .await;
-    let mut statuses = Vec::new();
-    for number in 1..=4 {
-        statuses.push(deliver(number * 100, 30).await);
-    }
-    assert_eq!(statuses, [200, 200, 200, 429]);
 }
 
 /// A token may stand in a header that is kept where others sign in it.
