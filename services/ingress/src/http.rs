@@ -16,6 +16,7 @@ mod pace;
 mod tests;
 
 use std::net::{IpAddr, SocketAddr};
+use std::pin::pin;
 use std::sync::Arc;
 
 use axum::Router;
@@ -115,7 +116,8 @@ impl Receiver {
         request: Request,
     ) -> Response {
         let started = Instant::now();
-        let answering = self.answer(source, endpoint, request, started);
+        // Pinned here: who takes a future holds it twice.
+        let answering = pin!(self.answer(source, endpoint, request, started));
         match self.at_work.enter(answering).await {
             Ok(response) => response,
             Err(rejection) => self.reject(source, rejection, None, started).await,
