@@ -84,6 +84,8 @@ async fn fuzz(program: &Path, seconds: u64, folder: &Path, base: &str) -> (bool,
             "examples,coverage,fuzzing,stateful",
         ])
         .args(["--max-time", &seconds.to_string(), "--continue-on-failure"])
+        // It says of the generator, not of the API, that it threw away much of what it made.
+        .args(["--suppress-health-check", "filter_too_much"])
         .args([
             "--generation-database",
             ":memory:",
