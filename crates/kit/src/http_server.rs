@@ -25,6 +25,7 @@ use tokio_util::task::TaskTracker;
 use crate::{Context, Stop, settings::HttpListen, telemetry::LogLimiter};
 
 pub use limits::{HttpLimitSettings, Limits};
+pub use request::Logged;
 pub use request_id::RequestId;
 pub use tls::{Tls, TlsError, TlsFiles};
 

@@ -26,6 +26,7 @@ use axum::routing::{MethodFilter, on};
 use http::{HeaderMap, Uri};
 use ipnet::IpNet;
 use tocsin_kit::Problem;
+use tocsin_kit::http_server::Logged;
 use tokio::time::Instant;
 
 use crate::address;
@@ -216,7 +217,7 @@ impl Receiver {
         let problem = rejection.problem();
         let Some(incoming) = incoming else {
             source.count_refusal(&rejection, None, now, took);
-            return problem.into_response();
+            return logged(problem);
         };
         let noting = over(source, incoming, move |source, headers, body| {
             let is_first = source.count_refusal(&rejection, Some(body), now, took);
@@ -228,8 +229,15 @@ impl Receiver {
         if let Err(aborted) = noting.await {
             source.count_refusal(&aborted, None, now, took);
         }
-        problem.into_response()
+        logged(problem)
     }
+}
+
+/// The source has logged it, at most once a second.
+fn logged(problem: Problem) -> Response {
+    let mut response = problem.into_response();
+    response.extensions_mut().insert(Logged);
+    response
 }
 
 /// Whether another secret might have verified the delivery.

@@ -36,6 +36,10 @@ const MAX_DETAIL_BYTES: usize = 4096;
 /// How often to log that requests fail, when they do by the thousand.
 const FAILURE_LOG_INTERVAL: Duration = Duration::from_secs(1);
 
+/// In the extensions of an answer: its handler has logged what failed, so the server does not once more.
+#[derive(Clone, Copy, Debug)]
+pub struct Logged;
+
 /// Answers the requests of one server.
 pub(super) struct Requests {
     router: Router,
@@ -76,10 +80,12 @@ impl Requests {
         };
 
         let status = response.status();
+        let is_logged = response.extensions().get::<Logged>().is_some();
         if status.is_client_error() || status.is_server_error() {
             response = Box::pin(with_problem(response, &id, self.limits.max_body)).await;
         }
         if status.is_server_error()
+            && !is_logged
             && let Some(suppressed) = self.failures.permit()
         {
             let (service, path) = (self.service, uri.path());
